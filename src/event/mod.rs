@@ -1,1 +1,20 @@
-//! The `event` layer.
+//! What flows: batches of MessagePack entries, records read borrowed, JSON text on both sides.
+//!
+//! Invariants: no I/O and no tokio here; bytes of a client are checked before they are believed; nothing recurses deeper
+//! than [`msgpack::MAX_DEPTH`]; a [`Batch`] made by a [`BatchBuilder`] always walks to its end.
+
+mod batch;
+pub mod msgpack;
+pub mod pack;
+mod record;
+mod tag;
+mod time;
+mod value;
+
+pub use batch::{Batch, BatchBuilder, Entries, Entry};
+pub use msgpack::Malformed;
+pub use pack::Packing;
+pub use record::{Arena, Field, Record};
+pub use tag::{MAX_TAG_BYTES, Tag};
+pub use time::{EventTime, NANOS};
+pub use value::{Items, Pairs, Value};

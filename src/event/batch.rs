@@ -1,0 +1,275 @@
+//! A batch: one tag and a run of entries `[time, record]`, kept as MessagePack bytes.
+//!
+//! These are the bytes of a Forward PackedForward message, of a chunk's frames and of what the forward output sends.
+
+use bytes::Bytes;
+
+use super::msgpack::{self, Malformed};
+use super::pack::{self, InflateError, Packing};
+use super::record::Record;
+use super::tag::Tag;
+use super::time::EventTime;
+
+/// A run of entries under one tag. Cloning copies no bytes.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Where the events are routed by.
+    pub tag: Tag,
+    entries: Bytes,
+    packing: Packing,
+    count: Option<u32>,
+}
+
+impl Batch {
+    /// A batch of `count` plain entries that are known to be whole (they come from a [`BatchBuilder`] or were checked).
+    pub fn new(tag: Tag, entries: Bytes, count: u32) -> Batch {
+        Batch { tag, entries, packing: Packing::Plain, count: Some(count) }
+    }
+
+    /// A batch of unchecked bytes as a client sent them.
+    pub fn packed(tag: Tag, entries: Bytes, packing: Packing, count: Option<u32>) -> Batch {
+        Batch { tag, entries, packing, count }
+    }
+
+    /// The bytes as they are, packed or plain.
+    pub fn bytes(&self) -> &Bytes {
+        &self.entries
+    }
+
+    /// How the bytes are compressed.
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// The number of events, where it is known without looking.
+    pub fn count(&self) -> Option<u32> {
+        self.count
+    }
+
+    /// The number of events; counts the entries of a plain batch when nobody did before (a broken one ends the count).
+    pub fn len(&self) -> u32 {
+        self.count.unwrap_or_else(|| self.entries().take_while(Result::is_ok).count() as u32)
+    }
+
+    /// Whether there is no event.
+    pub fn is_empty(&self) -> bool {
+        self.count == Some(0) || self.entries.is_empty()
+    }
+
+    /// The same events under another tag.
+    pub fn with_tag(&self, tag: Tag) -> Batch {
+        Batch { tag, ..self.clone() }
+    }
+
+    /// The same events, uncompressed. `limit` bounds the bytes that come out.
+    pub fn inflate(&self, limit: usize) -> Result<Batch, InflateError> {
+        if self.packing == Packing::Plain {
+            return Ok(self.clone());
+        }
+        let plain = pack::inflate(&self.entries, self.packing, limit)?;
+        Ok(Batch { tag: self.tag.clone(), entries: plain.into(), packing: Packing::Plain, count: self.count })
+    }
+
+    /// The entries of a plain batch, in order.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries::new(if self.packing == Packing::Plain { &self.entries } else { &[] })
+    }
+}
+
+/// One event, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry<'a> {
+    /// When it happened.
+    pub time: EventTime,
+    /// The record: one whole encoded map.
+    pub record: &'a [u8],
+    /// The whole entry.
+    pub raw: &'a [u8],
+}
+
+/// Walks over entries. After an error nothing more comes: what follows a broken entry can't be found.
+#[derive(Clone)]
+pub struct Entries<'a> {
+    buf: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// Over plain entry bytes.
+    pub fn new(buf: &'a [u8]) -> Entries<'a> {
+        Entries { buf, pos: 0 }
+    }
+
+    /// Offset of the next entry.
+    pub fn position(&self) -> usize {
+        self.pos
+    }
+
+    fn read(&mut self) -> Result<Entry<'a>, Malformed> {
+        let start = self.pos;
+        let mut at = start;
+        if msgpack::read_array_len(self.buf, &mut at)? != Some(2) {
+            return Err(Malformed::Invalid);
+        }
+        let time = msgpack::read_time(self.buf, &mut at)?;
+        let record = at;
+        let end = at + msgpack::skip(&self.buf[record..])?;
+        if msgpack::read_map_len(self.buf, &mut at)?.is_none() {
+            return Err(Malformed::Invalid);
+        }
+        self.pos = end;
+        Ok(Entry { time, record: &self.buf[record..end], raw: &self.buf[start..end] })
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.pos >= self.buf.len() {
+            return None;
+        }
+        let entry = self.read();
+        if entry.is_err() {
+            self.pos = self.buf.len();
+        }
+        Some(entry)
+    }
+}
+
+/// Collects entries into a batch.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    out: Vec<u8>,
+    count: u32,
+}
+
+impl BatchBuilder {
+    /// An empty builder.
+    pub fn new() -> BatchBuilder {
+        BatchBuilder::default()
+    }
+
+    /// An empty builder with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> BatchBuilder {
+        BatchBuilder { out: Vec::with_capacity(bytes), count: 0 }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, time: EventTime, record: &Record<'_>) {
+        self.push_with(time, |out| record.encode(out));
+    }
+
+    /// Adds an event whose record is written by `write`, which must write exactly one MessagePack map.
+    pub fn push_with(&mut self, time: EventTime, write: impl FnOnce(&mut Vec<u8>)) {
+        self.out.push(0x92);
+        msgpack::put_time(&mut self.out, time);
+        write(&mut self.out);
+        self.count += 1;
+    }
+
+    /// As [`push_with`](Self::push_with), for a writer that may fail: then the event is left out whole.
+    pub fn try_push_with<E>(
+        &mut self,
+        time: EventTime,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.out.len();
+        self.out.push(0x92);
+        msgpack::put_time(&mut self.out, time);
+        let written = write(&mut self.out);
+        match written {
+            Ok(()) => self.count += 1,
+            Err(_) => self.out.truncate(start),
+        }
+        written
+    }
+
+    /// Adds a whole encoded entry.
+    pub fn push_raw(&mut self, entry: &[u8]) {
+        self.out.extend_from_slice(entry);
+        self.count += 1;
+    }
+
+    /// Bytes collected so far.
+    pub fn bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Events collected so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The batch; the builder is empty again.
+    pub fn finish(&mut self, tag: Tag) -> Batch {
+        let entries = std::mem::take(&mut self.out);
+        Batch::new(tag, entries.into(), std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::event::record::Arena;
+    use crate::event::value::Value;
+
+    fn two() -> Batch {
+        let mut b = BatchBuilder::new();
+        let mut r = Record::new();
+        r.set(b"k", Value::Int(1));
+        b.push(EventTime::from_secs(1), &r);
+        b.push(EventTime::new(2, 3), &Record::new());
+        b.finish(Tag::from("t"))
+    }
+
+    #[test]
+    fn entries_come_back_in_order() {
+        let batch = two();
+        let entries: Vec<_> = batch.entries().map(Result::unwrap).collect();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[1].time, EventTime::new(2, 3));
+        let arena = Arena::new();
+        let record = Record::decode(entries[0].record, &arena).unwrap();
+        assert_eq!(record.get(b"k"), Some(Value::Int(1)));
+        assert_eq!(batch.len(), 2);
+    }
+
+    #[test]
+    fn a_broken_entry_ends_the_walk_with_one_error() {
+        let batch = two();
+        let cut = &batch.bytes()[..batch.bytes().len() - 1];
+        let got: Vec<_> = Entries::new(cut).collect();
+        assert!(got[0].is_ok());
+        assert_eq!(got[1], Err(Malformed::Truncated));
+        assert_eq!(got.len(), 2);
+    }
+
+    #[test]
+    fn a_failed_writer_leaves_no_trace() {
+        let mut b = BatchBuilder::new();
+        let failed = b.try_push_with(EventTime::from_secs(1), |out| {
+            out.push(0x80);
+            Err("no")
+        });
+        assert_eq!(failed, Err("no"));
+        assert_eq!((b.bytes(), b.count()), (0, 0));
+    }
+
+    #[test]
+    fn packed_batches_unpack_within_their_limit() {
+        let plain = two();
+        for packing in [Packing::Gzip, Packing::Zstd] {
+            let packed = pack::deflate(plain.bytes(), packing).unwrap();
+            let batch = Batch::packed(Tag::from("t"), packed.into(), packing, None);
+            assert_eq!(batch.inflate(1000).unwrap().bytes(), plain.bytes());
+            assert!(batch.inflate(5).is_err());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Compression of entry bytes: gzip (one or many members) and zstd (one or many frames), with a limit on what comes out.
+
+use std::io::{self, Read, Write};
+
+/// Largest zstd window that is accepted, as a power of two: 8 MiB, the size that the format asks every decoder to take.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// How entry bytes are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Packing {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// gzip members, one after the other (RFC 1952).
+    Gzip,
+    /// zstd frames, one after the other (RFC 8878).
+    Zstd,
+}
+
+/// Why packed bytes could not be unpacked.
+#[derive(Debug)]
+pub enum InflateError {
+    /// More than the limit, in bytes, would come out.
+    TooLarge(usize),
+    /// Not the announced format, or cut off.
+    Corrupt(io::Error),
+}
+
+impl std::fmt::Display for InflateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            InflateError::TooLarge(limit) => write!(f, "decompressed size is over the limit of {limit} bytes"),
+            InflateError::Corrupt(e) => write!(f, "compressed data is damaged: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for InflateError {}
+
+/// Unpacks everything in `data`; at most `limit` bytes come out, counted while inflating.
+pub fn inflate(data: &[u8], packing: Packing, limit: usize) -> Result<Vec<u8>, InflateError> {
+    match packing {
+        Packing::Plain => read_limited(data, limit),
+        Packing::Gzip => read_limited(flate2::read::MultiGzDecoder::new(data), limit),
+        Packing::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(data).map_err(InflateError::Corrupt)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(InflateError::Corrupt)?;
+            read_limited(decoder, limit)
+        }
+    }
+}
+
+/// Unpacks a zlib stream (HTTP's `deflate`, RFC 9110 section 8.4.1.2).
+pub fn inflate_zlib(data: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+    read_limited(flate2::read::ZlibDecoder::new(data), limit)
+}
+
+fn read_limited(reader: impl Read, limit: usize) -> Result<Vec<u8>, InflateError> {
+    let mut out = Vec::new();
+    reader.take(limit as u64 + 1).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
+    if out.len() > limit { Err(InflateError::TooLarge(limit)) } else { Ok(out) }
+}
+
+/// Packs bytes into one member or frame.
+pub fn deflate(data: &[u8], packing: Packing) -> io::Result<Vec<u8>> {
+    match packing {
+        Packing::Plain => Ok(data.to_vec()),
+        Packing::Gzip => {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::with_capacity(data.len() / 4), flate2::Compression::default());
+            encoder.write_all(data)?;
+            encoder.finish()
+        }
+        Packing::Zstd => zstd::stream::encode_all(data, zstd::DEFAULT_COMPRESSION_LEVEL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn many_members_unpack_as_one() {
+        for packing in [Packing::Gzip, Packing::Zstd] {
+            let mut two = deflate(b"ab", packing).unwrap();
+            two.extend(deflate(b"cd", packing).unwrap());
+            assert_eq!(inflate(&two, packing, 4).unwrap(), b"abcd");
+            assert!(matches!(inflate(&two, packing, 3), Err(InflateError::TooLarge(3))));
+        }
+    }
+
+    #[test]
+    fn damaged_data_is_told_from_large_data() {
+        let mut gz = deflate(b"hello hello hello", Packing::Gzip).unwrap();
+        gz.truncate(gz.len() - 3);
+        assert!(matches!(inflate(&gz, Packing::Gzip, 100), Err(InflateError::Corrupt(_))));
+        assert!(matches!(inflate(b"zz", Packing::Zstd, 100), Err(InflateError::Corrupt(_))));
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = deflate(&vec![0; 50_000_000], Packing::Gzip).unwrap();
+        assert!(matches!(inflate(&bomb, Packing::Gzip, 1_000_000), Err(InflateError::TooLarge(_))));
+    }
+}
