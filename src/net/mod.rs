@@ -1,1 +1,5 @@
-//! The `net` layer.
+//! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
+
+mod sockets;
+
+pub use sockets::Sockets;

@@ -1,1 +1,17 @@
-//! The `plugin` layer.
+//! The contract every plugin is written against, and the few helpers they share. No sockets are opened and no task is
+//! started here.
+
+mod context;
+mod contract;
+mod emitter;
+mod registry;
+mod stop;
+
+pub use context::{BufferDefaults, BuildContext, Process, find, unknown_type};
+pub use contract::{
+    Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MultilineRule, Output, ParseError,
+    Parser, Verdict, WriteError,
+};
+pub use emitter::{BoxFuture, EmitError, Emitter, Route};
+pub use registry::{DynInput, DynOutput, InputPlugin, Plugin, Registry, filter, formatter, input, output, parser};
+pub use stop::{Stop, Stopper};

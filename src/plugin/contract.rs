@@ -1,0 +1,211 @@
+//! What a plugin must be. A plugin can be written from this file alone.
+//!
+//! A plugin is a type that is made from its parameters ([`Configure`]) and has one more trait: [`Input`], [`Filter`],
+//! [`Output`], [`Parser`] or [`Formatter`]. Its file and one line in the table of its kind are all it takes. Retry, routing,
+//! buffering, acknowledgement and stopping are the engine's business.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::context::BuildContext;
+use super::emitter::Emitter;
+use super::stop::Stop;
+use crate::buffer::Chunk;
+use crate::config::Diagnostic;
+use crate::event::{Arena, Entry, EventTime, Record, Tag};
+
+/// A type that is made from its section of the configuration.
+pub trait Configure: Sized {
+    /// The parameters: one serde struct. Its field names are the parameters' names, its doc comments their reference.
+    type Config: DeserializeOwned;
+
+    /// Called once, after `Config` was read without fault and before anything is opened: no I/O here.
+    ///
+    /// Errors: what is wrong and where, for the operator; `cx.fault(...)` makes one that points at a parameter.
+    fn new(config: Self::Config, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic>;
+}
+
+/// Why an input could not start or go on.
+#[derive(Debug)]
+pub struct InputError(pub String);
+
+impl<E: std::error::Error> From<E> for InputError {
+    fn from(e: E) -> Self {
+        InputError(e.to_string())
+    }
+}
+
+/// Takes events from outside.
+pub trait Input: Send + 'static {
+    /// Binds ports, opens position files. Called once; when it fails the daemon does not start (or the reload is refused).
+    fn open(&mut self) -> impl Future<Output = Result<(), InputError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Runs until `stop` says so, or for ever. Every task that it starts must be joined before it returns.
+    /// What it has emitted is safe; what it has read and not emitted it must not acknowledge.
+    fn run(self, emit: Emitter, stop: Stop) -> impl Future<Output = Result<(), InputError>> + Send;
+}
+
+/// One event on its way through the filters.
+pub struct Event<'a> {
+    /// The tag of its batch.
+    pub tag: &'a Tag,
+    /// When it happened; a filter may change it.
+    pub time: EventTime,
+    /// Its fields; a filter may change them.
+    pub record: Record<'a>,
+    /// Where new values live.
+    pub arena: &'a Arena,
+    /// What failed about this event so far: each reason sends a copy, as it is at that moment, to `@ERROR`.
+    pub failures: Vec<Failure>,
+}
+
+/// A copy of an event for `@ERROR`.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its time.
+    pub time: EventTime,
+    /// The encoded record.
+    pub record: Vec<u8>,
+    /// What went wrong, for the operator.
+    pub reason: String,
+}
+
+impl Event<'_> {
+    /// Sends a copy of the event, as it is now, to `@ERROR`.
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        let mut record = Vec::new();
+        self.record.encode(&mut record);
+        self.failures.push(Failure { time: self.time, record, reason: reason.into() });
+    }
+}
+
+/// What becomes of an event after a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Keep,
+    /// It ends here, on purpose.
+    Drop,
+}
+
+/// Changes or drops events. Called for every event of a route, from many threads at once: no I/O, no waiting.
+pub trait Filter: Send + Sync + 'static {
+    /// Looks at one event.
+    fn filter<'a>(&self, event: &mut Event<'a>) -> Verdict;
+}
+
+/// Why an output did not deliver.
+#[derive(Debug)]
+pub enum WriteError {
+    /// Try again later; the engine's retry schedule says when.
+    Retry(String),
+    /// The target will never take these bytes: to the secondary, or set aside. Trying again is of no use.
+    Reject(String),
+    /// The target answered event by event.
+    Partial {
+        /// Indexes, in order, of the chunk's entries to try again.
+        retry: Vec<u32>,
+        /// Indexes, in order, of those refused for good, with the target's reason.
+        reject: Vec<(u32, String)>,
+    },
+}
+
+impl From<std::io::Error> for WriteError {
+    fn from(e: std::io::Error) -> Self {
+        WriteError::Retry(e.to_string())
+    }
+}
+
+/// Hands chunks to a target.
+pub trait Output: Send + Sync + 'static {
+    /// Called once before the first write: connect, start heartbeats. A failure stops the start.
+    fn start(&self, stop: Stop) -> impl Future<Output = Result<(), InputError>> + Send {
+        let _ = stop;
+        async { Ok(()) }
+    }
+
+    /// Delivers a whole chunk. `Ok` means that the target has answered for all of it: the chunk is then deleted.
+    /// May be called for several chunks at once (`flush_thread_count`); a chunk may come again after an error or a crash,
+    /// always under the same id and with the same bytes.
+    fn write(&self, chunk: &Chunk) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// Called after the last write, within the deadline of the stop: close what `start` opened.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// How long one write may take before a warning is logged and, at shutdown, before it is given up.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+/// Why a text was not parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// It does not have the expected form.
+    Unmatched,
+    /// It has, but a part of it is wrong; the reason is for the operator.
+    Invalid(String),
+}
+
+impl std::fmt::Display for ParseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ParseError::Unmatched => f.write_str("pattern not matched"),
+            ParseError::Invalid(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Receives what a parser found: the time, where the text has one, and the record.
+pub type EachEvent<'x, 'a> = &'x mut dyn FnMut(Option<EventTime>, &mut Record<'a>);
+
+/// Turns text into events. Called from many threads at once.
+pub trait Parser: Send + Sync + 'static {
+    /// Parses one text (a line without its end, a datagram, a body) that holds one event into `record`, which is cleared
+    /// first. Gives the event's time, or `None` where the text has none: then the caller takes the present.
+    fn parse<'a>(
+        &self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+    ) -> Result<Option<EventTime>, ParseError>;
+
+    /// As [`parse`](Parser::parse), for texts that may hold several events (a JSON array, a run of MessagePack).
+    fn parse_each<'a>(&self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+        let mut record = Record::new();
+        let time = self.parse(text, arena, &mut record)?;
+        each(time, &mut record);
+        Ok(())
+    }
+
+    /// For parsers of texts over several lines: how lines are put together. `None` for the others.
+    fn lines(&self) -> Option<&dyn MultilineRule> {
+        None
+    }
+}
+
+/// How a parser wants lines put together before [`Parser::parse`].
+pub trait MultilineRule: Send + Sync {
+    /// Whether `line` begins an event; `None` where no such pattern was given: then lines are collected until the whole
+    /// text parses.
+    fn begins(&self, line: &[u8]) -> Option<bool>;
+}
+
+/// Turns events into a target's text.
+pub trait Formatter: Send + Sync + 'static {
+    /// Appends one event to `out`, with its line end where the format has one.
+    fn format(&self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>);
+
+    /// As [`format`](Formatter::format), straight from the entry; formats that need no fields apart override it.
+    fn format_entry(&self, tag: &Tag, entry: &Entry<'_>, arena: &Arena, out: &mut Vec<u8>) {
+        // Entries in a chunk were checked when they were taken in; what still can't be read has no text.
+        if let Ok(record) = Record::decode(entry.record, arena) {
+            self.format(tag, entry.time, &record, out);
+        }
+    }
+}

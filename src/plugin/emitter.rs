@@ -1,0 +1,89 @@
+//! The way in: what an input calls, and what it learns in return.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::buffer::{Origin, Receipt};
+use crate::event::Batch;
+
+/// A boxed future, for the few places where types are erased.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a batch was not taken. Nothing of it is kept where a buffer refused it, so the caller may send it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmitError {
+    /// No room now: a buffer is full, or its disk is. Try again later (HTTP: 503 with Retry-After; forward: no ack).
+    Full(String),
+    /// It will never be taken as it is (an event over every limit). Trying again is of no use.
+    Refused(String),
+    /// The daemon is stopping.
+    Closed,
+}
+
+impl std::fmt::Display for EmitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EmitError::Full(why) => write!(f, "no room: {why}"),
+            EmitError::Refused(why) => write!(f, "refused: {why}"),
+            EmitError::Closed => f.write_str("stopping"),
+        }
+    }
+}
+
+impl std::error::Error for EmitError {}
+
+/// What stands behind an [`Emitter`]: the engine's router, or a test's collector.
+pub trait Route: Send + Sync {
+    /// Routes, filters and stores one batch. Ends once the batch is `stored` in every buffer it went to.
+    fn route(&self, batch: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>>;
+
+    /// Hands an event that could not be read or changed to the `@ERROR` label, or to the log where there is none.
+    fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()>;
+
+    /// The highest position of `stream` that every buffer behind this route holds or has delivered.
+    fn newest(&self, stream: &str) -> Option<u64>;
+
+    /// Whether the batch known by `once` was taken before.
+    fn seen(&self, once: &[u8]) -> bool;
+}
+
+/// Takes batches from one input. Cloning is cheap; several tasks of one input may emit at once.
+#[derive(Clone)]
+pub struct Emitter(Arc<dyn Route>);
+
+impl Emitter {
+    /// Over a route.
+    pub fn new(route: Arc<dyn Route>) -> Emitter {
+        Emitter(route)
+    }
+
+    /// Emits a batch. When this returns `Ok` the batch is stored in every buffer it was routed to: in a file buffer it is
+    /// synced to disk, in a memory buffer it is admitted. The source may be answered now; a source that keeps a
+    /// position waits for [`Receipt::delivered`] where the receipt is not durable.
+    pub async fn emit(&self, batch: Batch) -> Result<Receipt, EmitError> {
+        self.emit_from(batch, Origin::None).await
+    }
+
+    /// As [`emit`](Emitter::emit), stamped with where the batch came from, so that it is known again after a crash.
+    pub async fn emit_from(&self, batch: Batch, origin: Origin) -> Result<Receipt, EmitError> {
+        if batch.is_empty() {
+            return Ok(Receipt::durable());
+        }
+        self.0.route(batch, origin).await
+    }
+
+    /// Hands events that are broken for `reason` to `@ERROR`.
+    pub async fn fail(&self, events: Batch, reason: &str) {
+        self.0.fail(events, reason).await;
+    }
+
+    /// The highest position of `stream` that every buffer behind holds or has delivered.
+    pub fn newest(&self, stream: &str) -> Option<u64> {
+        self.0.newest(stream)
+    }
+
+    /// Whether the batch known by `once` was taken before.
+    pub fn seen(&self, once: &[u8]) -> bool {
+        self.0.seen(once)
+    }
+}
