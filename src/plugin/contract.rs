@@ -104,13 +104,13 @@ pub enum WriteError {
     Retry(String),
     /// The target will never take these bytes: to the secondary, or set aside. Trying again is of no use.
     Reject(String),
-    /// The target answered event by event.
-    Partial {
-        /// Indexes, in order, of the chunk's entries to try again.
-        retry: Vec<u32>,
-        /// Indexes, in order, of those refused for good, with the target's reason.
-        reject: Vec<(u32, String)>,
-    },
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (WriteError::Retry(why) | WriteError::Reject(why)) = self;
+        f.write_str(why)
+    }
 }
 
 impl From<std::io::Error> for WriteError {
