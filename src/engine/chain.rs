@@ -51,7 +51,7 @@ pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
     Filtered { failures: event.failures, batch: out.finish(batch.tag.clone()) }
 }
 
-fn pass(filters: &[Arc<FilterNode>], event: &mut Event<'_>, counts: &mut [(u64, u64)]) -> bool {
+fn pass<'a>(filters: &'a [Arc<FilterNode>], event: &mut Event<'a>, counts: &mut [(u64, u64)]) -> bool {
     for (node, (seen, dropped)) in filters.iter().zip(counts) {
         *seen += 1;
         if node.filter.filter(event) == Verdict::Drop {
@@ -70,7 +70,7 @@ mod tests {
 
     struct Odd;
     impl Filter for Odd {
-        fn filter<'a>(&self, event: &mut Event<'a>) -> Verdict {
+        fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict {
             let Some(Value::Int(n)) = event.record.get(b"n") else { return Verdict::Drop };
             if n == 3 {
                 event.fail("three");
