@@ -9,6 +9,7 @@ pub mod pack;
 mod record;
 mod tag;
 mod time;
+pub mod timefmt;
 mod value;
 
 pub use batch::{Batch, BatchBuilder, Entries, Entry};
