@@ -15,6 +15,7 @@
 pub mod buffer;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod engine;
 pub mod event;
 pub mod filter;

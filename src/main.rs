@@ -1,3 +1,18 @@
-//! The `suiro` binary: flags, then the daemon, then an exit code.
+//! The `suiro` binary: the tables of plugins, then the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use suiro::plugin::Registry;
+use suiro::{cli, filter, formatter, input, output, parser};
+
+static REGISTRY: Registry = Registry {
+    inputs: input::INPUTS,
+    filters: filter::FILTERS,
+    outputs: output::OUTPUTS,
+    parsers: parser::PARSERS,
+    formatters: formatter::FORMATTERS,
+};
+
+fn main() -> ExitCode {
+    cli::main(&REGISTRY)
+}

@@ -1,1 +1,30 @@
-//! The `cli` layer.
+//! The command line: flags as a Fluentd user knows them, and suiro's own subcommands, one file each.
+
+mod check;
+mod flags;
+mod plugins;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use flags::Flags;
+
+use crate::plugin::Registry;
+
+/// Status of a run that ended as asked.
+const OK: u8 = 0;
+/// Status of a run that failed, or of a configuration with faults.
+const FAILED: u8 = 1;
+
+/// Reads the command line and does what it says.
+pub fn main(registry: &'static Registry) -> ExitCode {
+    let flags = Flags::parse();
+    let status = match &flags.command {
+        Some(flags::Command::Check { file, strict }) => check::run(file.as_deref(), *strict, &flags, registry),
+        Some(flags::Command::Plugins) => plugins::run(registry),
+        None => run::run(&flags, registry),
+    };
+    ExitCode::from(status)
+}

@@ -1,1 +1,266 @@
-//! The `engine` layer.
+//! The engine: start, reload and stop, readable here in one piece.
+//!
+//! - [`build`]: configuration to graph, all faults at once, nothing opened.
+//! - [`pipeline`], [`chain`], [`graph`], [`router`]: the way of a batch from an input to the sinks.
+//! - [`sink`], [`flush`], [`retry`]: the way of a chunk from a buffer to its target. Retry is decided in `flush` alone.
+//! - [`monitor`]: what others may look at.
+//!
+//! Invariants: an input runs only after every buffer is open and every port is bound; a reload that finds a fault changes
+//! nothing; every task is joined by the [`Engine`] that started it.
+
+mod build;
+mod buffering;
+mod chain;
+mod flush;
+mod graph;
+mod monitor;
+mod params;
+mod pipeline;
+mod quiet;
+mod retry;
+mod router;
+mod sink;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
+
+use self::build::{Plan, PlannedInput, Reusable};
+use self::graph::Graph;
+use self::router::{InputRoute, InputStats, Router};
+use self::sink::Sink;
+use crate::buffer::{Buffer, Env};
+use crate::config::{Diagnostics, Section};
+use crate::plugin::{DynInput, Emitter, InputError, Process, Registry, Stop, Stopper};
+
+/// What starts, reloads and stops everything between inputs and targets.
+pub struct Engine {
+    registry: &'static Registry,
+    process: Arc<Process>,
+    router: Arc<Router>,
+    inputs: Vec<RunningInput>,
+    sinks: Vec<RunningSink>,
+}
+
+struct RunningInput {
+    id: String,
+    section: Section,
+    label: Option<String>,
+    stats: Arc<InputStats>,
+    stopper: Stopper,
+    task: JoinHandle<()>,
+}
+
+struct RunningSink {
+    sink: Arc<Sink>,
+    closing: Stopper,
+    tasks: JoinSet<()>,
+}
+
+/// Why a start or a reload did not come about.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The configuration has faults.
+    Config(Diagnostics),
+    /// A buffer, a port or a target could not be opened.
+    Open(String),
+}
+
+/// Looks for faults without opening anything.
+pub fn check(root: &Section, registry: &'static Registry, process: &Arc<Process>) -> Result<Diagnostics, Diagnostics> {
+    build::build(root, registry, process, &Reusable::default()).map(|plan| plan.warnings)
+}
+
+impl Engine {
+    /// Starts a configuration: builds it, opens buffers and targets, opens inputs, and only then runs them.
+    pub async fn start(
+        root: &Section,
+        registry: &'static Registry,
+        process: Arc<Process>,
+    ) -> Result<Engine, EngineError> {
+        let plan = build::build(root, registry, &process, &Reusable::default()).map_err(EngineError::Config)?;
+        log_warnings(&plan);
+        let mut engine =
+            Engine { registry, process, router: Arc::default(), inputs: Vec::new(), sinks: Vec::new() };
+        let opened = match engine.open(plan).await {
+            Ok(inputs) => inputs,
+            Err(e) => {
+                engine.close_sinks(|_| true, Instant::now()).await;
+                return Err(EngineError::Open(e));
+            }
+        };
+        for input in opened {
+            engine.run_input(input);
+        }
+        engine.publish();
+        Ok(engine)
+    }
+
+    /// Opens sinks, then inputs, of a plan; what is running already stays as it is.
+    async fn open(&mut self, plan: Plan) -> Result<Vec<PlannedInput>, String> {
+        for sink in &plan.graph.sinks {
+            if !self.sinks.iter().any(|running| Arc::ptr_eq(&running.sink, sink)) {
+                let running = open_sink(sink).await.map_err(|e| format!("output {}: {e}", sink.id))?;
+                self.sinks.push(running);
+            }
+        }
+        self.router.swap(Arc::new(plan.graph));
+        let mut inputs = plan.inputs;
+        for input in &mut inputs {
+            if let Some(plugin) = &mut input.plugin {
+                plugin.open().await.map_err(|InputError(e)| format!("input {}: {e}", input.id))?;
+            }
+        }
+        Ok(inputs)
+    }
+
+    fn run_input(&mut self, input: PlannedInput) {
+        let PlannedInput { id, section, label, plugin: Some(plugin) } = input else { return };
+        let stats = Arc::new(InputStats::default());
+        let route = InputRoute { router: self.router.clone(), label: label.clone(), stats: stats.clone() };
+        let stopper = Stopper::new();
+        let task = tokio::spawn(supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener()));
+        self.inputs.push(RunningInput { id, section, label, stats, stopper, task });
+    }
+
+    /// Puts a new configuration in force. Until it is built without a fault nothing happens; unchanged inputs and outputs
+    /// go on as they are, changed ones hand over ports, positions and buffers.
+    pub async fn reload(&mut self, root: &Section, deadline: Duration) -> Result<(), EngineError> {
+        let reusable = Reusable {
+            sinks: self.sinks.iter().map(|s| s.sink.clone()).collect(),
+            inputs: self.inputs.iter().map(|i| (i.id.clone(), i.section.clone())).collect(),
+        };
+        let plan = build::build(root, self.registry, &self.process, &reusable).map_err(EngineError::Config)?;
+        log_warnings(&plan);
+        let deadline = Instant::now() + deadline;
+        self.process.sockets.mark();
+        let kept: Vec<String> = plan.inputs.iter().filter(|i| i.plugin.is_none()).map(|i| i.id.clone()).collect();
+        self.stop_inputs(|input| !kept.contains(&input.id), deadline).await;
+        let wanted: Vec<Arc<Sink>> = plan.graph.sinks.clone();
+        self.close_sinks(|sink| !wanted.iter().any(|w| Arc::ptr_eq(w, sink)), deadline).await;
+        let opened = self.open(plan).await.map_err(EngineError::Open)?;
+        for input in opened {
+            self.run_input(input);
+        }
+        if kept.is_empty() {
+            self.process.sockets.sweep();
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Queues everything that is staged, in every buffer (SIGUSR1, the RPC).
+    pub fn flush_all(&self) {
+        for running in &self.sinks {
+            if let Some(buffer) = running.sink.buffer() {
+                buffer.flush_all();
+            }
+        }
+    }
+
+    /// Stops inputs, drains what lives in memory, closes buffers and targets, all within `deadline`.
+    pub async fn stop(mut self, deadline: Duration) {
+        let deadline = Instant::now() + deadline;
+        self.stop_inputs(|_| true, deadline).await;
+        self.close_sinks(|_| true, deadline).await;
+    }
+
+    async fn stop_inputs(&mut self, which: impl Fn(&RunningInput) -> bool, deadline: Instant) {
+        let (ending, kept) = std::mem::take(&mut self.inputs).into_iter().partition(|i| which(i));
+        self.inputs = kept;
+        let ending: Vec<RunningInput> = ending;
+        ending.iter().for_each(|input| input.stopper.stop());
+        for mut input in ending {
+            info!("stopping input plugin type={:?} plugin_id=\"{}\"", input.section.plugin_type().unwrap_or(""), input.id);
+            if timeout_at(deadline, &mut input.task).await.is_err() {
+                warn!("input plugin_id=\"{}\" did not stop in time and is ended", input.id);
+                input.task.abort();
+            }
+        }
+    }
+
+    async fn close_sinks(&mut self, which: impl Fn(&Arc<Sink>) -> bool, deadline: Instant) {
+        let (ending, kept) = std::mem::take(&mut self.sinks).into_iter().partition(|s| which(&s.sink));
+        self.sinks = kept;
+        let mut closing = JoinSet::new();
+        let ending: Vec<RunningSink> = ending;
+        for running in ending {
+            closing.spawn(close_sink(running, deadline));
+        }
+        while closing.join_next().await.is_some() {}
+    }
+
+    fn publish(&self) {
+        let inputs = self.inputs.iter();
+        let inputs = inputs.map(|i| (i.id.clone(), i.section.clone(), i.label.clone(), i.stats.clone())).collect();
+        self.process.publish(Arc::new(monitor::View { graph: self.router.graph(), inputs }));
+    }
+}
+
+fn log_warnings(plan: &Plan) {
+    for warning in plan.warnings.iter() {
+        warn!("{}", warning.one_line());
+    }
+}
+
+/// Runs an input. When it fails or panics the others go on, and the log says what no longer runs.
+async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: Stop) {
+    let mut told = stop.clone();
+    let task = tokio::spawn(plugin.run(emit, stop));
+    match task.await {
+        Ok(Ok(())) => {}
+        Ok(Err(InputError(e))) => error!("input plugin_id=\"{id}\" ended with an error: {e}"),
+        Err(e) => error!("input plugin_id=\"{id}\" failed: {e}"),
+    }
+    if !told.is_stopped() {
+        warn!("input plugin_id=\"{id}\" no longer runs; restart or reload to start it again");
+        told.wait().await;
+    }
+}
+
+async fn open_sink(sink: &Arc<Sink>) -> Result<RunningSink, String> {
+    if let Some(config) = sink.buffered.clone() {
+        let opened = tokio::task::spawn_blocking(move || Buffer::open(config, Env::real()));
+        let (buffer, report) = opened.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        if report.chunks > 0 {
+            info!("buffer of plugin_id=\"{}\": {} chunks with {} records found", sink.id, report.chunks, report.records);
+        }
+        for line in &report.damage {
+            warn!("buffer of plugin_id=\"{}\": {line}", sink.id);
+        }
+        sink.set_buffer(buffer);
+    }
+    let closing = Stopper::new();
+    sink.output.start(closing.listener()).await.map_err(|InputError(e)| e)?;
+    if let Some(secondary) = &sink.secondary {
+        secondary.output.start(closing.listener()).await.map_err(|InputError(e)| e)?;
+    }
+    let tasks = flush::spawn(sink, &closing.listener());
+    Ok(RunningSink { sink: sink.clone(), closing, tasks })
+}
+
+/// Memory buffers are emptied, file buffers closed; then the output. What is still being written at the deadline is
+/// given up: a file buffer keeps it.
+async fn close_sink(mut running: RunningSink, deadline: Instant) {
+    running.closing.stop();
+    let sink = &running.sink;
+    if let Some(buffer) = sink.buffer() {
+        buffer.close();
+        let drained = async { while running.tasks.join_next().await.is_some() {} };
+        if timeout_at(deadline, drained).await.is_err() {
+            warn!("plugin_id=\"{}\": writes were not done in time and are ended", sink.id);
+            running.tasks.abort_all();
+            while running.tasks.join_next().await.is_some() {}
+        }
+        for lost in buffer.finish().await {
+            warn!("plugin_id=\"{}\": {lost}", sink.id);
+        }
+    }
+    sink.output.close().await;
+    if let Some(secondary) = &sink.secondary {
+        secondary.output.close().await;
+    }
+}

@@ -1,1 +1,32 @@
-//! The `parser` layer.
+//! Parsers: the table of `<parse> @type`.
+
+mod apache2;
+mod common;
+mod convert;
+mod json;
+mod ltsv;
+mod msgpack;
+mod multiline;
+mod none;
+mod regexp;
+mod syslog;
+mod values;
+
+use crate::plugin::{Parser, Plugin, parser};
+
+/// One line per parser.
+pub const PARSERS: &[Plugin<dyn Parser>] = &[
+    parser::<apache2::Apache2>(&["apache2"]),
+    parser::<json::Json>(&["json"]),
+    parser::<ltsv::Ltsv>(&["ltsv"]),
+    parser::<msgpack::Msgpack>(&["msgpack"]),
+    parser::<multiline::Multiline>(&["multiline"]),
+    parser::<none::None>(&["none"]),
+    parser::<regexp::Apache>(&["apache"]),
+    parser::<regexp::ApacheError>(&["apache_error"]),
+    parser::<regexp::Nginx>(&["nginx"]),
+    parser::<regexp::RegexpParser>(&["regexp"]),
+    parser::<syslog::Syslog>(&["syslog"]),
+    parser::<values::Csv>(&["csv"]),
+    parser::<values::Tsv>(&["tsv"]),
+];

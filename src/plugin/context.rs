@@ -1,12 +1,13 @@
 //! What a plugin's constructor sees: its section, the process around it, and the plugins inside its section.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::contract::{Configure, Formatter, Parser};
+use super::inspect::Inspect;
 use super::registry::{Plugin, Registry};
-use crate::config::{Diagnostic, Diagnostics, Section, from_section};
+use crate::config::{Diagnostic, Diagnostics, Section, from_section, nearest};
 use crate::net::Sockets;
 
 /// Sections that the engine and this context read themselves; a plugin's parameters do not name them.
@@ -28,6 +29,20 @@ pub struct Process {
     pub strict: bool,
     /// The process's listening sockets.
     pub sockets: Sockets,
+    /// The running plugins, once they run.
+    pub view: Mutex<Option<Arc<dyn Inspect>>>,
+}
+
+impl Process {
+    /// Shows the running plugins to whoever asks.
+    pub fn publish(&self, view: Arc<dyn Inspect>) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+    }
+
+    /// The running plugins; `None` before the start is done.
+    pub fn inspect(&self) -> Option<Arc<dyn Inspect>> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Where an output's chunks are kept unless `<buffer>` says otherwise.
@@ -82,14 +97,12 @@ impl<'a> BuildContext<'a> {
 
     /// A fault that points at a parameter, or at the section where it is not written.
     pub fn fault(&self, parameter: &str, message: impl Into<String>) -> Diagnostic {
-        let span = self.section.get(parameter).map_or(&self.section.span, |p| &p.value_span);
-        Diagnostic::error(message.into(), span.clone())
+        Diagnostic::error(message, self.section.span_of(parameter))
     }
 
     /// A warning that points at a parameter, or at the section where it is not written.
     pub fn warn(&mut self, parameter: &str, message: impl Into<String>) {
-        let span = self.section.get(parameter).map_or(&self.section.span, |p| &p.value_span);
-        self.diagnostics.push(Diagnostic::warning(message.into(), span.clone()));
+        self.diagnostics.push(Diagnostic::warning(message, self.section.span_of(parameter)));
     }
 
     /// Says where the output's chunks are kept by default. Only an output calls it, once.
@@ -105,8 +118,8 @@ impl<'a> BuildContext<'a> {
     /// The chunk keys in force: those of `<buffer>`, else the defaults told so far.
     pub fn chunk_keys(&self) -> Vec<String> {
         match self.section.child("buffer") {
-            Some(buffer) if !buffer.args.text.trim().is_empty() => {
-                buffer.args.text.split(',').map(|k| k.trim().to_owned()).filter(|k| !k.is_empty() && k != "[]").collect()
+            Some(buffer) if !buffer.arg().is_empty() => {
+                buffer.arg().split(',').map(|k| k.trim().to_owned()).filter(|k| !k.is_empty() && k != "[]").collect()
             }
             _ => self.buffer.iter().flat_map(|d| d.keys).map(|k| (*k).to_owned()).collect(),
         }
@@ -133,16 +146,22 @@ impl<'a> BuildContext<'a> {
         let section = match self.section.child(name) {
             Some(section) => section,
             None => {
-                empty = Section::empty(name, self.section.span.clone());
+                empty = Section::new(name, self.section.span.clone());
                 &empty
             }
         };
         let Some(wanted) = section.plugin_type().or(default) else {
-            return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), section.span.clone()));
+            return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), &section.span));
         };
         let plugin = find(table(self.registry), wanted, kind, section)?;
-        let mut cx = BuildContext::new(section, self.process, self.registry, self.diagnostics);
-        (plugin.build)(&mut cx).ok_or_else(|| Diagnostic::already_reported(section.span.clone()))
+        let mut faults = Diagnostics::new();
+        let built = (plugin.build)(&mut BuildContext::new(section, self.process, self.registry, &mut faults));
+        let (mut errors, warnings): (Vec<_>, Vec<_>) = faults.into_iter().partition(Diagnostic::is_error);
+        self.diagnostics.extend(warnings);
+        // The caller reports one of the faults; the others are reported here.
+        let last = errors.pop();
+        self.diagnostics.extend(errors);
+        built.ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error(format!("<{name}> can't be used"), &section.span)))
     }
 }
 
@@ -167,6 +186,9 @@ pub fn unknown_type<'n>(
     section: &Section,
 ) -> Diagnostic {
     let span = section.get("@type").or_else(|| section.get("type")).map_or(&section.span, |p| &p.value_span);
-    let fault = Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. Run 'suiro plugins' for those there are"), span.clone());
-    fault.with_nearest(wanted, names)
+    let fault = Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
+    match nearest(wanted, names) {
+        Some(near) => fault.with_help(format!("did you mean '{near}'?")),
+        None => fault,
+    }
 }

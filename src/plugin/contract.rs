@@ -20,6 +20,9 @@ pub trait Configure: Sized {
     /// The parameters: one serde struct. Its field names are the parameters' names, its doc comments their reference.
     type Config: DeserializeOwned;
 
+    /// Parameters of the same section that `new` reads through the context, and that `Config` does not name.
+    const READ_ELSEWHERE: &'static [&'static str] = &[];
+
     /// Called once, after `Config` was read without fault and before anything is opened: no I/O here.
     ///
     /// Errors: what is wrong and where, for the operator; `cx.fault(...)` makes one that points at a parameter.
@@ -94,7 +97,7 @@ pub enum Verdict {
 /// Changes or drops events. Called for every event of a route, from many threads at once: no I/O, no waiting.
 pub trait Filter: Send + Sync + 'static {
     /// Looks at one event.
-    fn filter<'a>(&self, event: &mut Event<'a>) -> Verdict;
+    fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict;
 }
 
 /// Why an output did not deliver.
@@ -104,13 +107,13 @@ pub enum WriteError {
     Retry(String),
     /// The target will never take these bytes: to the secondary, or set aside. Trying again is of no use.
     Reject(String),
-    /// The target answered event by event.
-    Partial {
-        /// Indexes, in order, of the chunk's entries to try again.
-        retry: Vec<u32>,
-        /// Indexes, in order, of those refused for good, with the target's reason.
-        reject: Vec<(u32, String)>,
-    },
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (WriteError::Retry(why) | WriteError::Reject(why)) = self;
+        f.write_str(why)
+    }
 }
 
 impl From<std::io::Error> for WriteError {
@@ -169,14 +172,14 @@ pub trait Parser: Send + Sync + 'static {
     /// Parses one text (a line without its end, a datagram, a body) that holds one event into `record`, which is cleared
     /// first. Gives the event's time, or `None` where the text has none: then the caller takes the present.
     fn parse<'a>(
-        &self,
+        &'a self,
         text: &'a [u8],
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError>;
 
     /// As [`parse`](Parser::parse), for texts that may hold several events (a JSON array, a run of MessagePack).
-    fn parse_each<'a>(&self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
         let mut record = Record::new();
         let time = self.parse(text, arena, &mut record)?;
         each(time, &mut record);

@@ -4,6 +4,7 @@
 mod context;
 mod contract;
 mod emitter;
+mod inspect;
 mod registry;
 mod stop;
 
@@ -13,5 +14,6 @@ pub use contract::{
     Parser, Verdict, WriteError,
 };
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
+pub use inspect::{BufferView, Category, Inspect, PluginView};
 pub use registry::{DynInput, DynOutput, InputPlugin, Plugin, Registry, filter, formatter, input, output, parser};
 pub use stop::{Stop, Stopper};

@@ -1,0 +1,52 @@
+//! `suiro check FILE`: every fault at once, each with its line, a caret and a remedy.
+
+use std::path::Path;
+
+use super::{FAILED, Flags, OK};
+use crate::config::{self, Diagnostics, Loaded, Settings};
+use crate::engine;
+use crate::plugin::Registry;
+
+/// Checks a file; gives the exit status.
+pub fn run(file: Option<&Path>, strict: bool, flags: &Flags, registry: &'static Registry) -> u8 {
+    let path = file.unwrap_or(&flags.config);
+    match faults(path, strict || flags.strict, flags, registry) {
+        Ok(warnings) => {
+            eprint!("{}", warnings.render());
+            println!("{}: no fault{}", path.display(), counted(&warnings));
+            OK
+        }
+        Err(faults) => {
+            eprint!("{}", faults.render());
+            FAILED
+        }
+    }
+}
+
+fn counted(warnings: &Diagnostics) -> String {
+    match warnings.len() {
+        0 => String::new(),
+        1 => ", 1 warning".into(),
+        n => format!(", {n} warnings"),
+    }
+}
+
+fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry) -> Result<Diagnostics, Diagnostics> {
+    let loaded = super::run::load(path, flags)?;
+    let Loaded { root, warnings } = loaded;
+    let settings = config::load_settings(root.child("system"), &flags.settings());
+    let settings = settings.map_err(|e| Diagnostics::from(config::Diagnostic::error(e.to_string(), &root.span)))?;
+    let settings = Settings { strict_config_value: strict, ..settings };
+    let process = crate::daemon::process(&settings);
+    let mut all = warnings;
+    match engine::check(&root, registry, &process) {
+        Ok(more) => {
+            all.extend(more);
+            Ok(all)
+        }
+        Err(faults) => {
+            all.extend(faults);
+            Err(all)
+        }
+    }
+}

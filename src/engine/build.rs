@@ -1,0 +1,360 @@
+//! From the configuration's tree to the graph. Nothing is opened here; all faults are found in one go.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use super::buffering;
+use super::chain::FilterNode;
+use super::graph::Graph;
+use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
+use super::sink::{Secondary, Sink};
+use crate::config::compat::{PluginKind, normalize};
+use crate::config::{Diagnostic, Diagnostics, Patterns, Section};
+use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, unknown_type};
+
+/// Nesting of `<store>` sections with stores in them.
+const MAX_STORE_DEPTH: usize = 8;
+/// Largest `weight` of a `<store>`.
+const MAX_WEIGHT: usize = 1000;
+
+/// An input that is built and not yet open.
+pub struct PlannedInput {
+    /// `@id`, or one made up.
+    pub id: String,
+    /// Its section, to tell at a reload whether it changed.
+    pub section: Section,
+    /// `@label`
+    pub label: Option<String>,
+    /// The plugin; `None` where an input of a former plan goes on as it is.
+    pub plugin: Option<Box<dyn DynInput>>,
+}
+
+/// A whole configuration, built.
+pub struct Plan {
+    /// Pipelines and sinks.
+    pub graph: Graph,
+    /// Inputs in order.
+    pub inputs: Vec<PlannedInput>,
+    /// Warnings.
+    pub warnings: Diagnostics,
+}
+
+/// What of a running graph may go on as it is: what has the same id and the same section.
+#[derive(Default)]
+pub struct Reusable {
+    /// Running sinks.
+    pub sinks: Vec<Arc<Sink>>,
+    /// Running inputs: id and section.
+    pub inputs: Vec<(String, Section)>,
+}
+
+impl Reusable {
+    fn sink(&self, id: &str, section: &Section) -> Option<Arc<Sink>> {
+        self.sinks.iter().find(|s| s.id == id && s.section.same_as(section)).cloned()
+    }
+
+    fn input(&self, id: &str, section: &Section) -> bool {
+        self.inputs.iter().any(|(i, s)| i == id && s.same_as(section))
+    }
+}
+
+/// Builds the plan of a configuration.
+///
+/// Errors: every fault of every section.
+pub fn build(
+    root: &Section,
+    registry: &Registry,
+    process: &Arc<Process>,
+    reusable: &Reusable,
+) -> Result<Plan, Diagnostics> {
+    let mut builder = Builder {
+        registry,
+        process,
+        reusable,
+        graph: Graph::default(),
+        inputs: Vec::new(),
+        diagnostics: Diagnostics::new(),
+        ids: HashMap::new(),
+    };
+    builder.root(root);
+    if builder.diagnostics.has_errors() {
+        return Err(builder.diagnostics);
+    }
+    Ok(Plan { graph: builder.graph, inputs: builder.inputs, warnings: builder.diagnostics })
+}
+
+struct Builder<'a> {
+    registry: &'a Registry,
+    process: &'a Arc<Process>,
+    reusable: &'a Reusable,
+    graph: Graph,
+    inputs: Vec<PlannedInput>,
+    diagnostics: Diagnostics,
+    ids: HashMap<String, usize>,
+}
+
+impl Builder<'_> {
+    fn root(&mut self, root: &Section) {
+        let top: Vec<&Section> = root.children.iter().flat_map(flatten_worker).collect();
+        let labels: Vec<&Section> = top.iter().copied().filter(|s| s.name == "label").collect();
+        self.name_labels(&labels);
+        let rules = self.rules(&top);
+        self.graph.pipelines.push(Pipeline::new("@ROOT", rules));
+        for label in labels {
+            let children: Vec<&Section> = label.children.iter().collect();
+            let rules = self.rules(&children);
+            self.graph.pipelines.push(Pipeline::new(label.arg(), rules));
+        }
+        for source in top.iter().filter(|s| s.name == "source") {
+            self.input(source);
+        }
+        for other in top.iter().filter(|s| !KNOWN_AT_TOP.contains(&s.name.as_str())) {
+            let message = format!("section <{}> is not used", other.name);
+            self.diagnostics.push(Diagnostic::warning(message, &other.span));
+        }
+    }
+
+    fn name_labels(&mut self, labels: &[&Section]) {
+        self.graph.labels.insert("@ROOT".into(), super::graph::ROOT);
+        for (at, label) in labels.iter().enumerate() {
+            let name = label.arg();
+            if name.is_empty() {
+                self.fault("Missing symbol argument on <label> directive", label);
+            } else if name == "@ROOT" {
+                self.fault("@ROOT for <label> is not permitted, reserved for getting root router", label);
+            } else if self.graph.labels.insert(name.to_owned(), at + 1).is_some() {
+                self.fault(&format!("Section <label {name}> appears twice"), label);
+            }
+        }
+    }
+
+    fn fault(&mut self, message: &str, section: &Section) {
+        self.diagnostics.push(Diagnostic::error(message, &section.span));
+    }
+
+    fn rules(&mut self, sections: &[&Section]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for section in sections {
+            let rule = match section.name.as_str() {
+                "match" => self.match_rule(section),
+                "filter" => self.filter_rule(section),
+                _ => None,
+            };
+            rules.extend(rule);
+        }
+        rules
+    }
+
+    fn patterns(&mut self, section: &Section) -> Option<Patterns> {
+        let text = if section.arg().is_empty() { "**" } else { section.arg() };
+        Patterns::parse(text).map_err(|e| self.fault(&format!("bad pattern {text:?}: {e}"), section)).ok()
+    }
+
+    fn match_rule(&mut self, section: &Section) -> Option<Rule> {
+        let patterns = self.patterns(section);
+        let target = self.target(&normalize(section.clone(), PluginKind::Output), 0);
+        Some(Rule::Match(patterns?, Arc::new(target?)))
+    }
+
+    fn filter_rule(&mut self, section: &Section) -> Option<Rule> {
+        let patterns = self.patterns(section);
+        let section = normalize(section.clone(), PluginKind::Filter);
+        let kind = self.type_of(&section)?;
+        let id = self.id(&section);
+        let table = self.registry.filters;
+        let plugin = find(table, &kind, "filter", &section).map_err(|f| self.diagnostics.push(f)).ok()?;
+        let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
+        let filter = (plugin.build)(&mut cx)?;
+        let (seen, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
+        let node = Arc::new(FilterNode { id, kind, filter, seen, dropped });
+        self.graph.filters.push(node.clone());
+        Some(Rule::Filter(patterns?, node))
+    }
+
+    fn type_of(&mut self, section: &Section) -> Option<String> {
+        let kind = section.plugin_type().map(str::to_owned);
+        if kind.is_none() {
+            self.fault(&format!("Missing '@type' parameter on <{}> directive", section.name), section);
+        }
+        kind
+    }
+
+    /// `@id`, which must be unique, or a name that stays the same as long as the section does.
+    fn id(&mut self, section: &Section) -> String {
+        if let Some(id) = section.id() {
+            if self.ids.insert(id.to_owned(), 1).is_some() {
+                self.fault(&format!("Duplicated plugin id `{id}`. Use another @id"), section);
+            }
+            return id.to_owned();
+        }
+        let mut hash = DefaultHasher::new();
+        section.to_fluentd_text(&|_| false).hash(&mut hash);
+        let base = format!("object:{:x}", hash.finish() & 0xffff_ffff);
+        let times = self.ids.entry(base.clone()).or_insert(0);
+        *times += 1;
+        if *times == 1 { base } else { format!("{base}{:02x}", *times - 1) }
+    }
+
+    fn target(&mut self, section: &Section, depth: usize) -> Option<Target> {
+        if depth > MAX_STORE_DEPTH {
+            self.fault("stores are nested too deeply", section);
+            return None;
+        }
+        match self.type_of(section)?.as_str() {
+            "copy" => Some(Target::Copy(self.stores(section, depth)?)),
+            "relabel" => self.relabel(section),
+            "roundrobin" | "round_robin" => self.round_robin(section, depth),
+            kind => Some(Target::Sink(self.sink(section, kind)?)),
+        }
+    }
+
+    fn relabel(&mut self, section: &Section) -> Option<Target> {
+        let Some(label) = section.label() else {
+            self.fault("relabel needs '@label'", section);
+            return None;
+        };
+        self.label_index(label, section).map(Target::Label)
+    }
+
+    fn label_index(&mut self, label: &str, section: &Section) -> Option<usize> {
+        let found = self.graph.labels.get(label).copied();
+        if found.is_none() {
+            let message = format!("{label} label not found");
+            self.diagnostics.push(Diagnostic::error(message, section.span_of("@label")));
+        }
+        found
+    }
+
+    fn stores(&mut self, section: &Section, depth: usize) -> Option<Vec<Store>> {
+        if let Some(mode @ ("no_copy" | "shallow" | "deep" | "marshal")) = section.text("copy_mode").or(Some("no_copy")) {
+            // Stores never see each other's changes here, so every mode means a deep copy.
+            let _ = mode;
+        } else {
+            self.diagnostics.push(Diagnostic::error(
+                "copy_mode must be no_copy, shallow, deep or marshal",
+                section.span_of("copy_mode"),
+            ));
+        }
+        let sections: Vec<&Section> = section.children_named("store").collect();
+        if sections.is_empty() {
+            self.fault("copy needs at least one <store>", section);
+            return None;
+        }
+        let built: Vec<Option<Store>> = sections.into_iter().map(|s| self.store(s, depth)).collect();
+        built.into_iter().collect()
+    }
+
+    fn store(&mut self, section: &Section, depth: usize) -> Option<Store> {
+        let words: Vec<&str> = section.arg().split_whitespace().collect();
+        for word in words.iter().filter(|w| !["ignore_error", "ignore_if_prev_success"].contains(w)) {
+            self.diagnostics.push(Diagnostic::warning(format!("<store {word}> is not known"), &section.args.span));
+        }
+        let target = self.target(&normalize(section.clone(), PluginKind::Output), depth + 1)?;
+        Some(Store {
+            target,
+            ignore_error: words.contains(&"ignore_error"),
+            only_if_previous_failed: words.contains(&"ignore_if_prev_success"),
+        })
+    }
+
+    fn round_robin(&mut self, section: &Section, depth: usize) -> Option<Target> {
+        let (mut targets, mut turns) = (Vec::new(), Vec::new());
+        for (at, store) in section.children_named("store").enumerate() {
+            let weight = store.text("weight").map_or(Ok(1), str::parse::<usize>);
+            match weight {
+                Ok(weight) if weight <= MAX_WEIGHT => turns.extend(std::iter::repeat_n(at, weight)),
+                _ => {
+                    let message = format!("weight must be a number from 0 to {MAX_WEIGHT}");
+                    self.diagnostics.push(Diagnostic::error(message, store.span_of("weight")));
+                }
+            }
+            let mut inner = normalize(store.clone(), PluginKind::Output);
+            inner.params.retain(|p| p.name != "weight");
+            targets.push(self.target(&inner, depth + 1)?);
+        }
+        if turns.is_empty() {
+            self.fault("roundrobin needs at least one <store> with a weight", section);
+            return None;
+        }
+        Some(Target::RoundRobin(RoundRobin { turns, targets, next: AtomicUsize::new(0) }))
+    }
+
+    fn sink(&mut self, section: &Section, kind: &str) -> Option<Arc<Sink>> {
+        let id = self.id(section);
+        let sink = match self.reusable.sink(&id, section) {
+            Some(sink) => sink,
+            None => Arc::new(self.new_sink(section, kind, id)?),
+        };
+        self.graph.sinks.push(sink.clone());
+        Some(sink)
+    }
+
+    fn new_sink(&mut self, section: &Section, kind: &str, id: String) -> Option<Sink> {
+        let table = self.registry.outputs;
+        let plugin = find(table, kind, "output", section).map_err(|f| self.diagnostics.push(f)).ok()?;
+        let mut cx = BuildContext::new(section, self.process, self.registry, &mut self.diagnostics);
+        let output = (plugin.build)(&mut cx);
+        let defaults = cx.take_buffer_defaults().unwrap_or_default();
+        let secondary = section.child("secondary").map(|s| self.secondary(s, section));
+        let plan = buffering::plan(section, &defaults, self.process, &id, secondary.is_some(), &mut self.diagnostics);
+        let plan = plan?;
+        let mut sink = Sink::new(id, section.clone(), output?, plan.flush, plan.retry);
+        sink.buffered = plan.buffer;
+        sink.secondary = match secondary {
+            Some(built) => Some(built?),
+            None => None,
+        };
+        Some(sink)
+    }
+
+    /// The output of `<secondary>`; without a type it is that of the primary.
+    fn secondary(&mut self, section: &Section, primary: &Section) -> Option<Secondary> {
+        let mut section = section.clone();
+        if section.plugin_type().is_none() {
+            section.set_text("@type", primary.plugin_type().unwrap_or_default());
+        }
+        let kind = self.type_of(&section)?;
+        let table = self.registry.outputs;
+        let plugin = find(table, &kind, "output", &section).map_err(|f| self.diagnostics.push(f)).ok()?;
+        // A secondary writes the primary's chunks, so its placeholders are checked against the primary's chunk keys.
+        if let Some(buffer) = primary.child("buffer") {
+            section.children.retain(|c| c.name != "buffer");
+            section.children.push(buffer.clone());
+        }
+        let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
+        let output: Arc<dyn DynOutput> = (plugin.build)(&mut cx)?;
+        Some(Secondary { kind, output })
+    }
+
+    fn input(&mut self, section: &Section) {
+        let section = normalize(section.clone(), PluginKind::Input);
+        let Some(kind) = self.type_of(&section) else { return };
+        let id = self.id(&section);
+        let label = section.label().map(str::to_owned);
+        if let Some(label) = &label {
+            self.label_index(label, &section);
+        }
+        let table = self.registry.inputs;
+        let Some(found) = table.iter().find(|p| p.names.contains(&kind.as_str())) else {
+            let names = table.iter().flat_map(|p| p.names.iter().copied());
+            return self.diagnostics.push(unknown_type(&kind, "input", names, &section));
+        };
+        if self.reusable.input(&id, &section) {
+            return self.inputs.push(PlannedInput { id, section, label, plugin: None });
+        }
+        let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
+        if let Some(plugin) = (found.build)(&mut cx) {
+            self.inputs.push(PlannedInput { id, section, label, plugin: Some(plugin) });
+        }
+    }
+}
+
+/// Sections that may stand at the top level.
+const KNOWN_AT_TOP: &[&str] = &["source", "match", "filter", "label", "system", "worker"];
+
+/// One process does the work of all workers, so what stands in `<worker N>` stands at the top level.
+fn flatten_worker(section: &Section) -> Vec<&Section> {
+    if section.name == "worker" { section.children.iter().collect() } else { vec![section] }
+}

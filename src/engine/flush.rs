@@ -1,0 +1,198 @@
+//! THE flush loop: chunks out of the buffer, to the target, and what follows from its answer. Retry is decided here alone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use super::retry::Next;
+use super::sink::Sink;
+use crate::buffer::{Buffer, Chunk};
+use crate::plugin::{DynOutput, Stop, WriteError};
+
+/// Starts the loops of a sink. They end once the buffer is closed and empty.
+pub fn spawn(sink: &Arc<Sink>, closing: &Stop) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(buffer) = sink.buffer() {
+        for _ in 0..sink.flush.threads {
+            let flusher = Flusher { sink: sink.clone(), buffer: buffer.clone(), closing: closing.clone() };
+            tasks.spawn(flusher.run());
+        }
+    }
+    tasks
+}
+
+struct Flusher {
+    sink: Arc<Sink>,
+    buffer: Buffer,
+    closing: Stop,
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Delivered,
+    Failed(String),
+    Rejected(String),
+}
+
+impl Flusher {
+    async fn run(mut self) {
+        loop {
+            self.wait_for_probe().await;
+            let Some(chunk) = self.buffer.take().await else { return };
+            self.flush(&chunk).await;
+        }
+    }
+
+    /// A target that is down is tried with one chunk at a time, at growing pauses; not at shutdown.
+    async fn wait_for_probe(&mut self) {
+        if let Some(at) = self.sink.next_probe() {
+            self.closing.or(tokio::time::sleep_until(at.into())).await;
+        }
+    }
+
+    async fn flush(&self, chunk: &Arc<Chunk>) {
+        let secondary = self.sink.wants_secondary(chunk.id(), Instant::now());
+        let attempt = match (&self.sink.secondary, secondary) {
+            (Some(secondary), true) => self.attempt(&secondary.output, chunk).await,
+            _ => self.attempt(&self.sink.output, chunk).await,
+        };
+        match attempt {
+            Attempt::Delivered => self.delivered(chunk, secondary),
+            Attempt::Failed(why) => self.failed(chunk, &why, secondary),
+            Attempt::Rejected(why) => self.rejected(chunk, &why, secondary).await,
+        }
+    }
+
+    /// One write, in a task of its own so that a plugin's panic is a failed write and not the end of the loop.
+    async fn attempt(&self, output: &Arc<dyn DynOutput>, chunk: &Arc<Chunk>) -> Attempt {
+        let (target, copy) = (output.clone(), chunk.clone());
+        let started = Instant::now();
+        let task = tokio::spawn(async move { target.write(&copy).await });
+        let _ended_with_us = AbortOnDrop(task.abort_handle());
+        let result = task.await;
+        self.note_time(started, chunk);
+        match result {
+            Ok(Ok(())) => Attempt::Delivered,
+            Ok(Err(WriteError::Retry(why))) => Attempt::Failed(why),
+            Ok(Err(WriteError::Reject(why))) => Attempt::Rejected(why),
+            Err(e) => Attempt::Failed(format!("the output plugin failed: {e}")),
+        }
+    }
+
+    fn note_time(&self, started: Instant, chunk: &Chunk) {
+        let took = started.elapsed();
+        let stats = &self.sink.stats;
+        stats.flush_time_count.fetch_add(took.as_millis() as u64, Relaxed);
+        if took >= self.sink.flush.slow_after {
+            stats.slow_flush_count.fetch_add(1, Relaxed);
+            warn!(
+                "buffer flush took longer time than slow_flush_log_threshold: elapsed_time={:.3} \
+                 slow_flush_log_threshold={:.1} plugin_id=\"{}\" chunk=\"{}\"",
+                took.as_secs_f64(),
+                self.sink.flush.slow_after.as_secs_f64(),
+                self.sink.id,
+                chunk.id()
+            );
+        }
+    }
+
+    fn delivered(&self, chunk: &Chunk, secondary: bool) {
+        let stats = &self.sink.stats;
+        stats.delivered_records.fetch_add(u64::from(chunk.count()), Relaxed);
+        if secondary {
+            stats.write_secondary_count.fetch_add(1, Relaxed);
+        }
+        stats.write_count.fetch_add(1, Relaxed);
+        if self.sink.retry_view().chunks > 0 {
+            info!("retry succeeded. plugin_id=\"{}\" chunk_id=\"{}\"", self.sink.id, chunk.id());
+        }
+        self.sink.done(chunk.id(), !secondary);
+        if let Err(e) = self.buffer.commit(chunk.id()) {
+            error!("chunk \"{}\" was delivered but can't be removed from the buffer: {e}", chunk.id());
+        }
+    }
+
+    fn failed(&self, chunk: &Chunk, why: &str, secondary: bool) {
+        let (stats, id) = (&self.sink.stats, chunk.id());
+        stats.num_errors.fetch_add(1, Relaxed);
+        stats.rollback_count.fetch_add(1, Relaxed);
+        if self.closing.is_stopped() {
+            return self.failed_while_closing(chunk, why);
+        }
+        let (next, times) = self.sink.failed(id, Instant::now(), random());
+        let plugin = &self.sink.id;
+        match next {
+            Next::At(at) => {
+                let seconds = at.saturating_duration_since(Instant::now()).as_secs_f64();
+                let to = if secondary { " with secondary output" } else { "" };
+                warn!(
+                    "failed to flush the buffer{to}. retry_times={times} next_retry_in={seconds:.1}s \
+                     chunk=\"{id}\" plugin_id=\"{plugin}\" error={why:?}"
+                );
+                self.buffer.give_back(id, at);
+            }
+            Next::GiveUp => {
+                error!(
+                    "Hit limit for retries. retry_times={times} records={} chunk=\"{id}\" plugin_id=\"{plugin}\" error={why:?}",
+                    chunk.count()
+                );
+                self.give_up(chunk, &format!("hit limit for retries: {why}"));
+            }
+        }
+    }
+
+    /// At shutdown each chunk is tried once more. What is on disk stays there; what is only in memory is set aside.
+    fn failed_while_closing(&self, chunk: &Chunk, why: &str) {
+        warn!("failed to flush the buffer at shutdown. chunk=\"{}\" plugin_id=\"{}\" error={why:?}", chunk.id(), self.sink.id);
+        if self.buffer.is_durable() {
+            self.buffer.give_back(chunk.id(), Instant::now());
+        } else {
+            self.give_up(chunk, &format!("not delivered before shutdown: {why}"));
+        }
+    }
+
+    async fn rejected(&self, chunk: &Arc<Chunk>, why: &str, secondary: bool) {
+        self.sink.stats.num_errors.fetch_add(1, Relaxed);
+        let id = chunk.id();
+        if let (Some(other), false) = (&self.sink.secondary, secondary) {
+            warn!("got unrecoverable error in primary and retry by secondary: chunk=\"{id}\" error={why:?}");
+            if let Attempt::Delivered = self.attempt(&other.output, chunk).await {
+                return self.delivered(chunk, true);
+            }
+        }
+        error!(
+            "got unrecoverable error. records={} chunk=\"{id}\" plugin_id=\"{}\" error={why:?}",
+            chunk.count(),
+            self.sink.id
+        );
+        self.give_up(chunk, &format!("unrecoverable: {why}"));
+    }
+
+    fn give_up(&self, chunk: &Chunk, reason: &str) {
+        self.sink.done(chunk.id(), false);
+        self.sink.stats.set_aside_records.fetch_add(u64::from(chunk.count()), Relaxed);
+        if self.sink.flush.drop_given_up {
+            warn!("disable_chunk_backup is set: chunk \"{}\" with {} records is dropped", chunk.id(), chunk.count());
+            self.buffer.discard(chunk.id());
+        } else {
+            self.buffer.set_aside(chunk.id(), reason);
+        }
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A number in 0..1 for the random share of waits.
+fn random() -> f64 {
+    // Without randomness the waits are merely in step; that is no reason to fail.
+    getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX))
+}

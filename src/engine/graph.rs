@@ -1,0 +1,169 @@
+//! The graph in force: pipelines by label, sinks, and the way of a batch through them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tracing::{error, warn};
+
+use super::chain::{self, FilterNode};
+use super::pipeline::{Pipeline, Store, Target};
+use super::quiet::Quiet;
+use super::sink::Sink;
+use crate::buffer::{Origin, Receipt};
+use crate::event::{Arena, Batch, BatchBuilder, Record, json};
+use crate::plugin::{BoxFuture, EmitError, Failure};
+
+/// Labels that one batch may pass through by `relabel`; more is a loop.
+const MAX_RELABELS: usize = 32;
+/// Largest size that a packed batch may have when a filter has to look inside, in bytes.
+const MAX_INFLATED: usize = 256 << 20;
+
+/// Index of the pipeline of the top level.
+pub const ROOT: usize = 0;
+
+/// Everything between inputs and targets.
+#[derive(Default)]
+pub struct Graph {
+    /// The pipelines; the first is that of the top level.
+    pub pipelines: Vec<Pipeline>,
+    /// Labels to indexes.
+    pub labels: HashMap<String, usize>,
+    /// All sinks, in the order of the configuration.
+    pub sinks: Vec<Arc<Sink>>,
+    /// All filters, in the order of the configuration.
+    pub filters: Vec<Arc<FilterNode>>,
+    /// Keeps repeated complaints short.
+    pub quiet: Quiet,
+}
+
+impl Graph {
+    /// The pipeline that an input with this `@label` feeds.
+    pub fn entry(&self, label: Option<&str>) -> Option<usize> {
+        label.map_or(Some(ROOT), |l| self.labels.get(l).copied())
+    }
+
+    /// Sends a batch through a pipeline. Ends once it is stored in every buffer it was routed to.
+    pub fn deliver<'g>(
+        &'g self,
+        pipeline: usize,
+        batch: Batch,
+        origin: &'g Origin,
+        depth: usize,
+    ) -> BoxFuture<'g, Result<Receipt, EmitError>> {
+        Box::pin(async move {
+            let Some(rules) = self.pipelines.get(pipeline) else { return Err(EmitError::Closed) };
+            if depth > MAX_RELABELS {
+                return Err(EmitError::Refused(format!("relabel loop through {}", rules.name)));
+            }
+            let path = rules.path(&batch.tag);
+            let batch = if path.filters.is_empty() { batch } else { self.filter(&path.filters, batch, depth).await? };
+            if batch.is_empty() {
+                return Ok(Receipt::durable());
+            }
+            match &path.target {
+                Some(target) => self.send(target, batch, origin, depth).await,
+                None => Ok(self.unmatched(rules, &batch)),
+            }
+        })
+    }
+
+    async fn filter(&self, filters: &[Arc<FilterNode>], batch: Batch, depth: usize) -> Result<Batch, EmitError> {
+        let plain = batch.inflate(MAX_INFLATED).map_err(|e| EmitError::Refused(e.to_string()))?;
+        let filtered = chain::run(filters, &plain);
+        for failure in filtered.failures {
+            self.fail(&plain, failure, depth).await;
+        }
+        Ok(filtered.batch)
+    }
+
+    fn send<'g>(
+        &'g self,
+        target: &'g Target,
+        batch: Batch,
+        origin: &'g Origin,
+        depth: usize,
+    ) -> BoxFuture<'g, Result<Receipt, EmitError>> {
+        Box::pin(async move {
+            match target {
+                Target::Sink(sink) => sink.take_in(&batch, origin).await,
+                Target::Label(pipeline) => self.deliver(*pipeline, batch, origin, depth + 1).await,
+                Target::Copy(stores) => self.copy(stores, batch, origin, depth).await,
+                Target::RoundRobin(turns) => match turns.take_turn() {
+                    Some(target) => self.send(target, batch, origin, depth).await,
+                    None => Ok(Receipt::durable()),
+                },
+            }
+        })
+    }
+
+    async fn copy(&self, stores: &[Store], batch: Batch, origin: &Origin, depth: usize) -> Result<Receipt, EmitError> {
+        let mut receipt = Receipt::durable();
+        let mut previous_failed = false;
+        for (at, store) in stores.iter().enumerate() {
+            if at > 0 && store.only_if_previous_failed && !previous_failed {
+                continue;
+            }
+            match self.send(&store.target, batch.clone(), origin, depth).await {
+                Ok(stored) => {
+                    receipt = receipt.merge(stored);
+                    previous_failed = false;
+                }
+                Err(e) if store.ignore_error => {
+                    error!("ignore emit error in copy: tag=\"{}\" error=\"{e}\"", batch.tag.escape_debug());
+                    previous_failed = true;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(receipt)
+    }
+
+    fn unmatched(&self, rules: &Pipeline, batch: &Batch) -> Receipt {
+        rules.unmatched.fetch_add(u64::from(batch.len()), Relaxed);
+        // Fluentd's own events are looked for only where the configuration wants them.
+        if !batch.tag.starts_with("fluent.") && self.quiet.may_say(&batch.tag) {
+            warn!("no patterns matched tag=\"{}\"", batch.tag.escape_debug());
+        }
+        Receipt::durable()
+    }
+
+    /// Sends a copy of an event that failed to `@ERROR`, or to the log where there is no such label.
+    async fn fail(&self, batch: &Batch, failure: Failure, depth: usize) {
+        let mut one = BatchBuilder::new();
+        one.push_with(failure.time, |out| out.extend_from_slice(&failure.record));
+        self.error_event(one.finish(batch.tag.clone()), &failure.reason, depth).await;
+    }
+
+    /// As [`fail`](Graph::fail), for events that an input could not use.
+    pub async fn error_event(&self, events: Batch, reason: &str, depth: usize) {
+        let refused = match self.labels.get("@ERROR") {
+            Some(pipeline) if depth <= MAX_RELABELS => {
+                self.deliver(*pipeline, events.clone(), &Origin::None, MAX_RELABELS).await.err()
+            }
+            _ => None,
+        };
+        if refused.is_some() || !self.labels.contains_key("@ERROR") {
+            self.log_error_events(&events, reason);
+        }
+    }
+
+    fn log_error_events(&self, events: &Batch, reason: &str) {
+        let arena = Arena::new();
+        for entry in events.entries().map_while(Result::ok) {
+            if !self.quiet.may_say("error event") {
+                return;
+            }
+            let mut text = Vec::new();
+            if let Ok(record) = Record::decode(entry.record, &arena) {
+                json::write_record(&record, &mut text);
+            }
+            warn!(
+                "dump an error event: error={reason:?} tag=\"{}\" time={} record={}",
+                events.tag.escape_debug(),
+                entry.time.secs(),
+                String::from_utf8_lossy(&text)
+            );
+        }
+    }
+}

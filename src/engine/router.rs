@@ -1,0 +1,102 @@
+//! What stands behind each input's emitter: the graph in force, and a second try when a reload swapped it meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+
+use super::graph::{Graph, ROOT};
+use crate::buffer::{Origin, Receipt};
+use crate::event::Batch;
+use crate::plugin::{BoxFuture, EmitError, Route};
+
+/// The graph in force.
+#[derive(Default)]
+pub struct Router(ArcSwap<Graph>);
+
+impl Router {
+    /// The graph in force now.
+    pub fn graph(&self) -> Arc<Graph> {
+        self.0.load_full()
+    }
+
+    /// Puts another graph in force: the one pointer that a reload swaps.
+    pub fn swap(&self, graph: Arc<Graph>) {
+        self.0.store(graph);
+    }
+}
+
+/// The way from one input into the graph.
+pub struct InputRoute {
+    /// The router.
+    pub router: Arc<Router>,
+    /// `@label` of the input.
+    pub label: Option<String>,
+    /// What the input has emitted.
+    pub stats: Arc<InputStats>,
+}
+
+/// What an input has emitted.
+#[derive(Debug, Default)]
+pub struct InputStats {
+    /// Events.
+    pub records: AtomicU64,
+    /// Bytes of entries.
+    pub bytes: AtomicU64,
+    /// Batches that were refused.
+    pub refused: AtomicU64,
+}
+
+impl InputRoute {
+    fn entry(&self, graph: &Graph) -> usize {
+        // A label that a reload took away was refused there; what is still on its way goes to the top level.
+        graph.entry(self.label.as_deref()).unwrap_or(ROOT)
+    }
+
+    async fn deliver(&self, batch: Batch, origin: Origin) -> Result<Receipt, EmitError> {
+        loop {
+            let graph = self.router.graph();
+            let result = graph.deliver(self.entry(&graph), batch.clone(), &origin, 0).await;
+            let swapped = !Arc::ptr_eq(&graph, &self.router.graph());
+            match result {
+                // A sink of the old graph was closed under us: the new one has its buffer.
+                Err(EmitError::Closed) if swapped => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Route for InputRoute {
+    fn route(&self, batch: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
+        Box::pin(async move {
+            let (records, bytes) = (u64::from(batch.len()), batch.bytes().len() as u64);
+            let result = self.deliver(batch, origin).await;
+            match &result {
+                Ok(_) => {
+                    self.stats.records.fetch_add(records, Relaxed);
+                    self.stats.bytes.fetch_add(bytes, Relaxed);
+                }
+                Err(_) => {
+                    self.stats.refused.fetch_add(1, Relaxed);
+                }
+            }
+            result
+        })
+    }
+
+    fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()> {
+        let reason = reason.to_owned();
+        Box::pin(async move { self.router.graph().error_event(events, &reason, 0).await })
+    }
+
+    fn newest(&self, stream: &str) -> Option<u64> {
+        let graph = self.router.graph();
+        graph.sinks.iter().filter_map(|s| s.buffer()?.newest(stream)).max()
+    }
+
+    fn seen(&self, once: &[u8]) -> bool {
+        let graph = self.router.graph();
+        graph.sinks.iter().any(|s| s.buffer().is_some_and(|b| b.seen(once)))
+    }
+}

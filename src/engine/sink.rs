@@ -1,0 +1,213 @@
+//! An output with everything around it: its buffer, its secondary, its retry states, its counts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::retry::{Next, RetryPolicy, RetryState};
+use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Receipt};
+use crate::config::Section;
+use crate::event::Batch;
+use crate::plugin::{DynOutput, EmitError, WriteError};
+
+/// Failed chunks in a row, all different, after which a target counts as down and is only probed.
+const DOWN_AFTER_FAILURES: u32 = 3;
+/// Longest pause between probes of a target that is down.
+const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(60);
+
+/// What an output has done; the names are Fluentd's.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "the names are those of monitor_agent's fields")]
+pub struct SinkStats {
+    pub emit_records: AtomicU64,
+    pub emit_count: AtomicU64,
+    pub emit_size: AtomicU64,
+    pub write_count: AtomicU64,
+    pub write_secondary_count: AtomicU64,
+    pub rollback_count: AtomicU64,
+    pub num_errors: AtomicU64,
+    pub slow_flush_count: AtomicU64,
+    pub flush_time_count: AtomicU64,
+    pub delivered_records: AtomicU64,
+    pub set_aside_records: AtomicU64,
+}
+
+/// How an output is flushed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlushParams {
+    /// Writes at once.
+    pub threads: usize,
+    /// A write that takes longer is warned of.
+    pub slow_after: Duration,
+    /// Chunks that are given up are dropped instead of being set aside.
+    pub drop_given_up: bool,
+}
+
+/// The output of a `<secondary>` section.
+pub struct Secondary {
+    /// `@type`
+    pub kind: String,
+    /// The plugin.
+    pub output: Arc<dyn DynOutput>,
+}
+
+/// An output of the graph.
+pub struct Sink {
+    /// `@id`, or one made up.
+    pub id: String,
+    /// `@type`
+    pub kind: String,
+    /// Its section, to tell at a reload whether it changed.
+    pub section: Section,
+    /// The plugin.
+    pub output: Arc<dyn DynOutput>,
+    /// How it is buffered; not at all for an output that writes as events come.
+    pub buffered: Option<BufferConfig>,
+    buffer: OnceLock<Buffer>,
+    /// Where chunks go that the output does not take.
+    pub secondary: Option<Secondary>,
+    /// The retry schedule.
+    pub retry: RetryPolicy,
+    /// How it is flushed.
+    pub flush: FlushParams,
+    /// Counts.
+    pub stats: SinkStats,
+    retries: Mutex<Retries>,
+}
+
+#[derive(Default)]
+struct Retries {
+    by_chunk: HashMap<ChunkId, RetryState>,
+    in_a_row: u32,
+    next_probe: Option<Instant>,
+}
+
+/// The retry state as monitor_agent shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryView {
+    /// Most retries of any chunk.
+    pub times: u32,
+    /// Chunks that wait for a retry.
+    pub chunks: usize,
+}
+
+impl Sink {
+    /// An output that is not running yet.
+    pub fn new(id: String, section: Section, output: Arc<dyn DynOutput>, flush: FlushParams, retry: RetryPolicy) -> Sink {
+        let kind = section.plugin_type().unwrap_or_default().to_owned();
+        Sink {
+            id,
+            kind,
+            section,
+            output,
+            buffered: None,
+            buffer: OnceLock::new(),
+            secondary: None,
+            retry,
+            flush,
+            stats: SinkStats::default(),
+            retries: Mutex::default(),
+        }
+    }
+
+    /// Takes a batch: into the buffer, or straight to the target.
+    pub async fn take_in(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
+        let receipt = match (&self.buffered, self.buffer.get()) {
+            (_, Some(buffer)) => buffer.append(batch, origin).await.map_err(emit_error)?,
+            (None, None) => self.write_direct(batch).await?,
+            (Some(_), None) => return Err(EmitError::Closed),
+        };
+        self.stats.emit_count.fetch_add(1, Relaxed);
+        self.stats.emit_records.fetch_add(u64::from(batch.len()), Relaxed);
+        self.stats.emit_size.fetch_add(batch.bytes().len() as u64, Relaxed);
+        Ok(receipt)
+    }
+
+    /// The buffer, once it is open.
+    pub fn buffer(&self) -> Option<&Buffer> {
+        self.buffer.get()
+    }
+
+    /// Gives the sink its open buffer; a second one is not taken.
+    pub fn set_buffer(&self, buffer: Buffer) {
+        let _ = self.buffer.set(buffer);
+    }
+
+    async fn write_direct(&self, batch: &Batch) -> Result<Receipt, EmitError> {
+        match self.output.write(&Chunk::direct(batch)).await {
+            Ok(()) => {
+                self.stats.write_count.fetch_add(1, Relaxed);
+                self.stats.delivered_records.fetch_add(u64::from(batch.len()), Relaxed);
+                Ok(Receipt::durable())
+            }
+            Err(WriteError::Retry(why)) => Err(EmitError::Full(why)),
+            Err(WriteError::Reject(why)) => Err(EmitError::Refused(why)),
+        }
+    }
+
+    fn retries(&self) -> MutexGuard<'_, Retries> {
+        // Every change under the lock is whole by itself; a panic elsewhere leaves nothing half done.
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this chunk is to go to the secondary now.
+    pub fn wants_secondary(&self, id: ChunkId, now: Instant) -> bool {
+        self.secondary.is_some()
+            && self.retries().by_chunk.get(&id).is_some_and(|state| self.retry.is_secondary(state, now))
+    }
+
+    /// Counts a failure of a chunk; gives what comes next and the number of retries before this failure.
+    pub fn failed(&self, id: ChunkId, now: Instant, random: f64) -> (Next, u32) {
+        let mut retries = self.retries();
+        let first = !retries.by_chunk.contains_key(&id);
+        let state = retries.by_chunk.entry(id).or_insert_with(|| RetryState::new(now));
+        let times = state.times;
+        let next = self.retry.failed(state, now, random);
+        if next == Next::GiveUp {
+            retries.by_chunk.remove(&id);
+        }
+        if first || retries.in_a_row >= DOWN_AFTER_FAILURES {
+            retries.in_a_row = retries.in_a_row.saturating_add(1);
+        }
+        if retries.in_a_row >= DOWN_AFTER_FAILURES {
+            let doublings = (retries.in_a_row - DOWN_AFTER_FAILURES).min(16);
+            let pause = self.retry.wait.saturating_mul(1 << doublings);
+            let longest = self.retry.max_interval.unwrap_or(LONGEST_PROBE_PAUSE).min(LONGEST_PROBE_PAUSE);
+            retries.next_probe = Some(now + pause.min(longest));
+        }
+        (next, times)
+    }
+
+    /// Forgets a chunk's failures. `alive` says that the target itself took it.
+    pub fn done(&self, id: ChunkId, alive: bool) {
+        let mut retries = self.retries();
+        retries.by_chunk.remove(&id);
+        if alive {
+            retries.in_a_row = 0;
+            retries.next_probe = None;
+        }
+    }
+
+    /// While the target is down: when it may be probed next.
+    pub fn next_probe(&self) -> Option<Instant> {
+        self.retries().next_probe
+    }
+
+    /// The retry state as monitor_agent shows it.
+    pub fn retry_view(&self) -> RetryView {
+        let retries = self.retries();
+        RetryView {
+            times: retries.by_chunk.values().map(|s| s.times).max().unwrap_or(0),
+            chunks: retries.by_chunk.len(),
+        }
+    }
+}
+
+fn emit_error(e: BufferError) -> EmitError {
+    match e {
+        BufferError::Closed => EmitError::Closed,
+        BufferError::Invalid(_) => EmitError::Refused(e.to_string()),
+        BufferError::Full { .. } | BufferError::Disk(_) => EmitError::Full(e.to_string()),
+    }
+}

@@ -1,0 +1,75 @@
+//! `out_file`: time, tag and JSON record between tabs.
+
+use serde::Deserialize;
+
+use super::newline::Newline;
+use crate::config::Diagnostic;
+use crate::event::timefmt::{TimeFormatConfig, TimeFormatter};
+use crate::event::{EventTime, Record, Tag, json};
+use crate::plugin::{BuildContext, Configure, Formatter};
+
+/// Parameters of `out_file`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct OutFileParams {
+    /// Whether the time is printed.
+    output_time: bool,
+    /// Whether the tag is printed.
+    output_tag: bool,
+    /// Between the parts.
+    delimiter: Option<String>,
+    /// `lf` or `crlf`.
+    newline: Newline,
+    #[serde(flatten)]
+    time: TimeFormatConfig,
+}
+
+impl Default for OutFileParams {
+    fn default() -> Self {
+        let time = TimeFormatConfig::default();
+        OutFileParams { output_time: true, output_tag: true, delimiter: None, newline: Newline::Lf, time }
+    }
+}
+
+/// The formatter.
+pub struct OutFile {
+    time: Option<TimeFormatter>,
+    tag: bool,
+    delimiter: String,
+    end: &'static [u8],
+}
+
+impl Configure for OutFile {
+    type Config = OutFileParams;
+
+    fn new(config: OutFileParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        let format = TimeFormatter::build(&config.time).map_err(|e| cx.fault("time_format", e))?;
+        let delimiter = match config.delimiter.as_deref() {
+            None | Some("TAB" | "\\t") => "\t",
+            Some("SPACE") => " ",
+            Some("COMMA") => ",",
+            Some(other) => other,
+        };
+        Ok(OutFile {
+            time: config.output_time.then_some(format),
+            tag: config.output_tag,
+            delimiter: delimiter.to_owned(),
+            end: config.newline.bytes(),
+        })
+    }
+}
+
+impl Formatter for OutFile {
+    fn format(&self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>) {
+        if let Some(format) = &self.time {
+            format.format(time, out);
+            out.extend_from_slice(self.delimiter.as_bytes());
+        }
+        if self.tag {
+            out.extend_from_slice(tag.as_bytes());
+            out.extend_from_slice(self.delimiter.as_bytes());
+        }
+        json::write_record(record, out);
+        out.extend_from_slice(self.end);
+    }
+}

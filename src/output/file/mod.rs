@@ -1,0 +1,240 @@
+//! `file`: events in files by time, tag and fields.
+//!
+//! A chunk counts as delivered once its bytes are synced to disk, and the name of a new file with them.
+
+mod name;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use self::name::{FileName, slice_format};
+use self::write::Sink;
+use crate::buffer::Chunk;
+use crate::config::Diagnostic;
+use crate::plugin::{
+    BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part,
+};
+
+/// Numbers tried for a file that must be new (`_0`, `_1`, ...) before the disk is taken to be in disorder.
+const MAX_INDEX: u32 = 1_000_000;
+/// `timekey` where the configuration has none: Fluentd's day.
+const DEFAULT_TIMEKEY: Duration = Duration::from_secs(86_400);
+
+/// How files are compressed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Compress {
+    /// Not at all.
+    #[default]
+    Text,
+    /// gzip; `.gz` is added to the name.
+    #[serde(alias = "gz")]
+    Gzip,
+    /// zstd; `.zstd` is added to the name.
+    Zstd,
+}
+
+/// Parameters of `file`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct FileParams {
+    /// The file's path with placeholders; `*` is the time slice.
+    path: Option<String>,
+    /// One file per slice that chunks are added to, instead of a new numbered file each.
+    append: bool,
+    /// Whether `path_suffix` is added.
+    add_path_suffix: bool,
+    /// Added behind the path.
+    path_suffix: String,
+    /// `text`, `gzip` or `zstd`.
+    compress: Compress,
+    /// Chunks are compressed anew; they always are here.
+    #[expect(dead_code, reason = "both values give the same file")]
+    recompress: bool,
+    /// A link to the file written last.
+    symlink_path: Option<PathBuf>,
+    /// Whether that link is relative.
+    symlink_path_use_relative: bool,
+    /// Form of the time slice in the name.
+    time_slice_format: Option<String>,
+    /// Permission of files, in octal.
+    file_permission: Option<String>,
+    /// Permission of directories, in octal.
+    dir_permission: Option<String>,
+}
+
+impl Default for FileParams {
+    fn default() -> Self {
+        FileParams {
+            path: None,
+            append: false,
+            add_path_suffix: true,
+            path_suffix: ".log".into(),
+            compress: Compress::Text,
+            recompress: false,
+            symlink_path: None,
+            symlink_path_use_relative: false,
+            time_slice_format: None,
+            file_permission: None,
+            dir_permission: None,
+        }
+    }
+}
+
+/// The output.
+pub struct File {
+    root: Root,
+    name: Template,
+    append: bool,
+    compress: Compress,
+    symlink: Option<(PathBuf, bool)>,
+    render: Render,
+    /// One writer at a time: chunks of one file must not be mixed.
+    turn: tokio::sync::Mutex<()>,
+    /// Kept from chunk to chunk, so that a block costs no allocation.
+    scratch: Mutex<Vec<u8>>,
+}
+
+impl Configure for File {
+    type Config = FileParams;
+
+    fn new(config: FileParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        let path = config.path.clone().ok_or_else(|| cx.fault("path", "'path' parameter is required"))?;
+        cx.buffer_defaults(BufferDefaults {
+            buffered: true,
+            path: Some(buffer_directory(&path)),
+            keys: &["time"],
+            timekey: Some(DEFAULT_TIMEKEY),
+            ..BufferDefaults::default()
+        });
+        let text = FileName { params: &config, path: &path, timekey: timekey(cx)? }.text();
+        let text = text.map_err(|e| cx.fault("path", e))?;
+        let checked = Template::new(&text, "path", cx)?;
+        let root = constant_directory(checked.constant_prefix());
+        let relative = text[root.len()..].trim_start_matches('/');
+        let dir_mode = cx.octal("dir_permission", config.dir_permission.as_deref(), cx.process.dir_permission)?;
+        let file_mode = cx.octal("file_permission", config.file_permission.as_deref(), cx.process.file_permission)?;
+        Ok(File {
+            root: Root::new(root, dir_mode, file_mode),
+            name: Template::new(relative, "path", cx)?,
+            append: config.append,
+            compress: config.compress,
+            symlink: config.symlink_path.map(|p| (p, config.symlink_path_use_relative)),
+            render: cx.render("out_file")?,
+            turn: tokio::sync::Mutex::default(),
+            scratch: Mutex::default(),
+        })
+    }
+}
+
+fn timekey(cx: &BuildContext<'_>) -> Result<Option<u64>, Diagnostic> {
+    let timed = cx.chunk_keys().iter().any(|k| k == "time");
+    let length = cx.timekey().map_err(|e| cx.fault("timekey", e))?;
+    Ok(timed.then(|| length.unwrap_or(DEFAULT_TIMEKEY).as_secs()))
+}
+
+/// The directory of the part of a path that no event can change.
+fn constant_directory(prefix: &str) -> &str {
+    match prefix.rfind('/') {
+        Some(0) => "/",
+        Some(at) => &prefix[..at],
+        None => "",
+    }
+}
+
+/// Beside the files, hidden, so that a glob over them does not meet it.
+fn buffer_directory(path: &str) -> PathBuf {
+    let fixed = &path[..path.find(['$', '%', '*']).unwrap_or(path.len())];
+    let directory = constant_directory(fixed);
+    let directory = if directory.is_empty() { "." } else { directory };
+    let name: String = path[constant_directory(fixed).len()..].trim_matches('/').chars().map(plain).collect();
+    Path::new(directory).join(format!(".{name}.buffer"))
+}
+
+fn plain(c: char) -> char {
+    if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }
+}
+
+impl Output for File {
+    async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
+        let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
+        let _turn = self.turn.lock().await;
+        let mut sink = self.open(&name)?;
+        for block in chunk.blocks() {
+            let mut text = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+            text.clear();
+            self.render.block(&block?, &mut text);
+            let written = sink.write(&text);
+            *self.scratch.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
+            written?;
+        }
+        let path = sink.finish().await?;
+        self.link(&path);
+        Ok(())
+    }
+}
+
+impl File {
+    fn open(&self, name: &str) -> Result<Sink, WriteError> {
+        if self.append {
+            return Ok(Sink::open(&self.root, Path::new(name), false, self.compress)?);
+        }
+        for index in 0..MAX_INDEX {
+            let numbered = name.replace(slice_format::INDEX, &format!("_{index}"));
+            match Sink::open(&self.root, Path::new(&numbered), true, self.compress) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(WriteError::Retry(format!("{name}: there are {MAX_INDEX} files already")))
+    }
+
+    /// The link is a convenience: a failure is logged and the chunk counts as written.
+    fn link(&self, path: &Path) {
+        let Some((link, relative)) = &self.symlink else { return };
+        let target = if *relative { relative_to(path, link) } else { path.to_owned() };
+        let temporary = link.with_extension("suiro-new");
+        let made = std::os::unix::fs::symlink(target, &temporary).and_then(|()| std::fs::rename(&temporary, link));
+        if let Err(e) = made {
+            tracing::warn!("can't make the link {}: {e}", link.display());
+        }
+    }
+}
+
+/// `path` as seen from the directory of `link`.
+fn relative_to(path: &Path, link: &Path) -> PathBuf {
+    let from: Vec<_> = link.parent().unwrap_or(Path::new("")).components().collect();
+    let to: Vec<_> = path.components().collect();
+    let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n(Path::new(".."), from.len() - shared);
+    up.map(Path::as_os_str).chain(to[shared..].iter().map(|c| c.as_os_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_constant_part_of_a_path_is_trusted() {
+        assert_eq!(constant_directory("/var/log/app-"), "/var/log");
+        assert_eq!(constant_directory("/app"), "/");
+        assert_eq!(constant_directory("app"), "");
+    }
+
+    #[test]
+    fn the_buffer_hides_beside_the_files() {
+        assert_eq!(buffer_directory("/out/app"), Path::new("/out/.app.buffer"));
+        assert_eq!(buffer_directory("/out/${tag}/x.%Y"), Path::new("/out/.__tag__x._Y.buffer"));
+        assert_eq!(buffer_directory("app"), Path::new("./.app.buffer"));
+    }
+
+    #[test]
+    fn relative_links_climb_to_the_shared_directory() {
+        assert_eq!(relative_to(Path::new("/a/b/c.log"), Path::new("/a/d/link")), Path::new("../b/c.log"));
+        assert_eq!(relative_to(Path::new("/a/c.log"), Path::new("/a/link")), Path::new("c.log"));
+    }
+}

@@ -1,0 +1,78 @@
+//! One chunk into one file: plain or compressed, synced before it counts.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::write::GzEncoder;
+
+use super::Compress;
+use crate::plugin::Root;
+
+enum Encoder {
+    Plain(File),
+    Gzip(GzEncoder<File>),
+    Zstd(zstd::stream::write::Encoder<'static, File>),
+}
+
+/// An open file that a chunk is written to.
+pub struct Sink {
+    path: PathBuf,
+    encoder: Option<Encoder>,
+    directory: Option<File>,
+    start: Option<(File, u64)>,
+}
+
+impl Sink {
+    /// Opens or creates a file beneath the root; `exclusive` demands a new one.
+    pub fn open(root: &Root, name: &Path, exclusive: bool, compress: Compress) -> io::Result<Sink> {
+        let opened = root.open(name, exclusive)?;
+        // Kept to cut off what a failed write left behind: the chunk will come again whole.
+        let start = (opened.file.try_clone()?, opened.file.metadata()?.len());
+        let encoder = match compress {
+            Compress::Text => Encoder::Plain(opened.file),
+            Compress::Gzip => Encoder::Gzip(GzEncoder::new(opened.file, flate2::Compression::default())),
+            Compress::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(opened.file, 0)?),
+        };
+        let directory = opened.is_new.then_some(opened.directory);
+        Ok(Sink { path: root.path().join(name), encoder: Some(encoder), directory, start: Some(start) })
+    }
+
+    /// Writes some of the chunk's text.
+    pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        match &mut self.encoder {
+            Some(Encoder::Plain(file)) => file.write_all(text),
+            Some(Encoder::Gzip(encoder)) => encoder.write_all(text),
+            Some(Encoder::Zstd(encoder)) => encoder.write_all(text),
+            None => Err(io::Error::other("the file is finished already")),
+        }
+    }
+
+    /// Ends the compressed stream and syncs file and name. Gives the file's path.
+    pub async fn finish(mut self) -> io::Result<PathBuf> {
+        let encoder = self.encoder.take();
+        let directory = self.directory.take();
+        let synced = tokio::task::spawn_blocking(move || -> io::Result<()> {
+            let file = match encoder {
+                Some(Encoder::Plain(file)) => file,
+                Some(Encoder::Gzip(encoder)) => encoder.finish()?,
+                Some(Encoder::Zstd(encoder)) => encoder.finish()?,
+                None => return Ok(()),
+            };
+            file.sync_data()?;
+            directory.map_or(Ok(()), |d| d.sync_all())
+        });
+        synced.await.map_err(io::Error::other)??;
+        self.start = None;
+        Ok(std::mem::take(&mut self.path))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some((file, length)) = self.start.take() {
+            // Best effort: where it fails the retry leaves a torn line before the whole one.
+            let _ = file.set_len(length);
+        }
+    }
+}

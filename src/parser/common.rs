@@ -1,0 +1,155 @@
+//! What all parsers share: the time field, types, values that mean nil. Fluentd's `Parser` base class.
+
+use serde::Deserialize;
+
+use super::convert::Converter;
+use crate::config::{Diagnostic, Pairs, Regexp};
+use crate::event::timefmt::TimeParser;
+use crate::event::{Arena, EventTime, Record, Value};
+use crate::plugin::{BuildContext, ParseError, TimeParams};
+
+/// Names that [`Common::build`] reads; a parser lists them as read elsewhere.
+pub const SHARED: &[&str] = &[
+    "types",
+    "time_key",
+    "null_value_pattern",
+    "null_empty_string",
+    "estimate_current_event",
+    "keep_time_key",
+    "timeout",
+    "time_type",
+    "time_format",
+    "time_format_fallbacks",
+    "localtime",
+    "utc",
+    "timezone",
+];
+
+/// Parameters that every parser has.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct CommonParams {
+    /// `field:type[:option]`, several.
+    types: Option<Pairs>,
+    /// Field that holds the time.
+    time_key: Option<String>,
+    /// Text values that it finds a match in become nil.
+    null_value_pattern: Option<Regexp>,
+    /// The empty text becomes nil.
+    null_empty_string: bool,
+    /// The present is taken where the text has no time.
+    #[expect(dead_code, reason = "the caller takes the present or keeps its own time; see Parser::parse")]
+    estimate_current_event: bool,
+    /// The time field stays.
+    keep_time_key: bool,
+    /// Time limit of a match: regular expressions here take linear time, so there is nothing to stop.
+    #[expect(dead_code, reason = "linear-time matching has no need of it")]
+    timeout: Option<String>,
+}
+
+impl Default for CommonParams {
+    fn default() -> Self {
+        CommonParams {
+            types: None,
+            time_key: None,
+            null_value_pattern: None,
+            null_empty_string: false,
+            estimate_current_event: true,
+            keep_time_key: false,
+            timeout: None,
+        }
+    }
+}
+
+/// What happens to a record after its fields were found.
+pub struct Common {
+    time_key: Option<String>,
+    keep_time_key: bool,
+    null_value: Option<Regexp>,
+    null_empty: bool,
+    types: Vec<(String, Converter)>,
+    time: TimeParser,
+}
+
+/// What a parser's class sets before the configuration is read.
+#[derive(Clone, Copy, Default)]
+pub struct Defaults {
+    /// `time_key`
+    pub time_key: Option<&'static str>,
+    /// `time_type`
+    pub time_type: Option<&'static str>,
+    /// `time_format`
+    pub time_format: Option<&'static str>,
+}
+
+impl Common {
+    /// Reads the shared parameters of the parser that is built.
+    pub fn build(cx: &mut BuildContext<'_>, defaults: Defaults) -> Result<Common, Diagnostic> {
+        let params: CommonParams = cx.shared()?;
+        let time: TimeParams = cx.shared()?;
+        let time = time.with_defaults(defaults.time_type, defaults.time_format);
+        let zone_of = time.clone();
+        let types = params.types.iter().flat_map(Pairs::iter);
+        let types = types.map(|(field, text)| Ok((field.to_owned(), Converter::parse(field, text, &zone_of)?)));
+        let types: Result<Vec<_>, String> = types.collect();
+        Ok(Common {
+            time_key: params.time_key.or_else(|| defaults.time_key.map(str::to_owned)),
+            keep_time_key: params.keep_time_key,
+            null_value: params.null_value_pattern,
+            null_empty: params.null_empty_string,
+            types: types.map_err(|e| cx.fault("types", e))?,
+            time: time.parser().map_err(|e| cx.fault("time_format", e))?,
+        })
+    }
+
+    /// Takes the time out of the record and converts the other fields.
+    ///
+    /// Errors: a time that can't be read; the event is lost to the parser then, as in Fluentd.
+    pub fn finish<'a>(&self, record: &mut Record<'a>, arena: &'a Arena) -> Result<Option<EventTime>, ParseError> {
+        let time = match &self.time_key {
+            Some(key) => self.take_time(key, record)?,
+            None => None,
+        };
+        if self.null_empty || self.null_value.is_some() || !self.types.is_empty() {
+            self.convert(record, arena);
+        }
+        Ok(time)
+    }
+
+    fn take_time(&self, key: &str, record: &mut Record<'_>) -> Result<Option<EventTime>, ParseError> {
+        let key = key.as_bytes();
+        let value = if self.keep_time_key { record.get(key) } else { record.remove(key) };
+        match value {
+            Some(value) => self.time(value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a time with the parser's own format.
+    pub fn time(&self, value: Value<'_>) -> Result<EventTime, ParseError> {
+        self.time.parse_value(value, EventTime::now()).map_err(|e| ParseError::Invalid(e.to_string()))
+    }
+
+    /// Whether the time field stays in the record.
+    pub fn keeps_time(&self) -> bool {
+        self.keep_time_key
+    }
+
+    fn convert<'a>(&self, record: &mut Record<'a>, arena: &'a Arena) {
+        for (name, value) in record.iter_mut() {
+            // Ruby's nil and false are left as they are.
+            if matches!(value, Value::Nil | Value::Bool(false)) {
+                continue;
+            }
+            if matches!(value, Value::Str(text) if self.means_nil(text)) {
+                *value = Value::Nil;
+            } else if let Some((_, converter)) = self.types.iter().find(|(field, _)| field.as_bytes() == *name) {
+                *value = converter.convert(*value, arena);
+            }
+        }
+    }
+
+    fn means_nil(&self, text: &[u8]) -> bool {
+        (self.null_empty && text.is_empty()) || self.null_value.as_ref().is_some_and(|r| r.is_match(text))
+    }
+}

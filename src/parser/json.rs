@@ -1,0 +1,81 @@
+//! `json`: an object, or an array of objects.
+
+use serde::Deserialize;
+
+use super::common::{Common, Defaults, SHARED};
+use crate::config::Diagnostic;
+use crate::event::json::{self, JsonError};
+use crate::event::{Arena, EventTime, Record};
+use crate::plugin::{BuildContext, Configure, EachEvent, ParseError, Parser};
+
+/// Parameters of `json`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct JsonParams {
+    /// Fluentd chooses a library here; there is one reader.
+    #[expect(dead_code, reason = "every value reads the same texts")]
+    json_parser: Library,
+    /// Read size of a stream; texts come whole here.
+    #[expect(dead_code, reason = "texts come whole")]
+    stream_buffer_size: u64,
+}
+
+/// `json_parser`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Library {
+    Oj,
+    Yajl,
+    Json,
+}
+
+impl Default for JsonParams {
+    fn default() -> Self {
+        JsonParams { json_parser: Library::Oj, stream_buffer_size: 8192 }
+    }
+}
+
+/// The parser.
+pub struct Json(Common);
+
+impl Configure for Json {
+    type Config = JsonParams;
+    const READ_ELSEWHERE: &'static [&'static str] = SHARED;
+
+    fn new(_: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        let time_type = if cx.section.has("time_format") { "string" } else { "float" };
+        let defaults = Defaults { time_key: Some("time"), time_type: Some(time_type), ..Defaults::default() };
+        Ok(Json(Common::build(cx, defaults)?))
+    }
+}
+
+impl Parser for Json {
+    fn parse<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+    ) -> Result<Option<EventTime>, ParseError> {
+        json::parse_object(text, arena, record).map_err(|_| ParseError::Unmatched)?;
+        self.0.finish(record, arena)
+    }
+
+    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+        if text.trim_ascii_start().first() != Some(&b'[') {
+            let mut record = Record::new();
+            let time = self.parse(text, arena, &mut record)?;
+            each(time, &mut record);
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        let read = json::each_object(text, arena, |found: Result<&mut Record<'a>, JsonError>| match found {
+            Ok(record) => match self.0.finish(record, arena) {
+                Ok(time) => each(time, record),
+                Err(e) => outcome = Err(e),
+            },
+            Err(_) => outcome = Err(ParseError::Unmatched),
+        });
+        read.map_err(|_| ParseError::Unmatched)?;
+        outcome
+    }
+}

@@ -1,0 +1,56 @@
+//! From a chunk's blocks to a target's text: `<inject>`, then `<format>`.
+
+use std::sync::Arc;
+
+use super::contract::Formatter;
+use super::inject::Inject;
+use crate::buffer::Block;
+use crate::event::{Arena, Entries, Entry, Record, Tag};
+
+/// Formatter and injection of one output.
+pub struct Render {
+    formatter: Arc<dyn Formatter>,
+    inject: Option<Inject>,
+}
+
+impl Render {
+    /// Of a formatter and what is injected before it.
+    pub fn new(formatter: Arc<dyn Formatter>, inject: Option<Inject>) -> Render {
+        Render { formatter, inject }
+    }
+
+    /// Appends all events of a block to `out`.
+    pub fn block(&self, block: &Block, out: &mut Vec<u8>) {
+        self.each(block, |tag, entry, arena| self.entry(tag, &entry, arena, out));
+    }
+
+    /// Calls `each` with the text of every event.
+    pub fn texts(&self, block: &Block, mut each: impl FnMut(&[u8])) {
+        let mut text = Vec::new();
+        self.each(block, |tag, entry, arena| {
+            text.clear();
+            self.entry(tag, &entry, arena, &mut text);
+            each(&text);
+        });
+    }
+
+    fn each(&self, block: &Block, mut each: impl FnMut(&Tag, Entry<'_>, &Arena)) {
+        let arena = Arena::new();
+        // Entries were checked when they were taken in; a block is whole or its checksum does not match.
+        for entry in Entries::new(&block.entries).map_while(Result::ok) {
+            each(&block.tag, entry, &arena);
+        }
+    }
+
+    fn entry(&self, tag: &Tag, entry: &Entry<'_>, arena: &Arena, out: &mut Vec<u8>) {
+        let Some(inject) = &self.inject else {
+            return self.formatter.format_entry(tag, entry, arena, out);
+        };
+        // The record borrows from the entry and from the injection for the length of this call only.
+        let own = Arena::new();
+        if let Ok(mut record) = Record::decode(entry.record, &own) {
+            inject.apply(tag, entry.time, &mut record, &own);
+            self.formatter.format(tag, entry.time, &record, out);
+        }
+    }
+}
