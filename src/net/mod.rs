@@ -1,6 +1,10 @@
 //! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
 
+pub mod accept;
 pub(crate) mod forward;
+mod gate;
 mod sockets;
+pub mod tls;
 
+pub use gate::LogGate;
 pub use sockets::Sockets;
