@@ -3,6 +3,7 @@
 pub mod accept;
 pub(crate) mod forward;
 mod gate;
+pub mod hostname;
 mod sockets;
 pub mod tls;
 

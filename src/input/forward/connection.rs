@@ -13,9 +13,7 @@ use super::deliver::deliver;
 use super::intake::Intake;
 use super::queue::Queue;
 use super::shared::{Peer, Shared};
-use crate::net::forward::{
-    Admission, Challenge, Decoder, Gate, MAX_HANDSHAKE_BYTES, WireError, ack_binary, ack_text,
-};
+use crate::net::forward::{Admission, Challenge, Decoder, Gate, MAX_HANDSHAKE_BYTES, WireError, ack_binary, ack_text};
 
 /// How long a peer may take for its part of the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -42,7 +42,9 @@ async fn store(shared: &Shared, batch: Batch, origin: Origin, will_come_again: b
         match shared.emit.emit_from(batch.clone(), origin.clone()).await {
             Ok(_) => return true,
             Err(EmitError::Full(why)) => {
-                shared.complaints.warn(|| format!("no room for events, the sender waits: tag={:?} error={why:?}", &*batch.tag));
+                shared
+                    .complaints
+                    .warn(|| format!("no room for events, the sender waits: tag={:?} error={why:?}", &*batch.tag));
             }
             Err(EmitError::Refused(why)) => {
                 shared.complaints.warn(|| format!("events refused: tag={:?} error={why:?}", &*batch.tag));

@@ -92,7 +92,10 @@ impl<'c> Intake<'c> {
             self.warn("skip invalid event:", &format!("tag={:?} events={}", &*tag, taken.skipped));
         }
         if taken.cut {
-            self.warn("the payload ends in the middle of an event, what is before it is kept:", &format!("tag={:?}", &*tag));
+            self.warn(
+                "the payload ends in the middle of an event, what is before it is kept:",
+                &format!("tag={:?}", &*tag),
+            );
         }
         let once = events.chunk.as_ref().map(|chunk| once_key(chunk, &tag, crc));
         let batch = Batch::new(tag, taken.entries, taken.count);
@@ -187,7 +190,9 @@ impl Gathered {
         match forward::put_one(&mut self.entries, time, record, rules, EventTime::now()) {
             Ok(true) => {}
             Ok(false) if rules.skip_invalid => {
-                shared.complaints.warn(|| format!("got invalid event and drop it: host={:?} tag={:?}", peer.host, &**tag));
+                shared
+                    .complaints
+                    .warn(|| format!("got invalid event and drop it: host={:?} tag={:?}", peer.host, &**tag));
                 return Ok(());
             }
             Ok(false) => return Err("an event has no map as its record, or no time".into()),
