@@ -221,7 +221,7 @@ impl<'a> BuildContext<'a> {
         built.ok_or_else(|| fault.unwrap_or_else(|| self.fault("output_type", format!("{kind} can't be used"))))
     }
 
-    fn inner<T: ?Sized>(
+    fn inner<T: ?Sized + 'static>(
         &mut self,
         name: &str,
         kind: &str,

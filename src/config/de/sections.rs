@@ -280,7 +280,7 @@ impl<'de> MapAccess<'de> for Fields<'_, '_, '_> {
             Some(Entry::Sections(_, sections)) => {
                 let first = sections.first().copied();
                 let value = seed.deserialize(Many { parent: self.of, sections });
-                value.map_err(|error| first.map_or(error, |_| error).in_section(first.unwrap_or(self.of.section)))
+                value.map_err(|error| error.in_section(first.unwrap_or(self.of.section)))
             }
             Some(Entry::Same(_)) => seed.deserialize(self.of.deeper(self.of.section)),
             Some(Entry::Filled(_)) | None => seed.deserialize(Placeholder),
