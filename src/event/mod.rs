@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod msgpack;
+mod owned;
 pub mod pack;
 mod record;
 mod tag;
@@ -13,6 +14,7 @@ mod value;
 
 pub use batch::{Batch, BatchBuilder, Entries, Entry};
 pub use msgpack::Malformed;
+pub use owned::Owned;
 pub use pack::Packing;
 pub use record::{Arena, Field, Record};
 pub use tag::{MAX_TAG_BYTES, Tag};
