@@ -1,1 +1,3 @@
 //! The `plugin` layer.
+
+pub mod ruby;
