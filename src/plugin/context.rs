@@ -84,6 +84,7 @@ pub struct BuildContext<'a> {
     registry: &'a Registry,
     diagnostics: &'a mut Diagnostics,
     buffer: Option<BufferDefaults>,
+    format: Option<&'static str>,
 }
 
 impl<'a> BuildContext<'a> {
@@ -94,7 +95,7 @@ impl<'a> BuildContext<'a> {
         registry: &'a Registry,
         diagnostics: &'a mut Diagnostics,
     ) -> BuildContext<'a> {
-        BuildContext { section, process, registry, diagnostics, buffer: None }
+        BuildContext { section, process, registry, diagnostics, buffer: None, format: None }
     }
 
     /// Reads the parameters and makes the plugin; faults go to the diagnostics.
@@ -141,7 +142,14 @@ impl<'a> BuildContext<'a> {
 
     /// Formatter and injection together.
     pub fn render(&mut self, default: &'static str) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
         Ok(Render::new(self.formatter(default)?, self.inject()?))
+    }
+
+    /// The formatter that [`render`](Self::render) takes where the configuration names none; `None` where the output does not
+    /// format.
+    pub fn default_format(&self) -> Option<&'static str> {
+        self.format
     }
 
     /// A permission in octal, or the default.
