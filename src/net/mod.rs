@@ -1,5 +1,9 @@
 //! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
 
+pub mod accept;
+mod gate;
 mod sockets;
+pub mod tls;
 
+pub use gate::LogGate;
 pub use sockets::Sockets;
