@@ -1,9 +1,17 @@
 //! Inputs: a table and nothing else.
 
 pub mod forward;
+mod tcp;
+mod udp;
 pub mod unix;
+mod wire;
 
 use crate::plugin::{InputPlugin, input};
 
 /// Every input.
-pub const INPUTS: &[InputPlugin] = &[input::<forward::Forward>(&["forward"]), input::<unix::Unix>(&["unix"])];
+pub const INPUTS: &[InputPlugin] = &[
+    input::<forward::Forward>(&["forward"]),
+    input::<tcp::Tcp>(&["tcp"]),
+    input::<udp::Udp>(&["udp"]),
+    input::<unix::Unix>(&["unix"]),
+];
