@@ -1,6 +1,8 @@
 //! Inputs: a table and nothing else.
 
 pub mod forward;
+mod sample;
+mod syslog;
 mod tcp;
 mod udp;
 pub mod unix;
@@ -11,6 +13,8 @@ use crate::plugin::{InputPlugin, input};
 /// Every input.
 pub const INPUTS: &[InputPlugin] = &[
     input::<forward::Forward>(&["forward"]),
+    input::<sample::Sample>(&["sample", "dummy"]),
+    input::<syslog::Syslog>(&["syslog"]),
     input::<tcp::Tcp>(&["tcp"]),
     input::<udp::Udp>(&["udp"]),
     input::<unix::Unix>(&["unix"]),

@@ -189,3 +189,61 @@ fn is_within(allowed: &[Network], peer: &Peer) -> bool {
     peer.ip().is_some_and(|ip| allowed.iter().any(|network| network.contains(ip)))
 }
 
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::input::forward::testing::Collector;
+    use crate::input::wire::testing::{build, faults, shown};
+    use crate::plugin::Stopper;
+
+    async fn opened(config: &str) -> (Tcp, std::net::SocketAddr) {
+        let mut input: Tcp = build(&format!("@type tcp\nport 0\nbind 127.0.0.1\ntag t\n{config}"));
+        input.open().await.unwrap();
+        let address = input.opened.as_ref().unwrap().listener.local_addr().unwrap();
+        (input, address)
+    }
+
+    #[tokio::test]
+    async fn messages_end_at_the_delimiter_and_the_tag_may_be_a_field() {
+        let config = "delimiter \";\"\nsource_address_key a\n<parse>\n@type ltsv\n</parse>\n<extract>\ntag_key k\n</extract>";
+        let (input, address) = opened(config).await;
+        let (collector, emit) = Collector::emitter();
+        let stopper = Stopper::new();
+        let running = tokio::spawn(input.run(emit, stopper.listener()));
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        tcp.write_all(b"k:x\tv:1;v:2;v:un").await.unwrap();
+        collector.wait_events(2).await;
+        drop(tcp);
+        stopper.stop();
+        running.await.unwrap().unwrap();
+        assert_eq!(shown(&collector), [r#"x {"v":"1","a":"127.0.0.1"}"#, r#"t {"v":"2","a":"127.0.0.1"}"#]);
+    }
+
+    #[tokio::test]
+    async fn clients_that_are_not_named_are_turned_away() {
+        let security = "<security>\n<client>\nnetwork 10.0.0.0/8\n</client>\n</security>\n<parse>\n@type none\n</parse>";
+        let (input, address) = opened(security).await;
+        let (collector, emit) = Collector::emitter();
+        let stopper = Stopper::new();
+        let running = tokio::spawn(input.run(emit, stopper.listener()));
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        let _ = tcp.write_all(b"m\n").await;
+        assert_eq!(tcp.read(&mut [0]).await.unwrap_or(0), 0);
+        stopper.stop();
+        running.await.unwrap().unwrap();
+        assert!(shown(&collector).is_empty());
+    }
+
+    #[test]
+    fn parse_and_tag_are_required() {
+        assert!(faults::<Tcp>("@type tcp\ntag t").contains("<parse> section is required"));
+        assert!(faults::<Tcp>("@type tcp\n<parse>\n@type none\n</parse>").contains("tag"));
+        let both = "@type tcp\ntag t\n<security>\n<client>\n</client>\n</security>\n<parse>\n@type none\n</parse>";
+        assert!(faults::<Tcp>(both).contains("Either of 'host' and 'network'"));
+    }
+}

@@ -99,3 +99,30 @@ impl Input for Udp {
         serve_datagrams(socket, datagrams, emit, stop).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::input::forward::testing::Collector;
+    use crate::input::wire::testing::{build, shown};
+    use crate::plugin::Stopper;
+
+    #[tokio::test]
+    async fn a_datagram_is_a_message_and_what_waits_at_the_stop_is_read() {
+        let config = "@type udp\nport 0\nbind 127.0.0.1\ntag u\nmessage_length_limit 5\n<parse>\n@type none\n</parse>";
+        let mut input: Udp = build(config);
+        input.open().await.unwrap();
+        let address = input.socket.as_ref().unwrap().local_addr().unwrap();
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for text in ["a\nb\n", "123456", ""] {
+            socket.send_to(text.as_bytes(), address).await.unwrap();
+        }
+        let (collector, emit) = Collector::emitter();
+        let stopper = Stopper::new();
+        stopper.stop();
+        input.run(emit, stopper.listener()).await.unwrap();
+        let expected = [r#"u {"message":"a\nb"}"#, r#"u {"message":"12345"}"#, r#"u {"message":""}"#];
+        assert_eq!(shown(&collector), expected);
+    }
+}

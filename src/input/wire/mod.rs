@@ -3,6 +3,8 @@
 mod datagrams;
 mod plain;
 mod stream;
+#[cfg(test)]
+pub(super) mod testing;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
