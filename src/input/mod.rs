@@ -1,6 +1,7 @@
 //! Inputs: a table and nothing else.
 
 pub mod forward;
+mod monitor_agent;
 mod sample;
 mod syslog;
 mod tcp;
@@ -13,6 +14,7 @@ use crate::plugin::{InputPlugin, input};
 /// Every input.
 pub const INPUTS: &[InputPlugin] = &[
     input::<forward::Forward>(&["forward"]),
+    input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<sample::Sample>(&["sample", "dummy"]),
     input::<syslog::Syslog>(&["syslog"]),
     input::<tcp::Tcp>(&["tcp"]),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
@@ -12,6 +13,9 @@ use crate::plugin::{Emitter, InputError, Stop};
 /// Most datagrams and bytes of a round: what is lost at a crash, and what a batch may hold.
 const MAX_ROUND_DATAGRAMS: usize = 4096;
 const MAX_ROUND_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long the stop looks for datagrams that wait.
+const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Largest payload of UDP, in bytes.
 const MAX_DATAGRAM_BYTES: usize = 65_535;
@@ -48,7 +52,11 @@ pub(in crate::input) async fn serve_datagrams<H: Handler>(
     loop {
         let stopped = match stop.or(socket.readable()).await {
             Some(ready) => ready.map(|()| false)?,
-            None => true,
+            None => {
+                // Only the runtime knows whether something waits; where nothing does it would never say so.
+                let _ = tokio::time::timeout(LAST_LOOK, socket.readable()).await;
+                true
+            }
         };
         round.fill(&socket, &mut space, &gate);
         round.handle(&datagrams, &mut batches).await;
