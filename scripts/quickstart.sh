@@ -71,6 +71,8 @@ cargo build --release --locked
 heading "Starting suiro -c conf/quickstart.conf"
 rm -rf "$work"
 mkdir -p "$work"
+cp conf/samples/access.log "$work/access.log"
+lines=$(wc -l <"$work/access.log")
 export SUIRO_WORK="$work"
 "$target/release/suiro" -c conf/quickstart.conf >"$work/stdout.log" 2>"$work/suiro.log" &
 pid=$!
@@ -78,9 +80,6 @@ wait_for "its start" is_running
 echo "running as pid $pid; files are below target/quickstart"
 
 heading "Sending"
-cp conf/samples/access.log "$work/access.log.new"
-mv "$work/access.log.new" "$work/access.log"
-lines=$(wc -l <"$work/access.log")
 echo "tail    $lines lines of conf/samples/access.log"
 post /app.login '{"user":"alice","result":"ok"}'
 post /app.login '{"user":"bob","result":"refused"}'
