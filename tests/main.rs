@@ -1,0 +1,3 @@
+//! The one integration binary: a single link step for every test that looks at suiro from outside.
+
+mod tidy;
