@@ -18,9 +18,8 @@ const MAX_MACROS: usize = 2;
 /// What stands above the contract and below the plugins.
 const BELOW_PLUGINS: &[&str] = &["event", "config", "buffer", "net", "plugin"];
 /// What the process itself may use.
-const BELOW_DAEMON: &[&str] = &[
-    "event", "config", "buffer", "net", "plugin", "engine", "input", "filter", "output", "parser", "formatter",
-];
+const BELOW_DAEMON: &[&str] =
+    &["event", "config", "buffer", "net", "plugin", "engine", "input", "filter", "output", "parser", "formatter"];
 
 /// Modules and what each may import besides itself.
 const LAYERS: &[(&str, &[&str])] = &[
