@@ -91,9 +91,10 @@ fn flags() -> Vec<String> {
     words.filter(|w| w.starts_with("--")).map(str::to_owned).collect()
 }
 
-/// The part of a text behind `suiro` in every exec form (`["suiro", "-c", ...]`).
+/// Long flags in the exec forms (`["suiro", "--config", ...]`) that start or check suiro.
 fn exec_flags(file: &str) -> Vec<String> {
-    let lines = file.lines().filter(|l| l.contains("[\"suiro\"") || l.trim_start().starts_with("command:"));
+    let forms = ["ENTRYPOINT [", "CMD [\"--", "command: [", "test: ["];
+    let lines = file.lines().filter(|l| forms.iter().any(|form| l.trim_start().starts_with(form)));
     let words = lines.flat_map(|l| l.split('"').map(str::to_owned).collect::<Vec<_>>());
     words.filter(|w| w.starts_with("--")).collect()
 }
