@@ -1,0 +1,1 @@
+//! An output against servers in the same process, good ones and bad ones.
