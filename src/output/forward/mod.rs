@@ -56,8 +56,7 @@ impl Configure for Forward {
         }
         params.check(cx)?;
         let discovery = params.discovery(cx)?;
-        let (terms, shape) = (params.terms(), params.shape());
-        Ok(Forward { params, discovery, terms, shape, cluster: OnceLock::new(), watching: Mutex::default() })
+        Ok(Forward::of(params, discovery))
     }
 }
 
@@ -95,7 +94,9 @@ impl Output for Forward {
         let id = STANDARD.encode(chunk.id().0);
         let Some(message) = Outgoing::new(tag, &payload, id, &self.terms) else {
             let bytes = payload.len;
-            return Err(WriteError::Reject(format!("{bytes} bytes are too many for one message; lower chunk_limit_size")));
+            return Err(WriteError::Reject(format!(
+                "{bytes} bytes are too many for one message; lower chunk_limit_size"
+            )));
         };
         cluster.deliver(chunk.id(), &message).await.map_err(WriteError::Retry)
     }
@@ -118,6 +119,11 @@ impl Output for Forward {
 }
 
 impl Forward {
+    fn of(params: ForwardParams, discovery: Discovery) -> Forward {
+        let (terms, shape) = (params.terms(), params.shape());
+        Forward { params, discovery, terms, shape, cluster: OnceLock::new(), watching: Mutex::default() }
+    }
+
     /// Looks every server's name up, so that a wrong one is found at the start.
     async fn look_up(&self, cluster: &Cluster) -> Result<(), InputError> {
         if self.params.beat() == Beat::None {

@@ -64,9 +64,9 @@ pub enum Compress {
 #[derive(Debug, Deserialize)]
 pub struct SecurityParams {
     /// The name that this side tells servers; theirs must differ.
-    self_hostname: String,
+    pub(super) self_hostname: String,
     /// The key that both sides must know.
-    shared_key: Secret,
+    pub(super) shared_key: Secret,
 }
 
 /// Parameters of `out_forward`.
@@ -74,87 +74,87 @@ pub struct SecurityParams {
 #[serde(default)]
 pub struct ForwardParams {
     /// `tcp` or `tls`.
-    transport: Transport,
+    pub(super) transport: Transport,
     /// How long writing may make no progress.
-    send_timeout: TimeSpan,
+    pub(super) send_timeout: TimeSpan,
     /// How long connecting may take.
-    connect_timeout: Option<TimeSpan>,
+    pub(super) connect_timeout: Option<TimeSpan>,
     /// `transport`, `udp` or `none`.
-    heartbeat_type: Heartbeat,
+    pub(super) heartbeat_type: Heartbeat,
     /// Time between heartbeats.
-    heartbeat_interval: TimeSpan,
+    pub(super) heartbeat_interval: TimeSpan,
     /// How long a server must show signs of life before it is used again.
-    recover_wait: TimeSpan,
+    pub(super) recover_wait: TimeSpan,
     /// Time without a sign of life after which a server counts as gone; also how long a handshake may take.
-    hard_timeout: TimeSpan,
+    pub(super) hard_timeout: TimeSpan,
     /// Suspicion above which a server counts as gone.
-    phi_threshold: i64,
+    pub(super) phi_threshold: i64,
     /// Whether suspicion counts.
-    phi_failure_detector: bool,
+    pub(super) phi_failure_detector: bool,
     /// Whether servers must acknowledge each chunk.
-    require_ack_response: bool,
+    pub(super) require_ack_response: bool,
     /// How long to wait for that.
-    ack_response_timeout: TimeSpan,
+    pub(super) ack_response_timeout: TimeSpan,
     /// Fluentd's pause between reads; reads wait for bytes here.
-    read_interval_msec: Option<i64>,
+    pub(super) read_interval_msec: Option<i64>,
     /// Bytes per read in Fluentd; has no effect here.
-    read_length: Option<Size>,
+    pub(super) read_length: Option<Size>,
     /// How long an address is used before it is looked up again; 0 looks it up each time.
-    expire_dns_cache: Option<TimeSpan>,
+    pub(super) expire_dns_cache: Option<TimeSpan>,
     /// Whether one of a name's addresses is taken by chance.
-    dns_round_robin: bool,
+    pub(super) dns_round_robin: bool,
     /// Whether the start goes on when a server's name has no address.
-    ignore_network_errors_at_startup: bool,
+    pub(super) ignore_network_errors_at_startup: bool,
     /// Whether the start fails when a server can't be connected to.
-    verify_connection_at_startup: bool,
+    pub(super) verify_connection_at_startup: bool,
     /// `text`, `gzip` or `zstd`.
-    compress: Compress,
+    pub(super) compress: Compress,
     /// Whether times are sent as whole seconds, for servers before Fluentd 0.14.
-    time_as_integer: bool,
+    pub(super) time_as_integer: bool,
     /// The one version of TLS to speak.
-    tls_version: Option<Version>,
+    pub(super) tls_version: Option<Version>,
     /// Suites of TLS 1.2, as an OpenSSL cipher string.
-    tls_ciphers: Option<String>,
+    pub(super) tls_ciphers: Option<String>,
     /// Whether certificates are not checked at all.
-    tls_insecure_mode: bool,
+    pub(super) tls_insecure_mode: bool,
     /// Whether a certificate that is signed by itself will do.
-    tls_allow_self_signed_cert: bool,
+    pub(super) tls_allow_self_signed_cert: bool,
     /// Whether the name on the certificate is checked.
-    tls_verify_hostname: bool,
+    pub(super) tls_verify_hostname: bool,
     /// Authorities that are trusted beside those of the system.
-    tls_ca_cert_path: Vec<PathBuf>,
+    pub(super) tls_ca_cert_path: Vec<PathBuf>,
     /// The same, under its old name.
-    tls_cert_path: Vec<PathBuf>,
+    pub(super) tls_cert_path: Vec<PathBuf>,
     /// Own certificate.
-    tls_client_cert_path: Option<PathBuf>,
+    pub(super) tls_client_cert_path: Option<PathBuf>,
     /// Its key.
-    tls_client_private_key_path: Option<PathBuf>,
+    pub(super) tls_client_private_key_path: Option<PathBuf>,
     /// Passphrase of the key.
-    tls_client_private_key_passphrase: Option<Secret>,
+    pub(super) tls_client_private_key_passphrase: Option<Secret>,
     /// Windows only.
-    tls_cert_thumbprint: Option<String>,
+    pub(super) tls_cert_thumbprint: Option<String>,
     /// Windows only.
-    tls_cert_logical_store_name: Option<String>,
+    pub(super) tls_cert_logical_store_name: Option<String>,
     /// Windows only.
-    tls_cert_use_enterprise_store: Option<bool>,
+    pub(super) tls_cert_use_enterprise_store: Option<bool>,
     /// Whether connections are used for more than one chunk.
-    keepalive: bool,
+    pub(super) keepalive: bool,
     /// How long a connection may be kept unused.
-    keepalive_timeout: Option<TimeSpan>,
+    pub(super) keepalive_timeout: Option<TimeSpan>,
     /// Whether the kernel probes silent connections.
-    send_keepalive_packet: bool,
+    pub(super) send_keepalive_packet: bool,
     /// Handshake with a shared key.
-    security: Option<SecurityParams>,
+    pub(super) security: Option<SecurityParams>,
     /// Where to send to.
     #[serde(rename = "server")]
-    servers: Vec<Server>,
+    pub(super) servers: Vec<Server>,
     /// More places that list servers.
     #[serde(rename = "service_discovery")]
-    discoveries: Vec<Section>,
+    pub(super) discoveries: Vec<Section>,
     /// Obsolete.
-    host: Option<String>,
+    pub(super) host: Option<String>,
     /// Obsolete.
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
 }
 
 impl Default for ForwardParams {
@@ -225,7 +225,8 @@ struct FileParams {
 
 impl Default for FileParams {
     fn default() -> Self {
-        let path = std::env::var_os("DEFAULT_SD_FILE_PATH").map_or_else(|| DEFAULT_DISCOVERY_PATH.into(), PathBuf::from);
+        let path =
+            std::env::var_os("DEFAULT_SD_FILE_PATH").map_or_else(|| DEFAULT_DISCOVERY_PATH.into(), PathBuf::from);
         FileParams { path, conf_encoding: "utf-8".into() }
     }
 }
@@ -239,7 +240,8 @@ impl ForwardParams {
             return Err(cx.fault("heartbeat_type", why));
         }
         if self.send_keepalive_packet && !self.keepalive {
-            let why = "'send_keepalive_packet' is enabled but 'keepalive' is not. Enable 'keepalive' to use TCP keepalive.";
+            let why =
+                "'send_keepalive_packet' is enabled but 'keepalive' is not. Enable 'keepalive' to use TCP keepalive.";
             return Err(cx.fault("send_keepalive_packet", why));
         }
         if self.ack_response_timeout.seconds() < 1.0 {
@@ -300,12 +302,16 @@ impl ForwardParams {
         if self.time_as_integer {
             cx.warn("time_as_integer", "time_as_integer is deprecated: the fraction of each second is lost");
         }
-        let idle = [("read_interval_msec", self.read_interval_msec.is_some()), ("read_length", self.read_length.is_some())];
+        let idle =
+            [("read_interval_msec", self.read_interval_msec.is_some()), ("read_length", self.read_length.is_some())];
         for (name, _) in idle.iter().filter(|(_, set)| *set) {
             cx.warn(name, format!("{name} tunes Fluentd's way of reading and has no effect here; take it out"));
         }
         if self.tls_cert_use_enterprise_store.is_some() {
-            cx.warn("tls_cert_use_enterprise_store", "tls_cert_use_enterprise_store is for Windows only and has no effect");
+            cx.warn(
+                "tls_cert_use_enterprise_store",
+                "tls_cert_use_enterprise_store is for Windows only and has no effect",
+            );
         }
     }
 
@@ -331,7 +337,8 @@ impl ForwardParams {
             }
         }
         if discovery.fixed.is_empty() && discovery.files.is_empty() {
-            let why = "forward output plugin requires at least one node is required. Add <server> or <service_discovery>";
+            let why =
+                "forward output plugin requires at least one node is required. Add <server> or <service_discovery>";
             return Err(cx.fault("server", why));
         }
         Ok(discovery)
@@ -379,10 +386,7 @@ impl ForwardParams {
             link,
             terms: self.terms(),
             watch: self.watch(),
-            lookup: Lookup {
-                expire: self.expire_dns_cache.map(TimeSpan::duration),
-                round_robin: self.dns_round_robin,
-            },
+            lookup: Lookup { expire: self.expire_dns_cache.map(TimeSpan::duration), round_robin: self.dns_round_robin },
             keepalive: self.keepalive.then(|| self.keepalive_timeout.map(TimeSpan::duration)),
             start: Instant::now(),
         })
