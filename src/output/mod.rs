@@ -1,8 +1,16 @@
-//! Outputs: a table and nothing else.
+//! Outputs: the table of `<match> @type`. `copy`, `relabel` and `roundrobin` are targets of the engine's routes.
 
-pub mod forward;
+mod file;
+mod forward;
+mod null;
+mod stdout;
 
 use crate::plugin::{DynOutput, Plugin, output};
 
-/// Every output.
-pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[output::<forward::Forward>(&["forward"])];
+/// One line per output.
+pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
+    output::<file::File>(&["file"]),
+    output::<forward::Forward>(&["forward"]),
+    output::<null::Null>(&["null"]),
+    output::<stdout::Stdout>(&["stdout"]),
+];
