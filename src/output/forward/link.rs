@@ -23,8 +23,6 @@ pub(super) struct Link {
     pub(super) connect_timeout: Option<Duration>,
     /// How long the TLS handshake and the protocol's may take, each.
     pub(super) handshake_timeout: Duration,
-    /// How long writing may make no progress.
-    pub(super) send_timeout: Duration,
     /// Own name and shared key, where servers ask for the handshake.
     pub(super) security: Option<(String, String)>,
     /// Whether the kernel probes silent connections.

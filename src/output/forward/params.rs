@@ -13,7 +13,7 @@ use super::payload::Shape;
 use super::resolve::Lookup;
 use super::send::Terms;
 use super::server::Server;
-use crate::config::{Diagnostic, Secret, Section, Size, TimeSpan, from_section};
+use crate::config::{Diagnostic, Secret, Section, Size, TimeSpan};
 use crate::event::Packing;
 use crate::net::tls::{ClientSettings, ClientTls, Verify, Version, Versions};
 use crate::plugin::{BuildContext, unknown_type};
@@ -321,8 +321,7 @@ impl ForwardParams {
         for section in &self.discoveries {
             match section.plugin_type() {
                 Some("static") => {
-                    let outcome = from_section::<StaticParams>(section, cx.process.strict, &[]);
-                    discovery.fixed.extend(cx.take_outcome(outcome).unwrap_or_default().services);
+                    discovery.fixed.extend(cx.child::<StaticParams>(section)?.services);
                 }
                 Some("file") => discovery.files.push(file(section, cx)?),
                 Some("srv") => {
@@ -378,7 +377,6 @@ impl ForwardParams {
             tls,
             connect_timeout: self.connect_timeout.map(TimeSpan::duration),
             handshake_timeout: self.hard_timeout.duration(),
-            send_timeout: self.send_timeout.duration(),
             security: security.map(|s| (s.self_hostname.clone(), s.shared_key.expose().to_owned())),
             probes: self.send_keepalive_packet,
         };
@@ -445,8 +443,7 @@ impl ForwardParams {
 }
 
 fn file(section: &Section, cx: &mut BuildContext<'_>) -> Result<PathBuf, Diagnostic> {
-    let outcome = from_section::<FileParams>(section, cx.process.strict, &[]);
-    let params = cx.take_outcome(outcome).unwrap_or_default();
+    let params = cx.child::<FileParams>(section)?;
     if !matches!(params.conf_encoding.to_ascii_lowercase().as_str(), "utf-8" | "utf8") {
         let why = "discovery files must be UTF-8; conf_encoding takes no other encoding";
         return Err(Diagnostic::error(why, section.span_of("conf_encoding")));
