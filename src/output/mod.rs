@@ -2,6 +2,7 @@
 
 mod exec;
 mod file;
+mod forward;
 mod null;
 mod secondary_file;
 mod stdout;
@@ -12,6 +13,7 @@ use crate::plugin::{DynOutput, Plugin, output};
 pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<exec::Exec>(&["exec"]),
     output::<file::File>(&["file"]),
+    output::<forward::Forward>(&["forward"]),
     output::<null::Null>(&["null"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),

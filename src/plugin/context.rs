@@ -130,6 +130,22 @@ impl<'a> BuildContext<'a> {
         outcome.value.ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
     }
 
+    /// Reads a section inside the plugin's own that `Config` takes as it stands.
+    ///
+    /// Errors: the last fault; the others, and warnings, are reported here.
+    pub fn child<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
+        let strict = self.process.strict;
+        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &[] };
+        let outcome = from_section::<T>(section, options);
+        let (mut faults, warnings): (Vec<_>, Vec<_>) = outcome.faults.into_iter().partition(Diagnostic::is_error);
+        let last = faults.pop();
+        self.diagnostics.extend(warnings);
+        self.diagnostics.extend(faults);
+        outcome.value.ok_or_else(|| {
+            last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span))
+        })
+    }
+
     /// What `<inject>` puts into records.
     pub fn inject(&mut self) -> Result<Option<Inject>, Diagnostic> {
         self.section.child("inject").map(|section| Inject::build(section, self)).transpose()
