@@ -123,6 +123,11 @@ impl Diagnostics {
         self.0.len()
     }
 
+    /// Forgets all but the first `len`: a parser that went astray takes back what it said.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
     /// In the order they were found.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()

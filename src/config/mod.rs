@@ -2,10 +2,13 @@
 
 mod convert;
 pub mod diagnostic;
+mod dump;
+mod fluentd;
 pub mod json;
 pub mod regexp;
 mod render;
 pub mod ruby;
 pub mod secret;
 pub mod section;
+mod session;
 pub mod span;

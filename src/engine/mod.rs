@@ -225,7 +225,10 @@ async fn open_sink(sink: &Arc<Sink>) -> Result<RunningSink, String> {
     if let Some(config) = sink.buffered.clone() {
         let opened = tokio::task::spawn_blocking(move || Buffer::open(config, Env::real()));
         let (buffer, report) = opened.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        for line in report.lines() {
+        if report.chunks > 0 {
+            info!("buffer of plugin_id=\"{}\": {} chunks with {} records found", sink.id, report.chunks, report.records);
+        }
+        for line in &report.damage {
             warn!("buffer of plugin_id=\"{}\": {line}", sink.id);
         }
         sink.set_buffer(buffer);
@@ -245,7 +248,7 @@ async fn close_sink(mut running: RunningSink, deadline: Instant) {
     running.closing.stop();
     let sink = &running.sink;
     if let Some(buffer) = sink.buffer() {
-        buffer.close_for_new();
+        buffer.close();
         let drained = async { while running.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, drained).await.is_err() {
             warn!("plugin_id=\"{}\": writes were not done in time and are ended", sink.id);

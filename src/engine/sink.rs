@@ -206,9 +206,8 @@ impl Sink {
 
 fn emit_error(e: BufferError) -> EmitError {
     match e {
-        BufferError::Full { .. } | BufferError::DiskFull { .. } => EmitError::Full(e.to_string()),
         BufferError::Closed => EmitError::Closed,
-        BufferError::Oversize { .. } => EmitError::Refused(e.to_string()),
-        other => EmitError::Full(other.to_string()),
+        BufferError::Invalid(_) => EmitError::Refused(e.to_string()),
+        BufferError::Full { .. } | BufferError::Disk(_) => EmitError::Full(e.to_string()),
     }
 }

@@ -4,16 +4,20 @@
 //! than [`msgpack::MAX_DEPTH`]; a [`Batch`] made by a [`BatchBuilder`] always walks to its end.
 
 mod batch;
+pub mod json;
 pub mod msgpack;
 pub mod pack;
+mod path;
 mod record;
 mod tag;
 mod time;
+pub mod timefmt;
 mod value;
 
 pub use batch::{Batch, BatchBuilder, Entries, Entry};
 pub use msgpack::Malformed;
 pub use pack::Packing;
+pub use path::{PathError, RecordPath};
 pub use record::{Arena, Field, Record};
 pub use tag::{MAX_TAG_BYTES, Tag};
 pub use time::{EventTime, NANOS};

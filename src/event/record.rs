@@ -4,6 +4,8 @@
 //! [`Arena`] that outlives the record. Encoding copies untouched values as they are. Field names are text: other
 //! MessagePack keys become their text, as Ruby's JSON generators print them.
 
+use std::cell::Cell;
+
 use bumpalo::Bump;
 
 use super::msgpack::{self, Malformed};
@@ -11,22 +13,26 @@ use super::value::Value;
 
 /// Memory for new values of the records of one batch, given back all at once.
 #[derive(Default)]
-pub struct Arena(Bump);
+pub struct Arena {
+    bump: Bump,
+    /// A buffer lent to whoever builds a value piece by piece, so that this costs no allocation per record.
+    scratch: Cell<Vec<u8>>,
+}
 
 impl Arena {
     /// An empty arena.
     pub fn new() -> Arena {
-        Arena(Bump::new())
+        Arena::default()
     }
 
     /// Copies bytes into the arena.
     pub fn bytes(&self, data: &[u8]) -> &[u8] {
-        self.0.alloc_slice_copy(data)
+        self.bump.alloc_slice_copy(data)
     }
 
     /// Copies bytes into the arena, as a text value.
     pub fn str(&self, text: impl AsRef<[u8]>) -> Value<'_> {
-        Value::Str(self.0.alloc_slice_copy(text.as_ref()))
+        Value::Str(self.bump.alloc_slice_copy(text.as_ref()))
     }
 
     /// A value moved into the arena, whatever it borrowed from before.
@@ -45,9 +51,19 @@ impl Arena {
         }
     }
 
+    /// Borrows the scratch buffer, with whatever is in it; a second borrower gets an empty one.
+    pub(super) fn take_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
+    }
+
+    /// Gives the scratch buffer back.
+    pub(super) fn give_scratch(&self, scratch: Vec<u8>) {
+        self.scratch.set(scratch);
+    }
+
     /// Bytes in use by the arena's blocks.
     pub fn allocated(&self) -> usize {
-        self.0.allocated_bytes()
+        self.bump.allocated_bytes()
     }
 }
 

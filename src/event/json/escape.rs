@@ -1,0 +1,113 @@
+//! Text as a JSON string.
+//!
+//! As Ruby's generators print it: what must be escaped is, in the short form where there is one; `/`, DEL and everything
+//! beyond ASCII stay as they are. Bytes that are no UTF-8 become U+FFFD, so that the output is JSON whatever came in.
+
+use super::scan;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `text` in quotes.
+#[inline]
+pub(super) fn write(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let plain = scan::plain_ascii(text);
+    out.extend_from_slice(&text[..plain]);
+    if plain < text.len() {
+        special(&text[plain..], out);
+    }
+    out.push(b'"');
+}
+
+/// Appends text that has something to escape or to check.
+#[inline(never)]
+fn special(text: &[u8], out: &mut Vec<u8>) {
+    if simdutf8::basic::from_utf8(text).is_ok() {
+        return escape(text, out);
+    }
+    for chunk in text.utf8_chunks() {
+        escape(chunk.valid().as_bytes(), out);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+/// Appends UTF-8 text.
+fn escape(mut text: &[u8], out: &mut Vec<u8>) {
+    loop {
+        let (plain, rest) = text.split_at(scan::plain(text));
+        out.extend_from_slice(plain);
+        let Some((&byte, behind)) = rest.split_first() else { return };
+        escape_byte(byte, out);
+        text = behind;
+    }
+}
+
+fn escape_byte(byte: u8, out: &mut Vec<u8>) {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\t' => b't',
+        b'\r' => b'r',
+        0x08 => b'b',
+        0x0c => b'f',
+        _ => {
+            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+            return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        write(bytes, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_must_be_escaped_is_and_nothing_else() {
+        for (bytes, expected) in [
+            ("", r#""""#),
+            ("plain", r#""plain""#),
+            ("a/b</script>&'", r#""a/b</script>&'""#),
+            ("\"\\", r#""\"\\""#),
+            ("\n\t\r\u{8}\u{c}", r#""\n\t\r\b\f""#),
+            ("\0\u{1}\u{b}\u{1f}\u{1b}[0m", r#""\u0000\u0001\u000b\u001f\u001b[0m""#),
+            ("\u{7f}", "\"\u{7f}\""),
+            ("あ😀é\u{2028}", "\"あ😀é\u{2028}\""),
+            ("あ\nい", r#""あ\nい""#),
+        ] {
+            assert_eq!(text(bytes.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn broken_utf8_becomes_replacement_characters() {
+        assert_eq!(text(b"a\xffb"), "\"a\u{fffd}b\"");
+        assert_eq!(text(b"\xe3\x81"), "\"\u{fffd}\"");
+        assert_eq!(text(b"\xed\xa0\x80\n"), "\"\u{fffd}\u{fffd}\u{fffd}\\n\"");
+        assert_eq!(text("あ\u{1}".as_bytes().split_last().unwrap().1), "\"あ\"");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_a_string_that_means_the_same(bytes: Vec<u8>) {
+            let read: String = serde_json::from_str(&text(&bytes)).unwrap();
+            prop_assert_eq!(read, String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn any_text_is_printed_as_serde_prints_it(text_in: String) {
+            prop_assert_eq!(text(text_in.as_bytes()), serde_json::to_string(&text_in).unwrap());
+        }
+    }
+}

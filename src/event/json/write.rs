@@ -1,0 +1,235 @@
+//! Records and MessagePack to JSON text.
+//!
+//! Compact, in the order of the fields. Binary is printed as text; EventTime as its whole seconds, as Fluentd's
+//! `EventTime#to_json` does; other extensions as their data in base64, for JSON has no word for them. NaN and the
+//! infinities are `null`. Names that are no text become their text.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{escape, float};
+use crate::event::msgpack::{self, MAX_DEPTH, Malformed};
+use crate::event::record::Record;
+use crate::event::value::Value;
+
+/// Extension type of EventTime.
+const EVENT_TIME: i8 = 0;
+
+/// Appends a record as a JSON object.
+pub fn write_record(record: &Record<'_>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (place, (name, value)) in record.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        escape::write(name, out);
+        out.push(b':');
+        write_value(*value, out);
+    }
+    out.push(b'}');
+}
+
+/// Appends a value as JSON. A container that is broken after all becomes `null`.
+pub fn write_value(value: Value<'_>, out: &mut Vec<u8>) {
+    let (Value::Array(raw) | Value::Map(raw)) = value else { return scalar(value, out) };
+    let start = out.len();
+    let written = Walk { raw, pos: 0 }.value(out, 0);
+    if written.is_err() {
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends an encoded map, as of an [`Entry`](crate::event::Entry), as a JSON object.
+///
+/// Errors: [`Malformed`] when `map` is not one whole map; `out` is then as before.
+pub fn write_map(map: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let start = out.len();
+    let mut walk = Walk { raw: map, pos: 0 };
+    let written = match msgpack::read_map_len(map, &mut walk.pos) {
+        Ok(Some(pairs)) => walk.pairs(pairs, out, 0),
+        Ok(None) => Err(Malformed::Invalid),
+        Err(broken) => Err(broken),
+    };
+    let whole = written.and(if walk.pos == map.len() { Ok(()) } else { Err(Malformed::Invalid) });
+    if whole.is_err() {
+        out.truncate(start);
+    }
+    whole
+}
+
+fn scalar(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Nil => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(v) => out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes()),
+        Value::UInt(v) => out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes()),
+        Value::Float(v) => float::write(v, out),
+        Value::Str(text) | Value::Bin(text) => escape::write(text, out),
+        Value::Ext(kind, data) => extension(kind, data, out),
+        // Containers are walked by `write_value` and never come here.
+        Value::Array(_) | Value::Map(_) => out.extend_from_slice(b"null"),
+    }
+}
+
+#[cold]
+fn extension(kind: i8, data: &[u8], out: &mut Vec<u8>) {
+    match (kind, data.first_chunk::<4>()) {
+        (EVENT_TIME, Some(secs)) if data.len() == 8 => {
+            out.extend_from_slice(itoa::Buffer::new().format(u32::from_be_bytes(*secs)).as_bytes());
+        }
+        _ => escape::write(STANDARD.encode(data).as_bytes(), out),
+    }
+}
+
+/// A walk over encoded values, each byte seen once.
+struct Walk<'a> {
+    raw: &'a [u8],
+    pos: usize,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        match self.raw.get(self.pos) {
+            Some(0x80..=0x8f | 0xde | 0xdf) => match msgpack::read_map_len(self.raw, &mut self.pos)? {
+                Some(pairs) => self.pairs(pairs, out, depth),
+                None => Err(Malformed::Invalid),
+            },
+            Some(0x90..=0x9f | 0xdc | 0xdd) => match msgpack::read_array_len(self.raw, &mut self.pos)? {
+                Some(len) => self.items(len, out, depth),
+                None => Err(Malformed::Invalid),
+            },
+            _ => {
+                scalar(msgpack::read(self.raw, &mut self.pos)?, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn items(&mut self, len: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        self.check(len, depth)?;
+        out.push(b'[');
+        for place in 0..len {
+            if place > 0 {
+                out.push(b',');
+            }
+            self.value(out, depth + 1)?;
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    fn pairs(&mut self, len: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        self.check(len, depth)?;
+        out.push(b'{');
+        for place in 0..len {
+            if place > 0 {
+                out.push(b',');
+            }
+            self.name(out)?;
+            out.push(b':');
+            self.value(out, depth + 1)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// Refuses what is too deep, and a length that the bytes can't hold.
+    fn check(&self, len: usize, depth: usize) -> Result<(), Malformed> {
+        match () {
+            () if depth >= MAX_DEPTH => Err(Malformed::TooDeep),
+            () if len > self.raw.len() - self.pos => Err(Malformed::Truncated),
+            () => Ok(()),
+        }
+    }
+
+    fn name(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match msgpack::read(self.raw, &mut self.pos)? {
+            Value::Str(text) | Value::Bin(text) => escape::write(text, out),
+            Value::Nil => escape::write(b"", out),
+            other => {
+                let mut text = Vec::new();
+                write_value(other, &mut text);
+                escape::write(&text, out);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::event::Arena;
+
+    fn text(value: Value<'_>) -> String {
+        let mut out = Vec::new();
+        write_value(value, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn values_of_every_kind_are_printed() {
+        for (value, expected) in [
+            (Value::Nil, "null"),
+            (Value::Bool(true), "true"),
+            (Value::Bool(false), "false"),
+            (Value::Int(i64::MIN), "-9223372036854775808"),
+            (Value::UInt(u64::MAX), "18446744073709551615"),
+            (Value::Float(1000.0), "1000.0"),
+            (Value::Float(f64::NAN), "null"),
+            (Value::str("a\"b"), r#""a\"b""#),
+            (Value::Bin(b"\x00\xff"), "\"\\u0000\u{fffd}\""),
+            (Value::Ext(0, &[0x65, 0x92, 0, 0x80, 0, 0, 0, 5]), "1704067200"),
+            (Value::Ext(0, b"abc"), r#""YWJj""#),
+            (Value::Ext(-1, b"abc?"), r#""YWJjPw==""#),
+            (Value::Array(&[0x90]), "[]"),
+            (Value::Map(&[0x80]), "{}"),
+            (Value::Array(&[0x92, 0xc0, 0x91, 0x01]), "[null,[1]]"),
+            (Value::Map(&[0x81, 0xa1, b'k', 0x82, 0x01, 0x02, 0xc2, 0x03]), r#"{"k":{"1":2,"false":3}}"#),
+            (Value::Map(&[0x82, 0xc0, 0x01, 0x91, 0xa1, b'a', 0x02]), r#"{"":1,"[\"a\"]":2}"#),
+            (Value::Map(&[0x81]), "null"),
+        ] {
+            assert_eq!(text(value), expected);
+        }
+    }
+
+    #[test]
+    fn a_record_and_its_encoded_map_are_printed_alike() {
+        let (arena, mut out, mut direct) = (Arena::new(), Vec::new(), Vec::new());
+        let mut record = Record::new();
+        write_record(&record, &mut out);
+        assert_eq!(out, b"{}");
+        record.set(b"a", Value::Int(1));
+        record.set(b"n", Value::Map(&[0x81, 0xa1, b'k', 0x90]));
+        record.set(b"", arena.str("x"));
+        out.clear();
+        write_record(&record, &mut out);
+        assert_eq!(out, br#"{"a":1,"n":{"k":[]},"":"x"}"#);
+        let mut map = Vec::new();
+        record.encode(&mut map);
+        write_map(&map, &mut direct).unwrap();
+        assert_eq!(direct, out);
+    }
+
+    #[test]
+    fn a_broken_map_leaves_no_trace() {
+        let mut out = b"before".to_vec();
+        for (map, reason) in [
+            (&[0x81, 0xa1][..], Malformed::Truncated),
+            (&[0x81, 0xa1, b'a', 0xc1], Malformed::Invalid),
+            (&[0x90], Malformed::Invalid),
+            (&[0x80, 0x80], Malformed::Invalid),
+            (&[], Malformed::Truncated),
+            (&[0xdf, 0xff, 0xff, 0xff, 0xff], Malformed::Truncated),
+        ] {
+            assert_eq!(write_map(map, &mut out), Err(reason), "{map:x?}");
+        }
+        let mut deep = vec![0x81, 0xa0];
+        deep.extend(vec![0x91; 1_000_000]);
+        assert_eq!(write_map(&deep, &mut out), Err(Malformed::TooDeep));
+        assert_eq!(out, b"before");
+    }
+}
