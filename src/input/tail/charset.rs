@@ -57,9 +57,10 @@ impl Charset {
         Ok(Charset { decode, line_end: LineEnd::of(decode) })
     }
 
-    /// Bytes of a line end.
-    pub(super) fn line_end_len(self) -> usize {
-        if self.line_end == LineEnd::Byte { 1 } else { 2 }
+    /// Bytes of `data` that surely are whole characters, as far as line ends are concerned.
+    pub(super) fn whole_characters(self, data: &[u8]) -> usize {
+        let unit = if self.line_end == LineEnd::Byte { 1 } else { 2 };
+        data.len() - data.len() % unit
     }
 
     /// The first line end in `data`: the offset behind it. `data` begins at a character.

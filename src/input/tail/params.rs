@@ -231,7 +231,7 @@ impl TailParams {
         let zone = self.path_timezone.as_deref().map_or(Ok(Zone::local()), Zone::parse);
         let zone = zone.map_err(|e| cx.fault("path_timezone", e.to_string()))?;
         let recently = self.limit_recently_modified.map(TimeSpan::duration);
-        Paths::new(&include, &self.exclude_path, self.glob_policy, &zone, recently).map_err(|e| cx.fault("path", e))
+        Ok(Paths::new(&include, &self.exclude_path, self.glob_policy, &zone, recently))
     }
 
     fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {

@@ -84,10 +84,9 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn new(text: &str, zone: &Zone) -> Result<Pattern, String> {
-        let timed = text.contains('%');
-        let time = timed.then(|| TimeFormatter::strftime(text, zone.clone())).transpose()?;
-        Ok(Pattern { text: text.to_owned(), time, compiled: None })
+    fn new(text: &str, zone: &Zone) -> Pattern {
+        let time = text.contains('%').then(|| TimeFormatter::strftime(text, zone.clone()));
+        Pattern { text: text.to_owned(), time, compiled: None }
     }
 
     fn now(&self, now: EventTime) -> String {
@@ -119,16 +118,15 @@ impl Pattern {
 }
 
 impl Paths {
-    /// Errors: a text with time directives that can't be used.
     pub(super) fn new(
         include: &[String],
         exclude: &[String],
         policy: GlobPolicy,
         zone: &Zone,
         recently: Option<Duration>,
-    ) -> Result<Paths, String> {
-        let compile = |texts: &[String]| texts.iter().map(|text| Pattern::new(text, zone)).collect::<Result<Vec<_>, _>>();
-        Ok(Paths { include: compile(include)?, exclude: compile(exclude)?, policy, recently, complained: HashSet::new() })
+    ) -> Paths {
+        let compile = |texts: &[String]| texts.iter().map(|text| Pattern::new(text, zone)).collect();
+        Paths { include: compile(include), exclude: compile(exclude), policy, recently, complained: HashSet::new() }
     }
 
     /// What is named and there.
@@ -184,7 +182,7 @@ mod tests {
 
     fn expand(dir: &Path, include: &[&str], exclude: &[&str], policy: GlobPolicy) -> Vec<String> {
         let absolute = |texts: &[&str]| texts.iter().map(|t| format!("{}/{t}", dir.display())).collect::<Vec<_>>();
-        let mut paths = Paths::new(&absolute(include), &absolute(exclude), policy, &Zone::utc(), None).unwrap();
+        let mut paths = Paths::new(&absolute(include), &absolute(exclude), policy, &Zone::utc(), None);
         let files = paths.expand(SystemTime::now()).files;
         files.iter().map(|t| t.path.strip_prefix(dir).unwrap().display().to_string()).collect()
     }
@@ -222,7 +220,7 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_067_200 - 3600);
         let name = |zone: &Zone| {
             let text = format!("{}/app.%Y%m%d.log", dir.path().display());
-            let mut paths = Paths::new(&[text], &[], GlobPolicy::default(), zone, None).unwrap();
+            let mut paths = Paths::new(&[text], &[], GlobPolicy::default(), zone, None);
             paths.expand(at).files[0].path.file_name().unwrap().to_owned()
         };
         assert_eq!(name(&Zone::utc()), "app.20231231.log");
@@ -235,7 +233,7 @@ mod tests {
         let text = |name: &str| format!("{}/{name}", dir.path().display());
         let count = |name: &str| {
             let recently = Some(Duration::from_secs(10));
-            let mut paths = Paths::new(&[text(name)], &[], GlobPolicy::default(), &Zone::utc(), recently).unwrap();
+            let mut paths = Paths::new(&[text(name)], &[], GlobPolicy::default(), &Zone::utc(), recently);
             paths.expand(SystemTime::now() + Duration::from_secs(60)).files.len()
         };
         assert_eq!((count("*.log"), count("a.log")), (0, 1));
@@ -245,7 +243,7 @@ mod tests {
     fn a_missing_directory_is_waited_for_in_the_one_above() {
         let dir = tree(&[]);
         let text = format!("{}/no/such/x.log", dir.path().display());
-        let mut paths = Paths::new(&[text], &[], GlobPolicy::default(), &Zone::utc(), None).unwrap();
+        let mut paths = Paths::new(&[text], &[], GlobPolicy::default(), &Zone::utc(), None);
         assert_eq!(paths.expand(SystemTime::now()).directories.into_iter().collect::<Vec<_>>(), [dir.path()]);
     }
 }
