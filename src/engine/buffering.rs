@@ -9,7 +9,7 @@ use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
 use crate::config::{Diagnostic, Diagnostics, Section, from_section};
-use crate::event::path::RecordPath;
+use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
 use crate::event::Packing;
 use crate::plugin::{BufferDefaults, Process};
