@@ -4,7 +4,7 @@
 //! readers which of them are to be looked at, and lets go of those that are done. Passes run on a blocking thread, one at a
 //! time: they look at many files, and a file system may let them wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,13 +33,35 @@ pub(super) struct Discovery {
     /// No pass that looks up paths was made yet.
     startup: bool,
     /// What was there when the input was opened: that is the start, not the first pass.
-    at_start: Option<Targets>,
-    /// When the last pass began.
+    at_start: Option<AtStart>,
+    held: HashMap<PathBuf, File>,
+    /// When the last pass began that missed nothing.
     pub(super) last_pass: SystemTime,
+    /// A file of the present pass went away before it could be opened.
+    missed: bool,
     /// Files that may not be read, so that each is warned of once.
     unreadable: HashSet<PathBuf>,
+    /// What the present pass found: woken at its end, when it is known which file waits for which.
+    pub(super) fresh: Vec<Arc<Followed>>,
     /// The present pass is the one of `refresh_interval`.
     pub(super) regular: bool,
+}
+
+/// Files at the moment when the input was opened. They are held open: what is rotated before the first pass is followed all
+/// the same.
+#[derive(Debug, Default)]
+pub(super) struct AtStart {
+    pub(super) targets: Targets,
+    files: HashMap<PathBuf, File>,
+}
+
+impl AtStart {
+    /// Of what is named now; at most `most` files are held open.
+    pub(super) fn new(targets: Targets, most: usize) -> AtStart {
+        let open = |path: &PathBuf| Some((path.clone(), File::open(path).ok()?));
+        let files = targets.files.iter().take(most).filter_map(|target| open(&target.path)).collect();
+        AtStart { targets, files }
+    }
 }
 
 /// A path that is followed.
@@ -63,19 +85,13 @@ pub(super) enum Scope {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// Directories where something may happen; `None` where paths were not looked up.
-    pub(super) directories: Option<std::collections::BTreeSet<PathBuf>>,
+    pub(super) directories: Option<BTreeSet<PathBuf>>,
     /// Files are being let go of: the next pass is to come soon.
     pub(super) leaving: bool,
 }
 
-/// Files that a pass found, to be woken once it knows in which order.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) files: Vec<Arc<Followed>>,
-}
-
 impl Discovery {
-    pub(super) fn new(shared: Arc<Shared>, paths: Paths, at_start: Option<Targets>) -> Discovery {
+    pub(super) fn new(shared: Arc<Shared>, paths: Paths, at_start: Option<AtStart>) -> Discovery {
         Discovery {
             shared,
             paths,
@@ -84,8 +100,11 @@ impl Discovery {
             links: HashMap::new(),
             startup: true,
             at_start,
+            held: HashMap::new(),
             last_pass: SystemTime::now(),
+            missed: false,
             unreadable: HashSet::new(),
+            fresh: Vec::new(),
             regular: false,
         }
     }
@@ -93,30 +112,48 @@ impl Discovery {
     /// Compares what is there with what is followed.
     pub(super) fn pass(&mut self, scope: Scope) -> Outcome {
         let began = SystemTime::now();
+        self.missed = false;
         self.shared.quiet.look(Instant::now());
-        let targets = match scope {
-            Scope::Named => self.at_start.take().unwrap_or_else(|| self.paths.expand(began)),
-            Scope::Followed => self.followed_now(),
-        };
+        let targets = self.targets(scope, began);
         let there: HashMap<&Path, Meta> = targets.files.iter().map(|t| (t.path.as_path(), t.meta)).collect();
-        let mut found = Found::default();
-        self.departures(&there, &mut found);
-        self.arrivals(&targets, &mut found);
+        self.departures(&there);
+        self.unseen_of_missing();
+        self.arrivals(&targets);
         if scope == Scope::Named && self.startup {
-            self.recover(&mut found);
+            self.recover();
             self.shared.positions.settle();
             self.startup = false;
         }
-        found.files.iter().for_each(|file| self.shared.queue.wake(file));
+        for file in std::mem::take(&mut self.fresh) {
+            self.shared.queue.wake(&file);
+        }
         self.let_go(&there);
-        self.last_pass = began;
-        let directories = (scope == Scope::Named).then_some(targets.directories);
-        let linked = self.links.keys().filter_map(|real| real.parent()).map(Path::to_owned);
-        let directories = directories.map(|mut all| {
-            all.extend(linked);
-            all
-        });
+        if !self.missed {
+            self.last_pass = began;
+            self.shared.positions.looked(began);
+        }
+        let directories = (scope == Scope::Named).then(|| self.with_links(targets.directories));
         Outcome { directories, leaving: !self.leaving.is_empty() }
+    }
+
+    fn targets(&mut self, scope: Scope, now: SystemTime) -> Targets {
+        match (scope, self.at_start.take()) {
+            (Scope::Named, Some(AtStart { targets, files })) => {
+                self.held = files;
+                targets
+            }
+            (Scope::Named, None) => self.paths.expand(now),
+            (Scope::Followed, at_start) => {
+                self.at_start = at_start;
+                self.followed_now()
+            }
+        }
+    }
+
+    /// Directories to be watched: also those of files that links lead to.
+    fn with_links(&self, mut directories: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+        directories.extend(self.links.keys().filter_map(|real| real.parent()).map(Path::to_owned));
+        directories
     }
 
     /// Whether paths were not looked up yet (`skip_refresh_on_startup`).
@@ -133,7 +170,7 @@ impl Discovery {
     }
 
     /// Lets go of what is no longer at its path, and looks after what is.
-    fn departures(&mut self, there: &HashMap<&Path, Meta>, found: &mut Found) {
+    fn departures(&mut self, there: &HashMap<&Path, Meta>) {
         let mut ended = Vec::new();
         for (path, watch) in &self.watches {
             match (watch, there.get(path.as_path())) {
@@ -159,8 +196,8 @@ impl Discovery {
                 }
             }
         }
-        cut.into_iter().for_each(|file| self.cut(file, found));
-        rotated.into_iter().for_each(|(file, meta)| self.rotated(file, meta, found));
+        cut.into_iter().for_each(|file| self.cut(file));
+        rotated.into_iter().for_each(|(file, meta)| self.rotated(file, meta));
     }
 
     fn look_after(&self, file: &Arc<Followed>, meta: &Meta) {
@@ -171,21 +208,22 @@ impl Discovery {
     }
 
     /// Another file is at the path.
-    fn rotated(&mut self, old: Arc<Followed>, meta: Meta, found: &mut Found) {
+    fn rotated(&mut self, old: Arc<Followed>, meta: Meta) {
         let path = old.path.clone();
-        let mut chain = vec![old.clone()];
-        chain.extend(self.unseen_since_last_pass(&old));
-        if !self.awaits(&path, meta)
-            && let Some(new) = self.arrive(&path, Arrival::Later)
-        {
-            chain.push(new);
+        let new = if self.awaits(&path, meta) { None } else { self.arrive(&path, Arrival::Later) };
+        if !self.watches.contains_key(&path) {
+            self.is_missing(&old);
         }
+        // Looked for after the new one was opened, so that nothing can come between.
+        let mut chain = vec![old.clone()];
+        chain.extend(self.unseen_after(&old));
+        chain.extend(new);
         chain_up(&chain);
-        found.files.extend(chain);
+        self.fresh.extend(chain);
     }
 
     /// The file at the path was cut, or written anew.
-    fn cut(&mut self, old: Arc<Followed>, found: &mut Found) {
+    fn cut(&mut self, old: Arc<Followed>) {
         info!("detected rotation of {}", old.path.display());
         let copied = self.read_copy(&old);
         if !copied {
@@ -194,7 +232,7 @@ impl Discovery {
         let mut chain = if copied { vec![old.clone()] } else { Vec::new() };
         chain.extend(self.arrive(&old.path, Arrival::Later));
         chain_up(&chain);
-        found.files.extend(chain);
+        self.fresh.extend(chain);
     }
 
     /// Whether the file is one that is still read under its old path: it is followed here once that is over.
@@ -212,7 +250,7 @@ impl Discovery {
         true
     }
 
-    fn arrivals(&mut self, targets: &Targets, found: &mut Found) {
+    fn arrivals(&mut self, targets: &Targets) {
         let mut followed: Option<HashMap<FileId, PathBuf>> = None;
         for target in &targets.files {
             let path = target.path.as_path();
@@ -236,7 +274,7 @@ impl Discovery {
             if let Some(file) = self.arrive(path, how) {
                 followed.insert(file.id, file.path.clone());
                 self.leaving_before(&file);
-                found.files.push(file);
+                self.fresh.push(file);
             }
         }
     }
@@ -258,8 +296,9 @@ impl Discovery {
     }
 
     /// Follows the file at a path.
-    fn arrive(&mut self, path: &Path, how: Arrival) -> Option<Arc<Followed>> {
-        let opened = File::open(path).and_then(|file| Ok((Meta::of_file(&file)?, file)));
+    pub(super) fn arrive(&mut self, path: &Path, how: Arrival) -> Option<Arc<Followed>> {
+        let opened = self.held.remove(path).map_or_else(|| File::open(path), Ok);
+        let opened = opened.and_then(|file| Ok((Meta::of_file(&file)?, file)));
         let followed = opened.and_then(|(meta, file)| {
             if matches!(how, Arrival::AtStart { .. }) {
                 self.read_copy_at_start(path, meta, &file);
@@ -305,6 +344,7 @@ impl Discovery {
     }
 
     fn complain(&mut self, path: &Path, e: &io::Error) {
+        self.missed |= e.kind() == io::ErrorKind::NotFound;
         let denied = e.kind() == io::ErrorKind::PermissionDenied;
         let again = !self.unreadable.insert(path.to_owned());
         // A pass may come each moment, so a second complaint waits for the regular look-up of paths.

@@ -58,31 +58,31 @@ impl<'s> Events<'s> {
 
     /// Takes a converted text; its last line end is cut off.
     pub(super) fn text(&mut self, text: &[u8]) {
-        self.take(text, Complaint::NotMatched);
+        self.take(text, false);
     }
 
     /// Takes a text that may not be whole: nothing more of it will come.
     pub(super) fn last_text(&mut self, text: &[u8]) {
-        self.take(text, Complaint::Incomplete);
+        self.take(text, true);
     }
 
     /// Takes a line that belongs to no event.
     pub(super) fn orphan(&mut self, text: &[u8]) {
         if self.settings.emit_unmatched {
-            self.take(text, Complaint::NotMatched);
+            self.take(text, false);
         } else {
             self.texts += 1;
         }
         self.quiet.say(self.path, Complaint::BeforeFirst(text));
     }
 
-    fn take(&mut self, text: &[u8], complaint: for<'l> fn(&'l [u8]) -> Complaint<'l>) {
+    fn take(&mut self, text: &[u8], last: bool) {
         self.texts += 1;
         let text = chomp(text);
         match self.parse(text) {
             Ok(()) => {}
             Err(ParseError::Unmatched) => {
-                self.quiet.say(self.path, complaint(text));
+                self.quiet.say(self.path, if last { Complaint::Incomplete(text) } else { Complaint::NotMatched(text) });
                 if self.settings.emit_unmatched {
                     self.unmatched(text);
                 }

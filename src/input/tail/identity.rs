@@ -98,9 +98,9 @@ impl Print {
         Print::of(&consumed[consumed.len().saturating_sub(TAIL_BYTES)..])
     }
 
-    /// Whether it is the print of the first bytes of `bytes`.
+    /// Whether it is the print of the first bytes of `bytes`. A print of no bytes tells nothing and matches all.
     pub(super) fn matches(self, bytes: &[u8]) -> bool {
-        bytes.get(..usize::from(self.len)).is_some_and(|bytes| Print::of(bytes) == self)
+        self.len == 0 || bytes.get(..usize::from(self.len)).is_some_and(|bytes| Print::of(bytes) == self)
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
         assert!(print.matches(b"2024-01-01 a and more"));
         assert!(!print.matches(b"2024-01-01 b and more"));
         assert!(!print.matches(b"2024"));
-        assert!(Print::default().len == 0 && Print::of(b"").matches(b"anything"));
+        assert!(Print::default().matches(b"anything") && Print::of(b"").matches(b""));
     }
 
     #[test]

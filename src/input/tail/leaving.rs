@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use tracing::{info, warn};
 
-use super::discover::{Discovery, Found, Watch, chain_up};
+use super::discover::{Discovery, Watch, chain_up};
 use super::follow::Followed;
 use super::identity::{FileId, Meta};
 use super::lost::{self, Before, Between, Listings, Sibling};
@@ -42,8 +42,15 @@ impl Discovery {
         file.flags.leaving.store(true, SeqCst);
         file.flags.at_end.store(false, SeqCst);
         self.hold(&file);
-        self.shared.queue.wake(&file);
+        self.fresh.push(file.clone());
         self.leaving.push(Leaving { file, since: Instant::now(), gone });
+    }
+
+    /// No file could be followed in the place of `old`: the next passes look for what came and went there.
+    pub(super) fn is_missing(&mut self, old: &Arc<Followed>) {
+        for leaving in self.leaving.iter_mut().filter(|l| Arc::ptr_eq(&l.file, old)) {
+            leaving.gone = true;
+        }
     }
 
     /// A file that was closed between reads is opened again, wherever it is now.
@@ -142,7 +149,7 @@ impl Discovery {
 
     /// At the start: files that were rotated away while nobody looked are read to their end, before those now at their
     /// paths.
-    pub(super) fn recover(&mut self, found: &mut Found) {
+    pub(super) fn recover(&mut self) {
         let (rows, lines) = self.shared.positions.unfollowed();
         let mut by_path: BTreeMap<PathBuf, Unfollowed> = BTreeMap::new();
         for row in rows {
@@ -156,7 +163,6 @@ impl Discovery {
             let siblings = listings.around(&path);
             let chain = self.recover_path(&path, &unfollowed, &siblings);
             chain_up(&chain);
-            found.files.extend(chain);
         }
     }
 
@@ -181,7 +187,7 @@ impl Discovery {
             Some(Watch::File(current)) => Some(current.clone()),
             _ => None,
         };
-        if let Some(since) = self.shared.positions.saved_before().filter(|_| last.is_some() || current.is_some()) {
+        if let Some(since) = self.shared.positions.looked_before().filter(|_| last.is_some() || current.is_some()) {
             chain.extend(self.unseen(path, last, since, siblings));
         }
         chain.extend(current);
@@ -196,7 +202,8 @@ impl Discovery {
         match self.follow(path, &sibling.path, file, sibling.meta, Arrival::Later) {
             Ok(followed) => {
                 self.shared.positions.unlist(&followed.row);
-                self.leave(followed.clone(), false);
+                // Until the path has a file again, more of them may come and go there.
+                self.leave(followed.clone(), !self.watches.contains_key(path));
                 Some(followed)
             }
             Err(e) => {
@@ -219,13 +226,24 @@ impl Discovery {
         known
     }
 
-    /// Files that came to a path and were rotated away before anybody looked.
-    pub(super) fn unseen_since_last_pass(&mut self, old: &Arc<Followed>) -> Vec<Arc<Followed>> {
+    /// Files that came to the path of `old` after it and were rotated away before anybody looked.
+    pub(super) fn unseen_after(&mut self, old: &Arc<Followed>) -> Vec<Arc<Followed>> {
         let progress = old.progress();
         let modified = progress.file.as_ref().and_then(|file| Meta::of_file(file).ok()).map(|meta| meta.modified);
         let before = modified.map(|modified| Before { modified, mark: progress.mark() });
         drop(progress);
         self.unseen(&old.path, before, self.last_pass, &Listings::default().around(&old.path))
+    }
+
+    /// The same for paths where a file was a moment ago and none is now, or one that just came.
+    pub(super) fn unseen_of_missing(&mut self) {
+        let last_of_each: BTreeMap<PathBuf, Arc<Followed>> =
+            self.leaving.iter().filter(|l| l.gone).map(|l| (l.file.path.clone(), l.file.clone())).collect();
+        for old in last_of_each.into_values() {
+            let mut chain = vec![old.clone()];
+            chain.extend(self.unseen_after(&old));
+            chain_up(&chain);
+        }
     }
 
     fn unseen(

@@ -38,7 +38,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{Access, access};
@@ -47,11 +47,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use self::discover::{Discovery, Scope};
+use self::discover::{AtStart, Discovery, Scope};
 use self::follow::{Followed, Prepared};
 pub use self::params::TailParams;
 use self::params::Settings;
-use self::paths::{Paths, Targets};
+use self::paths::Paths;
 use self::positions::{Claim, Positions};
 use self::queue::Queue;
 use self::quiet::Quiet;
@@ -81,7 +81,7 @@ pub struct Tail {
 struct Opened {
     claim: Claim,
     /// Files at that moment; `None` with `skip_refresh_on_startup`.
-    at_start: Option<Targets>,
+    at_start: Option<AtStart>,
 }
 
 /// What discovery, readers and senders share.
@@ -121,8 +121,9 @@ impl Input for Tail {
             InputError(format!("pos_file {file}: {e}"))
         })?;
         // What is there now was there at the start, whatever comes before the first look.
-        let at_start = (!self.settings.skip_refresh_on_startup).then(|| self.paths.expand(SystemTime::now()));
-        at_start.iter().flat_map(|targets| &targets.directories).for_each(|directory| check_permission(directory));
+        let at_start = (!self.settings.skip_refresh_on_startup)
+            .then(|| AtStart::new(self.paths.expand(SystemTime::now()), most_open_files()));
+        at_start.iter().flat_map(|start| &start.targets.directories).for_each(|directory| check_permission(directory));
         self.opened = Some(Opened { claim, at_start });
         Ok(())
     }
@@ -133,9 +134,11 @@ impl Input for Tail {
         }
         let Some(Opened { claim, at_start }) = self.opened else { return Ok(()) };
         let shared = Arc::new(Shared::new(self.settings, claim.clone(), emit, stop.clone()));
-        let _closing = CloseQueue(shared.queue.clone());
+        let _ending = EndAll(shared.clone());
         let saving = Stopper::new();
-        let saver = tokio::spawn(claim.clone().keep_saved(saving.listener()));
+        // A set, so that it ends with this future whatever ends that.
+        let mut saver = JoinSet::new();
+        saver.spawn(claim.clone().keep_saved(saving.listener()));
         let mut readers = start_readers(&shared);
         let discovery = Discovery::new(shared.clone(), self.paths, at_start);
         let outcome = tokio::select! {
@@ -152,7 +155,7 @@ impl Input for Tail {
         shared.timers.abort().await;
         shared.senders.join(STOP_SEND_TIME).await;
         saving.stop();
-        let _ = saver.await;
+        while saver.join_next().await.is_some() {}
         end_receipts(&shared).await;
         outcome
     }
@@ -194,13 +197,20 @@ fn start_readers(shared: &Arc<Shared>) -> JoinSet<()> {
     readers
 }
 
-/// Closes the queue when the input is dropped, or readers would wait for ever.
-struct CloseQueue(Arc<Queue>);
+/// Ends threads and tasks when the input is dropped: they hold what they share alive, and threads would wait for ever.
+struct EndAll(Arc<Shared>);
 
-impl Drop for CloseQueue {
+impl Drop for EndAll {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.queue.close();
+        [&self.0.senders, &self.0.receipts, &self.0.timers].into_iter().for_each(|tasks| drop(tasks.take()));
     }
+}
+
+/// Half of what the process may open: buffers and sockets need theirs.
+fn most_open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok());
+    limit.map_or(MAX_OPEN_FILES, |n| (n / 2).min(MAX_OPEN_FILES))
 }
 
 fn check_permission(directory: &Path) {
@@ -211,7 +221,6 @@ fn check_permission(directory: &Path) {
 
 impl Shared {
     fn new(settings: Settings, positions: Arc<Positions>, emit: Emitter, stop: Stop) -> Shared {
-        let limit = getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok());
         Shared {
             settings,
             queue: Arc::default(),
@@ -223,9 +232,18 @@ impl Shared {
             receipts: Tasks::new(),
             timers: Tasks::new(),
             open_files: AtomicUsize::new(0),
-            // Half of what the process may open: buffers and sockets need theirs.
-            most_open_files: limit.map_or(MAX_OPEN_FILES, |n| (n / 2).min(MAX_OPEN_FILES)),
+            most_open_files: most_open_files(),
             look_again: Notify::new(),
+        }
+    }
+
+    /// Lets the file go on that waits for this one, once this is read to its end and handed on.
+    fn release_next(&self, file: &Followed) {
+        if file.flags.at_end.load(SeqCst)
+            && file.is_sent()
+            && let Some(next) = file.take_next()
+        {
+            self.queue.wake(&next);
         }
     }
 

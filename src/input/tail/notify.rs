@@ -53,6 +53,10 @@ impl Watcher {
     /// A watcher of no directory yet.
     pub(super) fn new() -> io::Result<Watcher> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that give another descriptor later; an OwnedFd does not"
+        )]
         let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
         Ok(Watcher { fd, directories: HashMap::new(), watches: HashMap::new(), missing: BTreeSet::new() })
     }

@@ -44,6 +44,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut block = Vec::new();
     while let Some(file) = shared.queue.next() {
         let after = turn(shared, &file, &mut block);
+        shared.release_next(&file);
         shared.queue.done(file.clone(), after == After::More);
         if let After::Later(at) = after {
             shared.wake_at(file, at);
@@ -68,11 +69,6 @@ fn turn(shared: &Arc<Shared>, file: &Arc<Followed>, block: &mut Vec<u8>) -> Afte
     file.flags.position.store(progress.position, SeqCst);
     progress.let_go(shared, file);
     drop(progress);
-    if file.flags.at_end.load(SeqCst)
-        && let Some(next) = file.take_next()
-    {
-        shared.queue.wake(&next);
-    }
     outcome.unwrap_or_else(|e| {
         error!("can't read {}: {e}", file.path.display());
         After::Later(Instant::now() + ERROR_PAUSE)

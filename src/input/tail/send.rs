@@ -40,6 +40,7 @@ pub(super) async fn run(shared: Arc<Shared>, file: Arc<Followed>, first: Prepare
                 drop(prepared);
                 next = file.next_batch();
                 shared.queue.wake(&file);
+                shared.release_next(&file);
                 continue;
             }
             Outcome::Stopped => None,

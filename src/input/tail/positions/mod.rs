@@ -46,8 +46,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Positions {
     file: Option<PathBuf>,
     table: Mutex<Table>,
-    /// When the position file was saved last before this process.
-    saved_before: Option<SystemTime>,
+    /// When the input of an earlier process looked for files last.
+    looked_before: Option<SystemTime>,
+    /// When this one did; saved with the rows, and never without those of the files that were seen.
+    looked: Mutex<Option<SystemTime>>,
     /// Counts changes.
     version: AtomicU64,
     /// The version that is saved.
@@ -69,7 +71,11 @@ impl Claim {
     /// Errors: another input uses the file; it can't be read or made.
     pub(super) fn open(file: Option<&Path>, follow_inodes: bool) -> io::Result<Claim> {
         let Some(file) = file else { return Ok(Claim(Arc::new(Positions::new(None, Table::default())))) };
-        save::create(file)?;
+        if !file.exists() {
+            // Who removes the position file wants to begin anew. What hints know is of no use then.
+            save::create(file)?;
+            save::remove(&sidecar_of(&file.canonicalize()?))?;
+        }
         // A link stays one: its target is replaced. And two names of one file are one.
         let file = file.canonicalize()?;
         let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +113,8 @@ impl Positions {
         Positions {
             file,
             table: Mutex::new(table),
-            saved_before: None,
+            looked_before: None,
+            looked: Mutex::default(),
             version: AtomicU64::new(1),
             saved: watch::Sender::new(0),
             wanted: Notify::new(),
@@ -117,10 +124,10 @@ impl Positions {
 
     fn load(file: &Path, follow_inodes: bool) -> io::Result<Positions> {
         let lines = save::read(file)?.unwrap_or_default();
-        // An empty position file knows no file; hints without it are of positions that somebody removed.
-        let hints = if lines.is_empty() { Vec::new() } else { read_hints(&sidecar_of(file)) };
+        let hints = read_hints(&sidecar_of(file));
         let mut positions = Positions::new(Some(file.to_owned()), Table::load(&lines, &hints, follow_inodes));
-        positions.saved_before = std::fs::metadata(file).and_then(|m| m.modified()).ok().filter(|_| !lines.is_empty());
+        positions.looked_before = sidecar::looked(&hints);
+        positions.looked = Mutex::new(positions.looked_before);
         Ok(positions)
     }
 
@@ -133,9 +140,14 @@ impl Positions {
         self.version.fetch_add(1, Relaxed);
     }
 
-    /// When positions were saved last before this process, where they were.
-    pub(super) fn saved_before(&self) -> Option<SystemTime> {
-        self.saved_before
+    /// When an earlier process looked for files last, as far as is known.
+    pub(super) fn looked_before(&self) -> Option<SystemTime> {
+        self.looked_before
+    }
+
+    /// All files that were at their paths at this time are known.
+    pub(super) fn looked(&self, at: SystemTime) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
     /// See [`Table::adopt`].
@@ -262,7 +274,9 @@ impl Positions {
 
     fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let (lines, hints) = self.table().texts();
+        // In this order: a file seen later than this moment may have a row, one seen before has.
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (lines, hints) = self.table().texts(looked);
         save::replace(file, &lines)?;
         save::replace(&sidecar_of(file), &hints)
     }
@@ -280,6 +294,13 @@ impl Complaint {
             self.0 = Some(now);
         }
     }
+}
+
+/// Whether anything still holds the positions of a file: an input, or a save under way.
+#[cfg(test)]
+pub(super) fn is_in_use(file: &Path) -> bool {
+    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    file.canonicalize().is_ok_and(|file| in_use.get(&file).is_some_and(|positions| positions.strong_count() > 0))
 }
 
 fn sidecar_of(file: &Path) -> PathBuf {

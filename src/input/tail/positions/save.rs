@@ -42,6 +42,14 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
     sync_directory(path)
 }
 
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces the content of `path`.
 ///
 /// A new file takes the old one's place once it is synced. Where that can't be (a single file mounted into a container) the
@@ -73,10 +81,7 @@ fn draft_of(path: &Path) -> PathBuf {
 
 fn write_new(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     // What an earlier crash left; a link put there by somebody else is removed, not followed.
-    match std::fs::remove_file(draft) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    remove(draft)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(draft)?;
     // An operator who widened the permission wants it to stay.
     if let Ok(old) = std::fs::metadata(path) {

@@ -6,18 +6,20 @@
 //!
 //! ```text
 //! suiro-tail 1
+//! looked TIME
 //! SUM LISTED POSITION INODE DEVICE BORN HEADLEN HEADHASH TAILLEN TAILHASH STREAM PATH
 //! ```
 //!
-//! Numbers are hexadecimal; `LISTED` is 1 for a file that has a line in the position file; `PATH` is percent-encoded.
+//! Numbers are hexadecimal; `TIME` is when files were looked for last, in nanoseconds since the epoch; `LISTED` is 1 for a file that has a line in the position file; `PATH` is percent-encoded.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-use super::super::identity::{FileId, Print};
+use super::super::identity::{FileId, Print, nanos};
 use super::Mark;
 
 /// First line of the file.
@@ -58,9 +60,17 @@ fn parse_line(line: &str) -> Option<Hint> {
     Some(Hint { path, listed, id: FileId { device, inode }, born, mark: Mark { position, head, tail }, stream })
 }
 
+/// When files were looked for last.
+pub(super) fn looked(text: &[u8]) -> Option<SystemTime> {
+    let line = text.strip_prefix(HEADER.as_bytes())?.split(|b| *b == b'\n').next()?;
+    let time = std::str::from_utf8(line).ok()?.strip_prefix("looked ")?;
+    UNIX_EPOCH.checked_add(Duration::from_nanos(u64::from_str_radix(time, 16).ok()?))
+}
+
 /// Starts the text of a file.
-pub(super) fn header() -> Vec<u8> {
-    HEADER.as_bytes().to_vec()
+pub(super) fn header(looked: Option<SystemTime>) -> Vec<u8> {
+    let looked = looked.map(|at| format!("looked {:x}\n", nanos(at)));
+    [HEADER, looked.as_deref().unwrap_or("")].concat().into_bytes()
 }
 
 /// Appends one line.
@@ -101,7 +111,7 @@ mod tests {
     }
 
     fn text(hints: &[Hint]) -> Vec<u8> {
-        let mut out = header();
+        let mut out = header(Some(UNIX_EPOCH + Duration::from_nanos(77)));
         hints.iter().for_each(|hint| write_line(&mut out, hint));
         out
     }
@@ -110,6 +120,8 @@ mod tests {
     fn lines_come_back_whatever_the_path_holds() {
         let hints = [hint("/a b"), hint("/tab\there\nand%20日"), Hint { listed: false, ..hint("/c") }];
         assert_eq!(parse(&text(&hints)), hints);
+        assert_eq!(looked(&text(&hints)), Some(UNIX_EPOCH + Duration::from_nanos(77)));
+        assert_eq!(looked(&header(None)), None);
     }
 
     #[test]

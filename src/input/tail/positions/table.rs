@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use smallvec::SmallVec;
 
@@ -289,8 +290,8 @@ impl Table {
     }
 
     /// The texts of position file and hints.
-    pub(super) fn texts(&self) -> (Vec<u8>, Vec<u8>) {
-        let (mut lines, mut hints) = (Vec::new(), sidecar::header());
+    pub(super) fn texts(&self, looked: Option<SystemTime>) -> (Vec<u8>, Vec<u8>) {
+        let (mut lines, mut hints) = (Vec::new(), sidecar::header(looked));
         let mut rows: Vec<&Arc<Row>> = self.followed.values().chain(self.parked.values()).collect();
         rows.sort_by_key(|row| row.order);
         for hint in rows.into_iter().map(|row| row.hint()) {
