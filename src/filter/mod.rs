@@ -1,1 +1,16 @@
-//! The `filter` layer.
+//! Filters: the table of `<filter> @type`.
+
+mod grep;
+mod parser;
+mod record_transformer;
+mod stdout;
+
+use crate::plugin::{Filter, Plugin, filter};
+
+/// One line per filter.
+pub const FILTERS: &[Plugin<dyn Filter>] = &[
+    filter::<grep::Grep>(&["grep"]),
+    filter::<parser::Parser>(&["parser"]),
+    filter::<record_transformer::RecordTransformer>(&["record_transformer"]),
+    filter::<stdout::Stdout>(&["stdout"]),
+];

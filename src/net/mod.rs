@@ -1,5 +1,12 @@
 //! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
 
+pub mod accept;
+pub(crate) mod forward;
+mod gate;
+pub mod hostname;
+pub mod lines;
 mod sockets;
+pub mod tls;
 
+pub use gate::LogGate;
 pub use sockets::Sockets;

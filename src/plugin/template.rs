@@ -52,13 +52,13 @@ impl Template {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {
-            push_text(&mut pieces, &rest[..start], zone)?;
+            push_text(&mut pieces, &rest[..start], zone);
             let body = &rest[start + 2..];
             let end = body.find('}').ok_or_else(|| format!("placeholder in {text:?} has no closing brace"))?;
             pieces.push(placeholder(&body[..end])?);
             rest = &body[end + 1..];
         }
-        push_text(&mut pieces, rest, zone)?;
+        push_text(&mut pieces, rest, zone);
         Ok(Template { source: text.to_owned(), pieces })
     }
 
@@ -110,11 +110,12 @@ impl Template {
     pub fn expand(&self, chunk: &Chunk, clean: Clean) -> Result<String, String> {
         let mut out = String::with_capacity(self.source.len() + 32);
         for piece in &self.pieces {
-            if let Piece::Text(text) = piece {
-                out.push_str(text);
+            let value = value_of(piece, chunk);
+            // What the operator wrote is trusted; what events brought is not.
+            if matches!(piece, Piece::Text(_) | Piece::Time(_) | Piece::ChunkId) {
+                out.push_str(&value);
                 continue;
             }
-            let value = value_of(piece, chunk);
             let safe = clean(&value).ok_or_else(|| format!("{value:?} can't stand in {:?}", self.source))?;
             out.push_str(&safe);
             if out.len() > MAX_EXPANSION {
@@ -145,13 +146,15 @@ fn value_of(piece: &Piece, chunk: &Chunk) -> String {
     }
 }
 
-fn push_text(pieces: &mut Vec<Piece>, text: &str, zone: Option<&Zone>) -> Result<(), String> {
-    match zone {
-        _ if text.is_empty() => {}
-        Some(zone) if text.contains('%') => pieces.push(Piece::Time(TimeFormatter::strftime(text, zone.clone())?)),
-        _ => pieces.push(Piece::Text(text.to_owned())),
+fn push_text(pieces: &mut Vec<Piece>, text: &str, zone: Option<&Zone>) {
+    let timed = zone.and_then(|zone| Some((zone, text.find('%')?)));
+    let (fixed, rest) = text.split_at(timed.map_or(text.len(), |(_, at)| at));
+    if !fixed.is_empty() {
+        pieces.push(Piece::Text(fixed.to_owned()));
     }
-    Ok(())
+    if let Some((zone, _)) = timed {
+        pieces.push(Piece::Time(TimeFormatter::strftime(rest, zone.clone())));
+    }
 }
 
 fn placeholder(name: &str) -> Result<Piece, String> {
