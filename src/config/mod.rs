@@ -1,10 +1,12 @@
 //! What the operator wrote.
 
 mod convert;
+pub mod de;
 pub mod diagnostic;
 mod dump;
 mod fluentd;
 pub mod json;
+pub mod load;
 pub mod regexp;
 mod render;
 pub mod ruby;
@@ -12,3 +14,4 @@ pub mod secret;
 pub mod section;
 mod session;
 pub mod span;
+pub mod types;
