@@ -11,6 +11,7 @@ use super::ruby::Surroundings;
 use super::section::Section;
 use super::session::{MAX_FILE_BYTES, Session};
 use super::span::{Source, Span};
+use super::{toml, yaml};
 
 /// In which language a configuration is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -183,7 +184,8 @@ fn encoding(label: &str) -> Result<&'static Encoding, Diagnostics> {
     })
 }
 
-fn parse(
+/// Reads one file in its language.
+pub(super) fn parse(
     language: Language,
     path: &Path,
     source: &Arc<Source>,
@@ -191,6 +193,10 @@ fn parse(
 ) -> Section {
     let base = path.parent().unwrap_or(Path::new(""));
     match (language, extension(path).as_str()) {
+        (Language::Yaml, _) | (Language::Guess, "yaml" | "yml") => {
+            yaml::parse(source, base, session)
+        }
+        (Language::Toml, _) | (Language::Guess, "toml") => toml::parse(source, base, session),
         _ => fluentd::parse_into(Section::root(), source, base, session),
     }
 }
