@@ -1,5 +1,6 @@
 //! What the operator wrote.
 
+pub mod compat;
 mod convert;
 pub mod de;
 pub mod diagnostic;
