@@ -21,6 +21,8 @@ pub enum Language {
     Guess,
     /// Fluentd's own.
     Fluentd,
+    /// Fluentd's own before version 1 (`--use-v0-config`).
+    FluentdV0,
     /// Fluentd's YAML form.
     Yaml,
     /// The TOML form.
@@ -35,6 +37,7 @@ impl std::str::FromStr for Language {
         match word {
             "guess" => Ok(Self::Guess),
             "v1" | "fluentd" | "conf" => Ok(Self::Fluentd),
+            "v0" => Ok(Self::FluentdV0),
             "yaml" | "yml" => Ok(Self::Yaml),
             "toml" => Ok(Self::Toml),
             _ => Err(format!(
@@ -197,6 +200,7 @@ pub(super) fn parse(
             yaml::parse(source, base, session)
         }
         (Language::Toml, _) | (Language::Guess, "toml") => toml::parse(source, base, session),
+        (Language::FluentdV0, _) => fluentd::v0::parse_into(Section::root(), source, base, session),
         _ => fluentd::parse_into(Section::root(), source, base, session),
     }
 }
@@ -227,4 +231,207 @@ fn read_inline(
         warnings,
         files,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn options() -> LoadOptions {
+        LoadOptions::new(Surroundings::default())
+    }
+
+    fn write(dir: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_language_follows_the_ending_unless_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("a.conf", "<source>\n@type x\n</source>"),
+            ("a", "<source>\n@type x\n</source>"),
+            ("a.yaml", "config:\n- source: {$type: x}"),
+            ("a.yml", "config:\n- source: {$type: x}"),
+            ("a.toml", "[[source]]\ntype = 'x'"),
+        ] {
+            let loaded = load_file(&write(dir.path(), name, text), &options()).unwrap();
+            assert_eq!(loaded.root.children[0].plugin_type(), Some("x"), "{name}");
+            assert!(loaded.warnings.is_empty() && loaded.files == [dir.path().join(name)]);
+        }
+        let yaml = LoadOptions {
+            language: "yaml".parse().unwrap(),
+            ..options()
+        };
+        assert!(load_text("a.conf", "config:\n- source: {$type: x}", &yaml).is_ok());
+        let v0 = LoadOptions {
+            language: "v0".parse().unwrap(),
+            ..options()
+        };
+        assert_eq!(
+            load_text("a.conf", "<a>\nk \"x\n</a>", &v0)
+                .unwrap()
+                .root
+                .children[0]
+                .text("k"),
+            Some("\"x")
+        );
+        assert!("json".parse::<Language>().is_err());
+    }
+
+    #[test]
+    fn inline_text_comes_after_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), "a.yaml", "config:\n- source: {$type: x}");
+        let inline = LoadOptions {
+            inline: Some("<match **>\\n@type null\\n</match>".into()),
+            ..options()
+        };
+        let root = load_file(&path, &inline).unwrap().root;
+        assert_eq!(
+            root.children.iter().map(Section::tag).collect::<Vec<_>>(),
+            ["<source>", "<match **>"]
+        );
+        let bad = LoadOptions {
+            inline: Some("<match **>".into()),
+            ..options()
+        };
+        assert!(
+            load_file(&path, &bad)
+                .unwrap_err()
+                .to_string()
+                .contains("(inline)")
+        );
+    }
+
+    #[test]
+    fn files_may_be_in_another_encoding() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), "a.conf", b"<a>\nk \x82\xa0\n</a>");
+        let shift_jis = LoadOptions {
+            encoding: "shift_jis".into(),
+            ..options()
+        };
+        assert_eq!(
+            load_file(&path, &shift_jis).unwrap().root.children[0].text("k"),
+            Some("\u{3042}")
+        );
+        assert!(
+            load_file(&path, &options())
+                .unwrap_err()
+                .to_string()
+                .contains("--conf-encoding")
+        );
+        let unknown = LoadOptions {
+            encoding: "klingon".into(),
+            ..options()
+        };
+        assert!(load_file(&path, &unknown).is_err());
+    }
+
+    #[test]
+    fn a_missing_or_endless_file_is_an_error_in_words() {
+        let error = load_file(Path::new("/nonexistent/a.conf"), &options()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("config error error=\"can't read '/nonexistent/a.conf'"),
+            "{error}"
+        );
+        assert!(
+            load_file(Path::new("/dev/zero"), &options())
+                .unwrap_err()
+                .to_string()
+                .contains("larger than 16 MiB")
+        );
+    }
+
+    #[test]
+    fn stray_parameters_at_the_root_are_warned_of() {
+        let loaded = load_text("a.conf", "hello world\n<source>\n</source>", &options()).unwrap();
+        assert!(
+            loaded
+                .warnings
+                .to_string()
+                .contains("'hello' stands outside every section")
+        );
+    }
+
+    #[test]
+    fn a_directory_is_read_in_the_order_of_paths_without_what_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "20.yaml", "config:\n- source: {$type: b}");
+        let first = write(dir.path(), "10.conf", "<source>\n@type a\n</source>");
+        write(dir.path(), "30/x.conf", "<source>\n@type c\n</source>");
+        write(dir.path(), "notes.txt", "<<<");
+        let types = |already: &[PathBuf]| {
+            let all = load_directory(dir.path(), already, &options()).unwrap();
+            all.iter()
+                .map(|one| one.root.children[0].plugin_type().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(types(&[]), ["a", "b", "c"]);
+        assert_eq!(types(&[first]), ["b", "c"]);
+        assert!(
+            load_directory(Path::new("/nonexistent"), &[], &options())
+                .unwrap()
+                .is_empty()
+        );
+        write(dir.path(), "40.conf", "<a>");
+        write(dir.path(), "50.conf", "<b>");
+        assert_eq!(
+            load_directory(dir.path(), &[], &options())
+                .unwrap_err()
+                .len(),
+            2
+        );
+    }
+
+    /// Configurations of recorded runs of Fluentd 1.19: those that it refuses at the parser are refused here.
+    #[test]
+    fn recorded_configurations_are_read_or_refused_as_fluentd_does() {
+        let unclosed =
+            "<source>\n  @type forward\n  port 1\n<match **>\n  @type stdout\n</match>\n";
+        let refused = load_text("fluent.conf", unclosed, &options())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("config error") && refused.contains("line=1"),
+            "{refused}"
+        );
+
+        let sizes = "<match **>\n  @type file\n  append\n  compress text\n  add_path_suffix yes\n  <buffer time>\n    timekey 60m\n    \
+                     timekey_use_utc\n    timekey_wait 0.5s\n    chunk_limit_size 64K\n    total_limit_size 1.5m\n  </buffer>\n</match>\n";
+        let root = load_text("fluent.conf", sizes, &options()).unwrap().root;
+        let (section, buffer) = (&root.children[0], root.children[0].child("buffer").unwrap());
+        assert_eq!(
+            (
+                section.text("append"),
+                section.text("add_path_suffix"),
+                buffer.arg()
+            ),
+            (Some(""), Some("yes"), "time")
+        );
+        assert_eq!(
+            (
+                buffer.text("chunk_limit_size"),
+                buffer.text("timekey_use_utc")
+            ),
+            (Some("64K"), Some(""))
+        );
+
+        let old = "<source>\n  type forward\n  port 1\n  no_such_param 1\n</source>\n";
+        assert_eq!(
+            load_text("fluent.conf", old, &options())
+                .unwrap()
+                .root
+                .children[0]
+                .plugin_type(),
+            Some("forward")
+        );
+    }
 }

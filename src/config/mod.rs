@@ -1,4 +1,18 @@
-//! What the operator wrote.
+//! What the operator wrote: three languages, one tree, typed structs.
+//!
+//! In the order in which a configuration passes through:
+//!
+//! 1. [`load`] picks a front-end, reads the files with all that they include, and bounds what that may cost.
+//! 2. `fluentd`, `yaml` and `toml` are the front-ends. [`ruby`] interprets `#{...}` in them; nothing is ever run.
+//! 3. [`section`] is the tree they all give. Every name, value and argument keeps its [`span`].
+//! 4. [`compat`] turns flat parameters of old configurations into the sections they stand for.
+//! 5. [`de`] reads a section into a plugin's struct; [`types`], [`regexp`], [`pattern`] and [`secret`] are what its fields may
+//!    be. After that nobody looks up a parameter by its name.
+//!
+//! What holds everywhere:
+//! - A fault is a [`diagnostic`] with a place and a remedy, and a check finds all of them in one run.
+//! - Bad input is refused, never a panic: nesting, sizes, counts and the cost of a pattern have named limits.
+//! - A secret is never printed: not in the dump, not in an error, not by `Debug`.
 
 pub mod compat;
 mod convert;
