@@ -2,6 +2,7 @@
 
 pub mod accept;
 mod gate;
+pub mod http;
 mod sockets;
 pub mod tls;
 
