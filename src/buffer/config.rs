@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Packing;
-use crate::event::path::RecordPath;
+use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
 
 /// A buffer's parameters, resolved.

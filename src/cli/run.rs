@@ -72,7 +72,7 @@ pub fn load(path: &Path, flags: &Flags) -> Result<Loaded, Diagnostics> {
 }
 
 fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
-    let options = LoadOptions::new(&flags.config_file_type, &flags.conf_encoding, daemon::hostname());
+    let options = LoadOptions::new(&flags.config_file_type, &flags.conf_encoding);
     options.map_err(|e| Diagnostics::from(Diagnostic::error(e, &Span::nowhere())))
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use config::{ConfigError, Environment, Map, Source, Value, ValueKind};
 use serde::Deserialize;
 
-use super::{Section, TimeSpan};
+use super::Section;
 
 /// Prefix of environment variables: `SUIRO_LOG_LEVEL` sets `log_level`.
 pub const ENV_PREFIX: &str = "SUIRO";
@@ -139,7 +139,7 @@ fn collect(section: &Section) -> Map<String, Value> {
 impl Settings {
     /// `shutdown_timeout` as a time.
     pub fn shutdown_timeout(&self) -> std::time::Duration {
-        std::time::Duration::try_from_secs_f64(self.shutdown_timeout).unwrap_or(TimeSpan::ZERO.duration())
+        std::time::Duration::try_from_secs_f64(self.shutdown_timeout).unwrap_or_default()
     }
 }
 

@@ -8,8 +8,8 @@ use super::params::{BufferParams, Compress};
 use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
-use crate::config::{Diagnostic, Diagnostics, Section, from_section};
-use crate::event::path::RecordPath;
+use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section};
+use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
 use crate::event::Packing;
 use crate::plugin::{BufferDefaults, Process};
@@ -47,8 +47,10 @@ pub fn plan(
     let child = section.child("buffer");
     let empty = Section::new("buffer", section.span.clone());
     let written = child.unwrap_or(&empty);
-    let outcome = from_section::<BufferParams>(written, process.strict, &[]);
-    let params = diagnostics.take_outcome(outcome)?;
+    let options = Options { strict_values: process.strict, strict_names: process.strict, elsewhere: &[] };
+    let outcome = from_section::<BufferParams>(written, options);
+    diagnostics.extend(outcome.faults);
+    let params = outcome.value?;
     let plan = Planner { section: written, defaults, process, id, params: &params };
     let buffered = child.is_some() || defaults.buffered;
     let buffer = match buffered.then(|| plan.buffer(diagnostics)) {
@@ -131,7 +133,7 @@ impl Planner<'_> {
 
     fn kind(&self) -> Result<BufferKind, Diagnostic> {
         let default = if self.defaults.path.is_some() { "file" } else { "memory" };
-        match self.params.kind.as_deref().unwrap_or(default) {
+        match self.section.plugin_type().unwrap_or(default) {
             "memory" => Ok(BufferKind::Memory),
             "file" | "file_single" => Ok(BufferKind::File { dir: self.directory()? }),
             other => {

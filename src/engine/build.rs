@@ -10,8 +10,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
 use super::sink::{Secondary, Sink};
-use crate::config::compat::{PluginKind, normalize};
-use crate::config::{Diagnostic, Diagnostics, Patterns, Section};
+use crate::config::{Diagnostic, Diagnostics, Patterns, PluginKind, Section, normalize};
 use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, unknown_type};
 
 /// Nesting of `<store>` sections with stores in them.

@@ -1,7 +1,6 @@
 //! The parameters of a `<buffer>` section, with Fluentd's defaults, and what they mean for buffer, flush and retry.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -10,15 +9,12 @@ use crate::buffer::{FlushMode, Overflow};
 use crate::config::{Size, TimeSpan};
 
 /// `retry_timeout` where none is given: Fluentd's 72 hours.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
+const RETRY_TIMEOUT: f64 = 72.0 * 3600.0;
 
 /// `<buffer CHUNK_KEYS>`.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct BufferParams {
-    /// `memory`, `file` or `file_single`.
-    #[serde(rename = "@type", alias = "type")]
-    pub kind: Option<String>,
     /// Directory of a file buffer.
     pub path: Option<PathBuf>,
     /// Ending of chunk files; part of the path's pattern in Fluentd, kept for its configurations.
@@ -93,9 +89,8 @@ pub struct BufferParams {
 
 impl Default for BufferParams {
     fn default() -> Self {
-        let seconds = |s: u64| TimeSpan::from(Duration::from_secs(s));
+        let seconds = |s: u32| TimeSpan::secs(f64::from(s));
         BufferParams {
-            kind: None,
             path: None,
             path_suffix: None,
             chunk_limit_size: None,
@@ -125,7 +120,7 @@ impl Default for BufferParams {
             retry_wait: seconds(1),
             retry_exponential_backoff_base: 2.0,
             retry_max_interval: None,
-            retry_timeout: TimeSpan::from(RETRY_TIMEOUT),
+            retry_timeout: TimeSpan::secs(RETRY_TIMEOUT),
             retry_max_times: None,
             retry_forever: false,
             retry_secondary_threshold: 0.8,

@@ -11,6 +11,7 @@ mod path;
 mod record;
 mod tag;
 mod time;
+pub mod timefmt;
 mod value;
 
 pub use batch::{Batch, BatchBuilder, Entries, Entry};

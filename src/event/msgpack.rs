@@ -50,14 +50,14 @@ fn u8_at(buf: &[u8], at: usize) -> Result<usize, Malformed> {
 }
 
 /// What the first bytes of a value say.
-enum Head {
+pub(crate) enum Head {
     /// A scalar, text or extension: where its body begins and how long it is.
     Flat { body: usize, len: usize },
     /// A container: where the elements begin and how many values follow (a map counts keys and values).
     Container { body: usize, values: usize },
 }
 
-fn head(buf: &[u8], at: usize) -> Result<Head, Malformed> {
+pub(crate) fn head(buf: &[u8], at: usize) -> Result<Head, Malformed> {
     let first = u8_at(buf, at)? as u8;
     let flat = |body: usize, len: usize| Ok(Head::Flat { body: at + body, len });
     let nest = |body: usize, values: usize| Ok(Head::Container { body: at + body, values });

@@ -37,17 +37,42 @@ impl std::fmt::Display for InflateError {
 
 impl std::error::Error for InflateError {}
 
+/// Bytes that are unpacked into memory before it is known whether the whole fits the limit. Larger data is unpacked twice,
+/// the first time only to be counted, so that a bomb takes no more memory than this.
+const UNCOUNTED_BYTES: usize = 32 * 1024 * 1024;
+
 /// Unpacks everything in `data`; at most `limit` bytes come out, counted while inflating.
 pub fn inflate(data: &[u8], packing: Packing, limit: usize) -> Result<Vec<u8>, InflateError> {
-    match packing {
-        Packing::Plain => read_limited(data, limit),
-        Packing::Gzip => read_limited(flate2::read::MultiGzDecoder::new(data), limit),
+    let mut first = reader(data, packing)?;
+    let mut out = Vec::new();
+    first.by_ref().take(limit.min(UNCOUNTED_BYTES) as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
+    let more = count_limited(first, limit - out.len(), limit)?;
+    if more == 0 {
+        return Ok(out);
+    }
+    let size = out.len() + more;
+    drop(out);
+    let mut out = Vec::with_capacity(size);
+    reader(data, packing)?.take(limit as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
+    Ok(out)
+}
+
+fn reader<'d>(data: &'d [u8], packing: Packing) -> Result<Box<dyn Read + 'd>, InflateError> {
+    Ok(match packing {
+        Packing::Plain => Box::new(data),
+        Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(data)),
         Packing::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(data).map_err(InflateError::Corrupt)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(InflateError::Corrupt)?;
-            read_limited(decoder, limit)
+            Box::new(decoder)
         }
-    }
+    })
+}
+
+/// How many bytes are still to come; more than `left` of them are over the limit.
+fn count_limited(reader: Box<dyn Read + '_>, left: usize, limit: usize) -> Result<usize, InflateError> {
+    let more = io::copy(&mut reader.take(left as u64 + 1), &mut io::sink()).map_err(InflateError::Corrupt)?;
+    if more > left as u64 { Err(InflateError::TooLarge(limit)) } else { Ok(more as usize) }
 }
 
 /// Unpacks a zlib stream (HTTP's `deflate`, RFC 9110 section 8.4.1.2).
@@ -102,5 +127,7 @@ mod tests {
     fn a_bomb_stops_at_the_limit() {
         let bomb = deflate(&vec![0; 50_000_000], Packing::Gzip).unwrap();
         assert!(matches!(inflate(&bomb, Packing::Gzip, 1_000_000), Err(InflateError::TooLarge(_))));
+        assert!(matches!(inflate(&bomb, Packing::Gzip, 49_999_999), Err(InflateError::TooLarge(_))));
+        assert_eq!(inflate(&bomb, Packing::Gzip, 50_000_000).unwrap().len(), 50_000_000);
     }
 }

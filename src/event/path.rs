@@ -55,7 +55,9 @@ impl fmt::Display for PathError {
             Fault::WhiteSpace => "has white space in a key; write such keys as `$['the key']`",
             Fault::Open => "has a `[` without its `]`",
             Fault::Quote => "has a quoted key without its closing quote and bracket; write `['key']` or `[\"key\"]`",
-            Fault::Index => "has no whole number as an index; write `[0]` for an index and `$['a']['b']` for keys in brackets",
+            Fault::Index => {
+                "has no whole number as an index; write `[0]` for an index and `$['a']['b']` for keys in brackets"
+            }
             Fault::Behind => "has text behind a `]`; write `$.a[0].b` or `$['a'][0]['b']`, not a mixture",
         };
         write!(f, "record accessor `{}` {what}", self.text)

@@ -6,7 +6,7 @@ use super::newline::Newline;
 use super::text::write_plain;
 use crate::config::Diagnostic;
 use crate::event::{EventTime, Record, Tag};
-use crate::event::path::RecordPath;
+use crate::event::RecordPath;
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `csv`.

@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::newline::Newline;
 use crate::config::Diagnostic;
-use crate::event::timefmt::{TimeFormatConfig, TimeFormatter};
+use crate::event::timefmt::TimeFormatter;
 use crate::event::{EventTime, Record, Tag, json};
-use crate::plugin::{BuildContext, Configure, Formatter};
+use crate::plugin::{BuildContext, Configure, Formatter, TimeParams};
 
 /// Parameters of `out_file`.
 #[derive(Debug, Deserialize)]
@@ -20,14 +20,11 @@ pub struct OutFileParams {
     delimiter: Option<String>,
     /// `lf` or `crlf`.
     newline: Newline,
-    #[serde(flatten)]
-    time: TimeFormatConfig,
 }
 
 impl Default for OutFileParams {
     fn default() -> Self {
-        let time = TimeFormatConfig::default();
-        OutFileParams { output_time: true, output_tag: true, delimiter: None, newline: Newline::Lf, time }
+        OutFileParams { output_time: true, output_tag: true, delimiter: None, newline: Newline::Lf }
     }
 }
 
@@ -41,9 +38,11 @@ pub struct OutFile {
 
 impl Configure for OutFile {
     type Config = OutFileParams;
+    const READ_ELSEWHERE: &'static [&'static str] = &["time_type", "time_format", "localtime", "utc", "timezone"];
 
     fn new(config: OutFileParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        let format = TimeFormatter::build(&config.time).map_err(|e| cx.fault("time_format", e))?;
+        let times: TimeParams = cx.shared()?;
+        let format = times.formatter().map_err(|e| cx.fault("time_format", e))?;
         let delimiter = match config.delimiter.as_deref() {
             None | Some("TAB" | "\\t") => "\t",
             Some("SPACE") => " ",

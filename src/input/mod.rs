@@ -1,1 +1,9 @@
-//! The `input` layer.
+//! Inputs: a table and nothing else.
+
+pub mod forward;
+pub mod unix;
+
+use crate::plugin::{InputPlugin, input};
+
+/// Every input.
+pub const INPUTS: &[InputPlugin] = &[input::<forward::Forward>(&["forward"]), input::<unix::Unix>(&["unix"])];

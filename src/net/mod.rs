@@ -1,7 +1,9 @@
 //! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
 
 pub mod accept;
+pub(crate) mod forward;
 mod gate;
+pub mod hostname;
 pub mod http;
 mod sockets;
 pub mod tls;

@@ -90,7 +90,7 @@ impl Common {
         let time = time.with_defaults(defaults.time_type, defaults.time_format);
         let zone_of = time.clone();
         let types = params.types.iter().flat_map(Pairs::iter);
-        let types = types.map(|(field, text)| Ok((field.to_owned(), Converter::parse(field, text, &zone_of)?)));
+        let types = types.map(|p| Ok((p.name.clone(), Converter::parse(&p.name, p.text(), &zone_of)?)));
         let types: Result<Vec<_>, String> = types.collect();
         Ok(Common {
             time_key: params.time_key.or_else(|| defaults.time_key.map(str::to_owned)),

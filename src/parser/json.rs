@@ -4,8 +4,7 @@ use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
 use crate::config::Diagnostic;
-use crate::event::json::{self, JsonError};
-use crate::event::{Arena, EventTime, Record};
+use crate::event::{Arena, EventTime, Record, json};
 use crate::plugin::{BuildContext, Configure, EachEvent, ParseError, Parser};
 
 /// Parameters of `json`.
@@ -67,15 +66,18 @@ impl Parser for Json {
             each(time, &mut record);
             return Ok(());
         }
-        let mut outcome = Ok(());
-        let read = json::each_object(text, arena, |found: Result<&mut Record<'a>, JsonError>| match found {
-            Ok(record) => match self.0.finish(record, arena) {
-                Ok(time) => each(time, record),
-                Err(e) => outcome = Err(e),
-            },
-            Err(_) => outcome = Err(ParseError::Unmatched),
-        });
-        read.map_err(|_| ParseError::Unmatched)?;
+        let mut elements = json::Elements::new(text).ok_or(ParseError::Unmatched)?;
+        let (mut outcome, mut record) = (Ok(()), Record::new());
+        while let Some(found) = elements.next_record(arena, &mut record) {
+            match found {
+                Ok(()) => match self.0.finish(&mut record, arena) {
+                    Ok(time) => each(time, &mut record),
+                    Err(e) => outcome = Err(e),
+                },
+                Err(e) if e.is_valid_json() => outcome = Err(ParseError::Unmatched),
+                Err(_) => return Err(ParseError::Unmatched),
+            }
+        }
         outcome
     }
 }

@@ -55,7 +55,7 @@ impl Configure for Multiline {
 
     fn new(config: MultilineParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         let source = formats(cx)?;
-        let flags = RegexpFlags { ignore_case: false, multi_line: true, extended: false };
+        let flags = RegexpFlags { dot_all: true, ..RegexpFlags::default() };
         let whole = Regexp::with_flags(&source, flags)
             .map_err(|e| cx.fault("format1", format!("Invalid regexp '{source}': {e}")))?;
         if whole.names().len() == 0 {

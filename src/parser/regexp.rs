@@ -82,8 +82,10 @@ impl Configure for RegexpParser {
             return Err(cx.fault("expression", "'expression' parameter is required"));
         };
         if config.ignorecase || config.multiline {
-            let flags = RegexpFlags { ignore_case: config.ignorecase, multi_line: config.multiline, extended: false };
-            let compiled = Regexp::with_flags(expression.source(), flags);
+            let flags = RegexpFlags { ignore_case: config.ignorecase, dot_all: config.multiline, extended: false };
+            let source = cx.section.text("expression").unwrap_or_default();
+            let source = source.strip_prefix('/').and_then(|s| s.strip_suffix('/')).unwrap_or(source);
+            let compiled = Regexp::with_flags(source, flags);
             expression = compiled.map_err(|e| cx.fault("expression", e.to_string()))?;
         }
         if expression.names().len() == 0 {

@@ -4,14 +4,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use super::contract::{Configure, Formatter, Parser};
+use super::inject::{Extract, Inject};
 use super::inspect::Inspect;
 use super::registry::{Plugin, Registry};
-use crate::config::{Diagnostic, Diagnostics, Section, from_section, nearest};
+use super::render::Render;
+use crate::config::{Diagnostic, Diagnostics, Options, Section, TimeSpan, from_section, nearest};
+use crate::event::timefmt::Zone;
 use crate::net::Sockets;
 
 /// Sections that the engine and this context read themselves; a plugin's parameters do not name them.
 const SECTIONS_READ_ELSEWHERE: &[&str] = &["parse", "format", "buffer", "inject", "extract", "secondary"];
+
+/// Parameters of `<buffer>` that a plugin's paths depend on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SliceParams {
+    timekey: Option<TimeSpan>,
+    timekey_use_utc: bool,
+    timekey_zone: Option<String>,
+}
 
 /// What is the same for every plugin of the process.
 pub struct Process {
@@ -84,14 +99,73 @@ impl<'a> BuildContext<'a> {
 
     /// Reads the parameters and makes the plugin; faults go to the diagnostics.
     pub fn configure<P: Configure>(&mut self) -> Option<P> {
-        let outcome = from_section::<P::Config>(self.section, self.process.strict, SECTIONS_READ_ELSEWHERE);
-        let config = self.diagnostics.take_outcome(outcome)?;
+        let elsewhere = [SECTIONS_READ_ELSEWHERE, P::READ_ELSEWHERE].concat();
+        let strict = self.process.strict;
+        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &elsewhere };
+        let outcome = from_section::<P::Config>(self.section, options);
+        self.diagnostics.extend(outcome.faults);
+        let config = outcome.value?;
         match P::new(config, self) {
             Ok(plugin) => Some(plugin),
             Err(fault) => {
                 self.diagnostics.push(fault);
                 None
             }
+        }
+    }
+
+    /// Reads parameters that several plugins share from the same section.
+    pub fn shared<T: DeserializeOwned>(&mut self) -> Result<T, Diagnostic> {
+        self.read(self.section)
+    }
+
+    /// Reads another section into a struct; names that it does not have are somebody else's.
+    pub(super) fn read<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
+        let options = Options { strict_values: self.process.strict, strict_names: false, elsewhere: &[] };
+        let outcome = from_section::<T>(section, options);
+        let mut faults: Vec<Diagnostic> = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
+        let last = faults.pop();
+        self.diagnostics.extend(faults);
+        outcome.value.ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
+    }
+
+    /// What `<inject>` puts into records.
+    pub fn inject(&mut self) -> Result<Option<Inject>, Diagnostic> {
+        self.section.child("inject").map(|section| Inject::build(section, self)).transpose()
+    }
+
+    /// What `<extract>` takes out of records.
+    pub fn extract(&mut self) -> Result<Option<Extract>, Diagnostic> {
+        self.section.child("extract").map(|section| Extract::build(section, self)).transpose()
+    }
+
+    /// Formatter and injection together.
+    pub fn render(&mut self, default: &'static str) -> Result<Render, Diagnostic> {
+        Ok(Render::new(self.formatter(default)?, self.inject()?))
+    }
+
+    /// A permission in octal, or the default.
+    pub fn octal(&self, parameter: &str, text: Option<&str>, default: u32) -> Result<u32, Diagnostic> {
+        let Some(text) = text else { return Ok(default) };
+        let wrong = |_| self.fault(parameter, format!("{text:?} is no permission; write it in octal, as 0644"));
+        u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(wrong)
+    }
+
+    /// `timekey` of the `<buffer>` section.
+    pub fn timekey(&self) -> Result<Option<Duration>, String> {
+        let Some(buffer) = self.section.child("buffer") else { return Ok(None) };
+        let times = from_section::<SliceParams>(buffer, Options::default());
+        Ok(times.value.and_then(|t| t.timekey).map(TimeSpan::duration))
+    }
+
+    /// The zone that time slices are cut and printed in.
+    pub fn buffer_zone(&self) -> Result<Zone, String> {
+        let Some(buffer) = self.section.child("buffer") else { return Ok(Zone::local()) };
+        let times = from_section::<SliceParams>(buffer, Options::default()).value.unwrap_or_default();
+        match times.timekey_zone {
+            _ if times.timekey_use_utc => Ok(Zone::utc()),
+            Some(name) => Zone::parse(&name),
+            None => Ok(Zone::local()),
         }
     }
 
@@ -135,7 +209,19 @@ impl<'a> BuildContext<'a> {
         self.inner("format", "formatter", Some(default), |r| r.formatters)
     }
 
-    fn inner<T: ?Sized>(
+    /// A formatter by type, with no parameters but those of this section.
+    pub fn formatter_of_type(&mut self, kind: &str) -> Result<Arc<dyn Formatter>, Diagnostic> {
+        let mut section = self.section.clone();
+        section.set_text("@type", kind);
+        let plugin = find(self.registry.formatters, kind, "formatter", &section)?;
+        let mut faults = Diagnostics::new();
+        let built = (plugin.build)(&mut BuildContext::new(&section, self.process, self.registry, &mut faults));
+        // The outer type's own parameters are unknown to the inner one; only faults count.
+        let fault = faults.into_iter().find(Diagnostic::is_error);
+        built.ok_or_else(|| fault.unwrap_or_else(|| self.fault("output_type", format!("{kind} can't be used"))))
+    }
+
+    fn inner<T: ?Sized + 'static>(
         &mut self,
         name: &str,
         kind: &str,

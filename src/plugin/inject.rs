@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::context::BuildContext;
-use crate::config::{Diagnostic, Section, from_section};
-use crate::event::timefmt::{TimeFormatConfig, TimeFormatter, TimeParseConfig, TimeParser};
+use super::timeparams::TimeParams;
+use crate::config::{Diagnostic, Section};
+use crate::event::timefmt::{TimeFormatter, TimeParser};
 use crate::event::{Arena, EventTime, Record, Tag, Value};
 
 /// `<inject>`
@@ -21,8 +22,6 @@ struct InjectParams {
     tag_key: Option<String>,
     /// Field for the time.
     time_key: Option<String>,
-    #[serde(flatten)]
-    time: TimeFormatConfig,
 }
 
 /// What is put into each record.
@@ -34,23 +33,24 @@ pub struct Inject {
 }
 
 impl Inject {
-    pub(super) fn build(section: &Section, cx: &mut BuildContext<'_>) -> Result<Option<Inject>, Diagnostic> {
-        let outcome = from_section::<InjectParams>(section, cx.process.strict, &[]);
-        let Some(params) = cx.take_outcome(outcome) else { return Ok(None) };
+    pub(super) fn build(section: &Section, cx: &mut BuildContext<'_>) -> Result<Inject, Diagnostic> {
+        let params: InjectParams = cx.read(section)?;
+        let times: TimeParams = cx.read(section)?;
         let time = match params.time_key {
             Some(key) => {
-                let format = TimeFormatter::build(&params.time).map_err(|e| Diagnostic::error(e, &section.span))?;
+                let times = times.with_defaults(Some("float"), None);
+                let format = times.formatter().map_err(|e| Diagnostic::error(e, &section.span))?;
                 Some((key, format))
             }
             None => None,
         };
         let name = params.hostname.unwrap_or_else(|| cx.process.hostname.clone());
-        Ok(Some(Inject {
+        Ok(Inject {
             hostname: params.hostname_key.map(|key| (key, name)),
             worker_id: params.worker_id_key.map(|key| (key, cx.process.worker_id)),
             tag_key: params.tag_key,
             time,
-        }))
+        })
     }
 
     /// Puts the fields into a record.
@@ -82,8 +82,6 @@ struct ExtractParams {
     time_key: Option<String>,
     /// Whether the time's field stays.
     keep_time_key: bool,
-    #[serde(flatten)]
-    time: TimeParseConfig,
 }
 
 /// What is taken out of each record.
@@ -93,17 +91,17 @@ pub struct Extract {
 }
 
 impl Extract {
-    pub(super) fn build(section: &Section, cx: &mut BuildContext<'_>) -> Result<Option<Extract>, Diagnostic> {
-        let outcome = from_section::<ExtractParams>(section, cx.process.strict, &[]);
-        let Some(params) = cx.take_outcome(outcome) else { return Ok(None) };
+    pub(super) fn build(section: &Section, cx: &mut BuildContext<'_>) -> Result<Extract, Diagnostic> {
+        let params: ExtractParams = cx.read(section)?;
+        let times: TimeParams = cx.read(section)?;
         let time = match params.time_key {
             Some(key) => {
-                let parser = TimeParser::build(&params.time).map_err(|e| Diagnostic::error(e, &section.span))?;
+                let parser = times.parser().map_err(|e| Diagnostic::error(e, &section.span))?;
                 Some((key, params.keep_time_key, parser))
             }
             None => None,
         };
-        Ok(Some(Extract { tag: params.tag_key.map(|key| (key, params.keep_tag_key)), time }))
+        Ok(Extract { tag: params.tag_key.map(|key| (key, params.keep_tag_key)), time })
     }
 
     /// The tag that the record names, taken out unless it is kept.

@@ -1,19 +1,29 @@
 //! The contract every plugin is written against, and the few helpers they share. No sockets are opened and no task is
 //! started here.
 
+mod beneath;
 mod context;
 mod contract;
 mod emitter;
+mod inject;
 mod inspect;
 mod registry;
+mod render;
 mod stop;
+mod template;
+mod timeparams;
 
+pub use beneath::{Opened, Root};
 pub use context::{BufferDefaults, BuildContext, Process, find, unknown_type};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MultilineRule, Output, ParseError,
     Parser, Verdict, WriteError,
 };
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
+pub use inject::{Extract, Inject};
 pub use inspect::{BufferView, Category, Inspect, PluginView};
 pub use registry::{DynInput, DynOutput, InputPlugin, Plugin, Registry, filter, formatter, input, output, parser};
+pub use render::Render;
 pub use stop::{Stop, Stopper};
+pub use template::{Template, path_part};
+pub use timeparams::TimeParams;

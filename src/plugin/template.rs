@@ -52,13 +52,13 @@ impl Template {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {
-            push_text(&mut pieces, &rest[..start], zone)?;
+            push_text(&mut pieces, &rest[..start], zone);
             let body = &rest[start + 2..];
             let end = body.find('}').ok_or_else(|| format!("placeholder in {text:?} has no closing brace"))?;
             pieces.push(placeholder(&body[..end])?);
             rest = &body[end + 1..];
         }
-        push_text(&mut pieces, rest, zone)?;
+        push_text(&mut pieces, rest, zone);
         Ok(Template { source: text.to_owned(), pieces })
     }
 
@@ -145,13 +145,12 @@ fn value_of(piece: &Piece, chunk: &Chunk) -> String {
     }
 }
 
-fn push_text(pieces: &mut Vec<Piece>, text: &str, zone: Option<&Zone>) -> Result<(), String> {
+fn push_text(pieces: &mut Vec<Piece>, text: &str, zone: Option<&Zone>) {
     match zone {
         _ if text.is_empty() => {}
-        Some(zone) if text.contains('%') => pieces.push(Piece::Time(TimeFormatter::strftime(text, zone.clone())?)),
+        Some(zone) if text.contains('%') => pieces.push(Piece::Time(TimeFormatter::strftime(text, zone.clone()))),
         _ => pieces.push(Piece::Text(text.to_owned())),
     }
-    Ok(())
 }
 
 fn placeholder(name: &str) -> Result<Piece, String> {

@@ -257,7 +257,7 @@ fn every_fault_is_found_in_one_run() {
     assert_eq!(
         faults(text),
         [
-            "2:8 expected end of line: nothing but a comment may follow this value",
+            "2:9 expected end of line: nothing but a comment may follow this value",
             "3:6 unexpected back-slash escape character 'z'",
             "4:5 got incomplete JSON array configuration; a ']' is missing",
             "5:5 unexpected end of a single quoted string",

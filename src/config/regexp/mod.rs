@@ -262,10 +262,10 @@ impl Regexp {
     }
 
     /// The named groups of a match in the order of [`Self::names`]; `None` where an optional group did not take part.
-    pub fn named<'a>(
-        &'a self,
-        slots: &'a Slots,
-    ) -> impl Iterator<Item = (&'a Arc<str>, Option<Range<usize>>)> + 'a {
+    pub fn named<'r: 's, 's>(
+        &'r self,
+        slots: &'s Slots,
+    ) -> impl Iterator<Item = (&'r Arc<str>, Option<Range<usize>>)> + 's {
         self.0.names.iter().map(|name| {
             (
                 &name.name,

@@ -5,19 +5,36 @@
 
 use super::scan;
 
+/// Bytes copied at once for short text.
+const BLOCK: usize = 32;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` in quotes.
 #[inline]
 pub(super) fn write(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
     out.push(b'"');
-    let plain = scan::plain_ascii(text);
-    out.extend_from_slice(&text[..plain]);
-    if plain < text.len() {
-        special(&text[plain..], out);
+    if scan::is_plain_ascii(text) {
+        out.extend_from_slice(text);
+    } else {
+        special(text, out);
     }
     out.push(b'"');
+}
+
+/// As [`write`], for text that stands at the start of `near`: short text is copied as one block that may reach behind it.
+#[inline(always)]
+pub(super) fn write_near(text: &[u8], near: &[u8], out: &mut Vec<u8>) {
+    match near.first_chunk::<BLOCK>() {
+        Some(block) if text.len() < BLOCK && scan::is_plain_ascii(text) => {
+            out.push(b'"');
+            let start = out.len();
+            out.extend_from_slice(block);
+            out.truncate(start + text.len());
+            out.push(b'"');
+        }
+        _ => write(text, out),
+    }
 }
 
 /// Appends text that has something to escape or to check.

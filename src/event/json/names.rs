@@ -46,9 +46,7 @@ fn fingerprint(name: &[u8]) -> usize {
 #[inline(always)]
 fn short(name: &[u8]) -> u64 {
     match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-        (Some(head), Some(tail)) => {
-            u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32
-        }
+        (Some(head), Some(tail)) => u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32,
         _ => name.iter().fold(0, |sum, b| sum << 8 | u64::from(*b)),
     }
 }

@@ -17,6 +17,12 @@ const INLINE_MARKS: usize = 32;
 /// Longest MessagePack header of text, in bytes.
 const MAX_STR_HEADER: usize = 5;
 
+/// Text below this many bytes has a header of one byte, [`SHORT_STR`] and its length, and is copied as one block.
+const SHORT: usize = 32;
+
+/// MessagePack's "fixstr".
+const SHORT_STR: u8 = 0xa0;
+
 /// A place in JSON text.
 pub(super) struct Reader<'a> {
     text: &'a [u8],
@@ -196,11 +202,28 @@ impl Reader<'_> {
     #[inline(always)]
     fn append_string(&mut self, out: &mut Vec<u8>) -> Result<usize, Reason> {
         match self.plain_string()? {
-            Ok(text) => {
-                msgpack::put_str(out, text);
-                Ok(out.len() - text.len())
-            }
+            Ok(text) => Ok(self.append_plain(text, out)),
             Err(first) => self.append_escaped(first, out),
+        }
+    }
+
+    /// Appends text that was just passed. Short text is copied as one block, together with what stands behind it in the
+    /// input and is cut off again: a copy of fixed size costs no call.
+    #[inline(always)]
+    fn append_plain(&self, text: &[u8], out: &mut Vec<u8>) -> usize {
+        let start = self.pos - 1 - text.len();
+        match self.text[start..].first_chunk::<SHORT>() {
+            Some(block) if text.len() < SHORT => {
+                out.push(SHORT_STR | text.len() as u8);
+                let body = out.len();
+                out.extend_from_slice(block);
+                out.truncate(body + text.len());
+                body
+            }
+            _ => {
+                msgpack::put_str(out, text);
+                out.len() - text.len()
+            }
         }
     }
 
@@ -245,7 +268,8 @@ impl Reader<'_> {
         let (mut seen, mut repeated) = (Seen::default(), false);
         loop {
             self.marks.push(out.len());
-            repeated |= !self.append_name(out, &mut seen)?;
+            let new = self.append_name(out, &mut seen)?;
+            repeated |= !new && self.is_repeated(out, base);
             self.append(out, depth + 1)?;
             if !self.more(b'}')? {
                 break;
@@ -258,6 +282,15 @@ impl Reader<'_> {
         self.marks.truncate(base);
         finish(out, header, len, msgpack::put_map_len);
         Ok(())
+    }
+
+    /// Whether the name at the end of `out` is one of those before it in the object whose marks begin at `base`, or may
+    /// be where there are more than a few. An encoded name is the start of no other, so whole encodings compare.
+    #[inline(never)]
+    fn is_repeated(&self, out: &[u8], base: usize) -> bool {
+        let Some((last, before)) = self.marks[base..].split_last() else { return false };
+        let name = &out[*last..];
+        before.len() > FEW || before.iter().any(|mark| out[*mark..].starts_with(name))
     }
 
     /// Appends the name at this place and moves behind its colon; false when it may have been there before.

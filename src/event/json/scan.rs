@@ -11,8 +11,7 @@ const LONG: usize = 48;
 
 #[inline(always)]
 fn word(text: &[u8], at: usize) -> Option<u64> {
-    let bytes = text.get(at..)?.first_chunk::<8>()?;
-    Some(u64::from_le_bytes(*bytes))
+    text.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Top bits of the bytes that equal `byte`, up to the first such one.
@@ -28,9 +27,10 @@ fn control(word: u64) -> u64 {
     word.wrapping_sub(ONES * 0x20) & !word & HIGHS
 }
 
+/// The place of the first hit among the eight bytes.
 #[inline(always)]
-fn first(hit: u64) -> usize {
-    (hit.trailing_zeros() / 8) as usize
+fn first(hits: u64) -> usize {
+    (hits.trailing_zeros() / 8) as usize
 }
 
 /// Where the first `"` or `\` stands at or after `from`; the length of the text when there is none.
@@ -38,9 +38,9 @@ fn first(hit: u64) -> usize {
 pub(super) fn quote_or_backslash(text: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(word) = word(text, at) {
-        let hit = equal(word, b'"') | equal(word, b'\\');
-        if hit != 0 {
-            return at + first(hit);
+        let hits = equal(word, b'"') | equal(word, b'\\');
+        if hits != 0 {
+            return at + first(hits);
         }
         at += 8;
         if at - from >= LONG {
@@ -56,29 +56,49 @@ fn far_quote_or_backslash(text: &[u8], at: usize) -> usize {
     memchr::memchr2(b'"', b'\\', rest).map_or(text.len(), |n| at + n)
 }
 
-/// How many bytes at the start of `text` can be printed as they are: no control, `"`, `\`, nor anything beyond ASCII.
+/// Whether the eight bytes can be printed as they are: no control, `"`, `\`, nor anything beyond ASCII.
 #[inline(always)]
-pub(super) fn plain_ascii(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(word) = word(text, at) {
-        let hit = equal(word, b'"') | equal(word, b'\\') | control(word) | word & HIGHS;
-        if hit != 0 {
-            return at + first(hit);
-        }
-        at += 8;
-    }
-    let plain = |b: &u8| matches!(b, 0x20..0x80) && !matches!(b, b'"' | b'\\');
-    at + text[at..].iter().take_while(|b| plain(b)).count()
+fn is_plain_word(bytes: &[u8; 8]) -> bool {
+    let word = u64::from_le_bytes(*bytes);
+    equal(word, b'"') | equal(word, b'\\') | control(word) | word & HIGHS == 0
 }
 
-/// As [`plain_ascii`], but bytes beyond ASCII count as plain.
+/// Whether `text` can be printed as it is: no control, `"`, `\`, nor anything beyond ASCII.
+#[inline(always)]
+pub(super) fn is_plain_ascii(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<8>() else { return is_plain_ascii_short(text) };
+    // The last eight bytes overlap the ones before, so that no odd end is walked byte by byte.
+    let (words, _) = text.as_chunks::<8>();
+    words.iter().all(is_plain_word) && is_plain_word(last)
+}
+
+/// As [`is_plain_ascii`], for fewer than eight bytes: they are spread over a word of spaces.
+#[inline(always)]
+fn is_plain_ascii_short(text: &[u8]) -> bool {
+    let mut word = [b' '; 8];
+    match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
+        (Some(head), Some(tail), _) => {
+            word[..4].copy_from_slice(head);
+            word[4..].copy_from_slice(tail);
+        }
+        (.., [a, rest @ ..]) => {
+            word[0] = *a;
+            word[1] = *rest.first().unwrap_or(a);
+            word[2] = *rest.last().unwrap_or(a);
+        }
+        (.., []) => {}
+    }
+    is_plain_word(&word)
+}
+
+/// How many bytes at the start of `text` are no control, `"` or `\`.
 #[inline]
 pub(super) fn plain(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(word) = word(text, at) {
-        let hit = equal(word, b'"') | equal(word, b'\\') | control(word);
-        if hit != 0 {
-            return at + first(hit);
+        let hits = equal(word, b'"') | equal(word, b'\\') | control(word);
+        if hits != 0 {
+            return at + first(hits);
         }
         at += 8;
     }
@@ -91,7 +111,7 @@ mod tests {
 
     /// Every byte at every place of texts around the word and block borders.
     fn everywhere(check: impl Fn(&[u8], u8, usize)) {
-        for len in [1, 7, 8, 9, 15, 16, 17, 47, 48, 49, 64, 100] {
+        for len in [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 47, 48, 49, 64, 100] {
             for place in 0..len {
                 for byte in 0..=255 {
                     let mut text = vec![b'x'; len];
@@ -117,14 +137,16 @@ mod tests {
         everywhere(|text, byte, place| {
             let special = byte < 0x20 || matches!(byte, b'"' | b'\\');
             assert_eq!(plain(text), if special { place } else { text.len() }, "{byte:#x} at {place}");
-            let ascii = if special || byte >= 0x80 { place } else { text.len() };
-            assert_eq!(plain_ascii(text), ascii, "{byte:#x} at {place}");
+            assert_eq!(is_plain_ascii(text), !special && byte < 0x80, "{byte:#x} at {place}");
         });
     }
 
     #[test]
     fn the_first_of_several_hits_wins() {
-        for text in [b"aa\x1f\"\\\x80aa", b"\xff\xfe\x1f\"\\aaa", b"\x21\x20\x1f!#]a\"", b"\x01\x00\x01\x00\x01\x00\x01\x00"] {
+        assert!(is_plain_ascii(b""));
+        for text in
+            [b"aa\x1f\"\\\x80aa", b"\xff\xfe\x1f\"\\aaa", b"\x21\x20\x1f!#]a\"", b"\x01\x00\x01\x00\x01\x00\x01\x00"]
+        {
             let slow = text.iter().position(|b| *b < 0x20 || matches!(b, b'"' | b'\\')).unwrap_or(8);
             assert_eq!(plain(text), slow, "{text:?}");
         }

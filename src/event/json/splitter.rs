@@ -101,8 +101,7 @@ mod tests {
     #[test]
     fn values_are_cut_apart_however_they_arrive() {
         let stream = r#"{"a":"}\"{"}["t",1,{"x":[[]]}]  "s\\" 12 true{} null -1.5e+3 [1"#;
-        let expected =
-            [r#"{"a":"}\"{"}"#, r#"["t",1,{"x":[[]]}]"#, r#""s\\""#, "12", "true", "{}", "null", "-1.5e+3"];
+        let expected = [r#"{"a":"}\"{"}"#, r#"["t",1,{"x":[[]]}]"#, r#""s\\""#, "12", "true", "{}", "null", "-1.5e+3"];
         for step in 1..stream.len() {
             let (pieces, rest) = split(stream, step);
             assert_eq!(pieces, expected, "{step}");

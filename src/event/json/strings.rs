@@ -10,12 +10,7 @@ use super::scan;
 /// Gives the offset behind the closing quote.
 ///
 /// Errors: the reason and the offset of the fault.
-pub(super) fn unescape(
-    text: &[u8],
-    start: usize,
-    first: usize,
-    out: &mut Vec<u8>,
-) -> Result<usize, (Reason, usize)> {
+pub(super) fn unescape(text: &[u8], start: usize, first: usize, out: &mut Vec<u8>) -> Result<usize, (Reason, usize)> {
     let (mut run, mut at) = (start, first);
     loop {
         out.extend_from_slice(&text[run..at]);

@@ -90,21 +90,47 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// The value here. What logs are made of is told by its first byte alone; the rest goes through the general reader.
     fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
-        match self.raw.get(self.pos) {
-            Some(0x80..=0x8f | 0xde | 0xdf) => match msgpack::read_map_len(self.raw, &mut self.pos)? {
-                Some(pairs) => self.pairs(pairs, out, depth),
-                None => Err(Malformed::Invalid),
-            },
-            Some(0x90..=0x9f | 0xdc | 0xdd) => match msgpack::read_array_len(self.raw, &mut self.pos)? {
-                Some(len) => self.items(len, out, depth),
-                None => Err(Malformed::Invalid),
-            },
+        let first = *self.raw.get(self.pos).ok_or(Malformed::Truncated)?;
+        match first {
+            0xa0..=0xbf => self.text(1, usize::from(first & 31), out),
+            0xd9 => self.text(2, usize::from(*self.raw.get(self.pos + 1).ok_or(Malformed::Truncated)?), out),
+            0x80..=0x8f => {
+                self.pos += 1;
+                self.pairs(usize::from(first & 15), out, depth)
+            }
+            0x90..=0x9f => {
+                self.pos += 1;
+                self.items(usize::from(first & 15), out, depth)
+            }
+            0xdc..=0xdf => self.long(out, depth),
             _ => {
                 scalar(msgpack::read(self.raw, &mut self.pos)?, out);
                 Ok(())
             }
         }
+    }
+
+    /// A container of more than fifteen elements.
+    #[inline(never)]
+    fn long(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+        if let Some(pairs) = msgpack::read_map_len(self.raw, &mut self.pos)? {
+            return self.pairs(pairs, out, depth);
+        }
+        match msgpack::read_array_len(self.raw, &mut self.pos)? {
+            Some(len) => self.items(len, out, depth),
+            None => Err(Malformed::Invalid),
+        }
+    }
+
+    #[inline(always)]
+    fn text(&mut self, header: usize, len: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let start = self.pos + header;
+        let text = self.raw.get(start..start + len).ok_or(Malformed::Truncated)?;
+        escape::write_near(text, &self.raw[start..], out);
+        self.pos = start + len;
+        Ok(())
     }
 
     fn items(&mut self, len: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
@@ -144,7 +170,16 @@ impl Walk<'_> {
         }
     }
 
+    #[inline(always)]
     fn name(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match self.raw.get(self.pos) {
+            Some(first @ 0xa0..=0xbf) => self.text(1, usize::from(first & 31), out),
+            _ => self.far_name(out),
+        }
+    }
+
+    #[inline(never)]
+    fn far_name(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         match msgpack::read(self.raw, &mut self.pos)? {
             Value::Str(text) | Value::Bin(text) => escape::write(text, out),
             Value::Nil => escape::write(b"", out),

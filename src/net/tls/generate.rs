@@ -101,7 +101,7 @@ fn params(transport: &Transport, hostname: &str) -> io::Result<CertificateParams
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.not_before = rcgen::date_time_ymd(1970, 1, 1);
-    let (year, month, day) = last_day(transport.generate_cert_expiration.as_secs());
+    let (year, month, day) = last_day(transport.generate_cert_expiration.duration().as_secs());
     params.not_after = rcgen::date_time_ymd(year, month, day);
     Ok(params)
 }

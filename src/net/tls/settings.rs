@@ -141,7 +141,7 @@ impl Default for Transport {
             generate_cert_state: "CA".to_owned(),
             generate_cert_locality: "Mountain View".to_owned(),
             generate_cert_common_name: None,
-            generate_cert_expiration: TimeSpan::from_secs(GENERATED_LIFE_SECS),
+            generate_cert_expiration: TimeSpan::secs(GENERATED_LIFE_SECS as f64),
             generate_cert_digest: Digest::Sha256,
         }
     }
