@@ -11,10 +11,10 @@ mod server;
 mod tests;
 mod timed;
 
-pub use body::{BodyError, DecodeError, decode, read_body};
+pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
 pub use client::{Answer, Client, ClientError, ClientOptions};
 pub use proxy::Proxy;
-pub use server::{ServerLimits, serve_connection};
+pub use server::{ServerLimits, ServerResponse, serve_connection};
 
 /// Largest head of a request or answer, in bytes.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;

@@ -22,6 +22,8 @@ use crate::event::pack::deflate;
 use crate::net::accept::{Listener, Options, serve};
 
 const LIMIT: usize = 1000;
+/// Room for one body at its limit.
+const BUDGET: usize = LIMIT;
 
 /// A server that answers with the body it was sent, and counts requests.
 struct Echo {
@@ -30,12 +32,13 @@ struct Echo {
     _stopper: oneshot::Sender<()>,
 }
 
-async fn echo_service(request: Request<Incoming>, requests: Arc<AtomicUsize>) -> server::ServerResponse {
+async fn echo_service(request: Request<Incoming>, requests: Arc<AtomicUsize>) -> ServerResponse {
     requests.fetch_add(1, SeqCst);
     let encoding = request.headers().get(CONTENT_ENCODING).map(|v| v.to_str().unwrap().to_owned());
-    let body = match read_body(request.into_body(), LIMIT).await {
+    let body = match read_body(request.into_body(), LIMIT, &mut Budget::new(BUDGET).lease()).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => return server::closing(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(BodyError::Busy) => return server::closing(StatusCode::SERVICE_UNAVAILABLE),
         Err(BodyError::TooSlow) => return server::closing(StatusCode::REQUEST_TIMEOUT),
         Err(BodyError::Broken(_)) => return server::closing(StatusCode::BAD_REQUEST),
     };
@@ -358,7 +361,7 @@ async fn https_goes_through_a_tunnel() {
         tcp.write_all(b"HTTP/1.1 200 Established\r\nX: y\r\n\r\n").await.unwrap();
         let stream = tls.accept(tcp).await.unwrap();
         let service = |request: Request<Incoming>| async move {
-            let body = read_body(request.into_body(), LIMIT).await.unwrap();
+            let body = read_body(request.into_body(), LIMIT, &mut Budget::new(BUDGET).lease()).await.unwrap();
             Response::new(Full::new(body))
         };
         serve_connection(stream, ServerLimits::default(), std::future::pending(), service).await;
@@ -395,4 +398,13 @@ async fn a_proxy_that_refuses_is_named() {
     let target = Url::parse("https://target.example/x").unwrap();
     let outcome = Client::new(options).send(Method::POST, &target, HeaderMap::new(), Bytes::new()).await;
     assert!(outcome.unwrap_err().to_string().contains("407"));
+}
+
+#[test]
+fn a_budget_is_given_back() {
+    let budget = Budget::new(10);
+    let mut first = budget.lease();
+    assert!(first.grow(4) && first.grow(6) && !budget.lease().grow(1));
+    drop(first);
+    assert!(budget.lease().grow(10));
 }
