@@ -5,6 +5,7 @@ pub(crate) mod forward;
 mod gate;
 pub mod hostname;
 pub mod lines;
+pub mod http;
 mod sockets;
 pub mod tls;
 
