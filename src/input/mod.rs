@@ -1,5 +1,6 @@
 //! Inputs: a table and nothing else.
 
+mod exec;
 pub mod forward;
 mod monitor_agent;
 mod sample;
@@ -13,6 +14,7 @@ use crate::plugin::{InputPlugin, input};
 
 /// Every input.
 pub const INPUTS: &[InputPlugin] = &[
+    input::<exec::Exec>(&["exec"]),
     input::<forward::Forward>(&["forward"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<sample::Sample>(&["sample", "dummy"]),
