@@ -1,3 +1,5 @@
+//! Tests of reading Fluentd's language.
+
 #![allow(clippy::unwrap_used)]
 use std::path::Path;
 

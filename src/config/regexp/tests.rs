@@ -1,3 +1,5 @@
+//! Tests of translating regular expressions.
+
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of the interpreted subset of embedded code.
+
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 
