@@ -46,7 +46,9 @@ pub struct BadCount;
 
 impl std::fmt::Display for BadCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a frame does not begin with its length and a space; does the sender use octet counting (RFC 6587)?")
+        f.write_str(
+            "a frame does not begin with its length and a space; does the sender use octet counting (RFC 6587)?",
+        )
     }
 }
 

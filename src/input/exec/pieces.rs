@@ -32,7 +32,7 @@ impl Cut {
 
 /// An output while it is read.
 pub(super) enum Pieces {
-    Lines(Lines),
+    Lines(Box<Lines>),
     Json(Splitter, Vec<u8>),
     Msgpack(Vec<u8>),
 }
@@ -40,7 +40,10 @@ pub(super) enum Pieces {
 impl Pieces {
     pub(super) fn new(cut: Cut) -> Pieces {
         match cut {
-            Cut::Lines => Pieces::Lines(Lines::new(&Framing::Delimiter(b"\n".to_vec()), MAX_MESSAGE_BYTES)),
+            Cut::Lines => {
+                let framing = Framing::Delimiter(b"\n".to_vec());
+                Pieces::Lines(Box::new(Lines::new(&framing, MAX_MESSAGE_BYTES)))
+            }
             Cut::Json => Pieces::Json(Splitter::new(), Vec::new()),
             Cut::Msgpack => Pieces::Msgpack(Vec::new()),
         }
