@@ -97,6 +97,20 @@ pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Loaded, Diagnosti
     read_inline(root, options, &mut session)
 }
 
+/// Reads the file at `path` and the directory that its `<system> config_include_dir` names.
+pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
+    let mut loaded = load_file(path, options)?;
+    let dir = loaded.root.child("system").and_then(|s| s.text("config_include_dir")).map(PathBuf::from);
+    if let Some(dir) = dir.filter(|d| !d.as_os_str().is_empty()) {
+        for more in load_directory(&dir, &loaded.files, options)? {
+            loaded.root.children.extend(more.root.children);
+            loaded.warnings.extend(more.warnings);
+            loaded.files.extend(more.files);
+        }
+    }
+    Ok(loaded)
+}
+
 /// Reads a text as if it stood in a file called `name`, in the directory it names.
 pub fn load_text(name: &str, text: &str, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
     let mut session = Session::new(&options.around, encoding_rs::UTF_8);

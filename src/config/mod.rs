@@ -2,34 +2,48 @@
 //!
 //! In the order in which a configuration passes through:
 //!
-//! 1. [`load`] picks a front-end, reads the files with all that they include, and bounds what that may cost.
-//! 2. `fluentd`, `yaml` and `toml` are the front-ends. [`ruby`] interprets `#{...}` in them; nothing is ever run.
-//! 3. [`section`] is the tree they all give. Every name, value and argument keeps its [`span`].
-//! 4. [`compat`] turns flat parameters of old configurations into the sections they stand for.
-//! 5. [`de`] reads a section into a plugin's struct; [`types`], [`regexp`], [`pattern`] and [`secret`] are what its fields may
+//! 1. `load` picks a front-end, reads the files with all that they include, and bounds what that may cost.
+//! 2. `fluentd`, `yaml` and `toml` are the front-ends. `ruby` interprets `#{...}` in them; nothing is ever run.
+//! 3. `section` is the tree they all give. Every name, value and argument keeps its `span`.
+//! 4. `compat` turns flat parameters of old configurations into the sections they stand for.
+//! 5. `de` reads a section into a plugin's struct; `types`, `regexp`, `pattern` and `secret` are what its fields may
 //!    be. After that nobody looks up a parameter by its name.
 //!
 //! What holds everywhere:
-//! - A fault is a [`diagnostic`] with a place and a remedy, and a check finds all of them in one run.
+//! - A fault is a `diagnostic` with a place and a remedy, and a check finds all of them in one run.
 //! - Bad input is refused, never a panic: nesting, sizes, counts and the cost of a pattern have named limits.
 //! - A secret is never printed: not in the dump, not in an error, not by `Debug`.
 
-pub mod compat;
+mod compat;
 mod convert;
-pub mod de;
-pub mod diagnostic;
+mod de;
+mod diagnostic;
 mod dump;
 mod fluentd;
-pub mod json;
-pub mod load;
-pub mod pattern;
-pub mod regexp;
+mod json;
+mod load;
+mod pattern;
+mod regexp;
 mod render;
 mod ruby;
 mod secret;
 mod section;
 mod session;
-pub mod span;
+mod settings;
+mod span;
 mod toml;
-pub mod types;
+mod types;
 mod yaml;
+
+pub use compat::{Part, normalize};
+pub use de::{Options, Outcome, from_section};
+pub use diagnostic::{Diagnostic, Diagnostics, nearest};
+pub use load::{LoadOptions, Loaded, load_all};
+pub use pattern::Patterns;
+pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
+pub use ruby::Surroundings;
+pub use secret::{Secret, looks_secret};
+pub use section::{Param, Section};
+pub use settings::{Settings, load as load_settings};
+pub use span::Span;
+pub use types::{Pairs, Size, SizeLimit, TimeSpan};

@@ -1,5 +1,3 @@
-//! Tests of reading Fluentd's language.
-
 #![allow(clippy::unwrap_used)]
 use std::path::Path;
 

@@ -1,5 +1,3 @@
-//! Tests of translating regular expressions.
-
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 

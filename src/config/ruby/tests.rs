@@ -1,5 +1,3 @@
-//! Tests of the interpreted subset of embedded code.
-
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 
