@@ -38,6 +38,8 @@ mod yaml;
 pub use compat::{Part, normalize};
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};
+#[cfg(test)]
+pub(crate) use load::load_text;
 pub use load::{LoadOptions, Loaded, load_all};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};

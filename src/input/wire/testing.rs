@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::config::{Diagnostics, LoadOptions, load_text};
+use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::json::write_map;
 use crate::input::forward::testing::Collector;
 use crate::net::Sockets;
@@ -19,7 +19,7 @@ static REGISTRY: Registry = Registry {
 
 fn configured<P: Configure>(config: &str) -> (Option<P>, Diagnostics, Arc<Process>) {
     let text = format!("<source>\n{config}\n</source>\n");
-    let options = LoadOptions::new("fluentd", "utf-8").unwrap();
+    let options = LoadOptions::new(Surroundings::default());
     let root = load_text("test.conf", &text, &options).unwrap().root;
     let section = root.child("source").unwrap();
     let process = Arc::new(Process {
