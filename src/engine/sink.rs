@@ -94,7 +94,13 @@ pub struct RetryView {
 
 impl Sink {
     /// An output that is not running yet.
-    pub fn new(id: String, section: Section, output: Arc<dyn DynOutput>, flush: FlushParams, retry: RetryPolicy) -> Sink {
+    pub fn new(
+        id: String,
+        section: Section,
+        output: Arc<dyn DynOutput>,
+        flush: FlushParams,
+        retry: RetryPolicy,
+    ) -> Sink {
         let kind = section.plugin_type().unwrap_or_default().to_owned();
         Sink {
             id,

@@ -2,6 +2,7 @@
 
 mod exec;
 pub mod forward;
+mod http;
 mod monitor_agent;
 mod sample;
 mod syslog;
@@ -17,6 +18,7 @@ use crate::plugin::{InputPlugin, input};
 pub const INPUTS: &[InputPlugin] = &[
     input::<exec::Exec>(&["exec"]),
     input::<forward::Forward>(&["forward"]),
+    input::<http::Http>(&["http"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<sample::Sample>(&["sample", "dummy"]),
     input::<syslog::Syslog>(&["syslog"]),

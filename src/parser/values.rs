@@ -74,7 +74,11 @@ impl Parser for Tsv {
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
-        let pieces = Pieces { rest: Some(text).filter(|t| !t.is_empty()), delimiter: self.0.delimiter.as_bytes(), left: self.0.keys.len() };
+        let pieces = Pieces {
+            rest: Some(text).filter(|t| !t.is_empty()),
+            delimiter: self.0.delimiter.as_bytes(),
+            left: self.0.keys.len(),
+        };
         self.0.name(pieces.map(Value::Str), record);
         self.0.common.finish(record, arena)
     }
@@ -186,7 +190,9 @@ mod tests {
 
     #[test]
     fn pieces_are_split_as_ruby_splits_them() {
-        let split = |text: &'static str, left| Pieces { rest: Some(text.as_bytes()), delimiter: b"\t", left }.collect::<Vec<_>>();
+        let split = |text: &'static str, left| {
+            Pieces { rest: Some(text.as_bytes()), delimiter: b"\t", left }.collect::<Vec<_>>()
+        };
         assert_eq!(split("p\t\tq\tr", 3), [b"p" as &[u8], b"", b"q\tr"]);
         assert_eq!(split("only", 3), [b"only"]);
     }

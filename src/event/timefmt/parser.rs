@@ -145,8 +145,7 @@ fn text(format: Option<&str>, zone: &Zone, is_local: bool) -> Result<TimeParser,
 }
 
 fn mixed(config: &TimeParseConfig, zone: &Zone) -> Result<TimeParser, String> {
-    let formats: Vec<&str> =
-        config.time_format.iter().chain(&config.time_format_fallbacks).map(|f| f.trim()).collect();
+    let formats: Vec<&str> = config.time_format.iter().chain(&config.time_format_fallbacks).map(|f| f.trim()).collect();
     if formats.is_empty() {
         return Err("time_type is :mixed but time_format and time_format_fallbacks is empty.".into());
     }

@@ -133,7 +133,8 @@ pub(super) fn negate(value: Val<'_>) -> Checked<Val<'_>> {
 }
 
 fn ordered(op: Op, left: Val<'_>, right: Val<'_>) -> Checked<Ordering> {
-    let comparable = matches!(left, Val::Int(_) | Val::Float(_) | Val::Str(_) | Val::Bin(_) | Val::Sym(_) | Val::Time(_));
+    let comparable =
+        matches!(left, Val::Int(_) | Val::Float(_) | Val::Str(_) | Val::Bin(_) | Val::Sym(_) | Val::Time(_));
     if !comparable {
         return Err(no_method(op.sign(), left));
     }

@@ -135,7 +135,10 @@ pub(crate) fn json<'s>(vm: &mut Vm<'s>, value: Val<'s>) -> Checked<Vec<u8>> {
     if let Val::Float(f) = value
         && !f.is_finite()
     {
-        return Err(Fault::new("JSON::GeneratorError", format!("{} not allowed in JSON", super::number::float_text(f))));
+        return Err(Fault::new(
+            "JSON::GeneratorError",
+            format!("{} not allowed in JSON", super::number::float_text(f)),
+        ));
     }
     let mut packed = Vec::new();
     text::encode(value, &mut packed, MAX_DEPTH)?;
