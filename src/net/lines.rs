@@ -87,6 +87,11 @@ impl Lines {
         self.buf.len()
     }
 
+    /// What came after the last delimiter, where it is no part of a message that is left out.
+    pub fn rest(&self) -> Option<&[u8]> {
+        (!self.discarding && !self.buf.is_empty()).then_some(&self.buf)
+    }
+
     /// Hands out every complete message.
     ///
     /// Errors: a length that is none; the connection is of no more use.
