@@ -176,7 +176,13 @@ pub(crate) fn round_int(n: i128, digits: i128, how: Rounding) -> Checked<i128> {
         _ if rest == 0 => Ok(n),
         Rounding::Down => Ok(down),
         Rounding::Up => up(),
-        Rounding::Zero => if n < 0 { up() } else { Ok(down) },
+        Rounding::Zero => {
+            if n < 0 {
+                up()
+            } else {
+                Ok(down)
+            }
+        }
         Rounding::Half => {
             // Half goes away from zero.
             let above = rest > unit / 2 || (rest * 2 == unit && n > 0);

@@ -25,7 +25,9 @@ pub(crate) const TABLE: &[Def<RangeFn>] = &[
     }),
     def("member?", 1, 1, |_, r, args| Ok(Val::Bool(index::covers(r, args.val(0))))),
     def("min", 0, 1, |vm, r, args| match ops::compare(r.first, r.last) {
-        Some(order) if args.list.is_empty() && args.block.is_none() => Ok(if order.is_le() { r.first } else { Val::Nil }),
+        Some(order) if args.list.is_empty() && args.block.is_none() => {
+            Ok(if order.is_le() { r.first } else { Val::Nil })
+        }
         _ => as_array(vm, r, args),
     }),
     def("size", 0, 0, |_, r, _| match (r.first, r.last) {
@@ -91,7 +93,9 @@ fn elements<'s>(vm: &mut Vm<'s>, r: &Span<'s>) -> Outcome<'s, Vec<Val<'s>>> {
             Ok(integers(first, whole, r.exclusive && whole as f64 == last, 1)?)
         }
         (Val::Str(first), Val::Str(last)) => letters(vm, first, last, r.exclusive),
-        (_, Val::Nil) | (_, Val::Float(_)) => Err(Fault::new("RangeError", "cannot convert endless range to an array").into()),
+        (_, Val::Nil) | (_, Val::Float(_)) => {
+            Err(Fault::new("RangeError", "cannot convert endless range to an array").into())
+        }
         (first, _) => Err(Fault::type_error(format!("can't iterate from {}", first.class())).into()),
     }
 }

@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn the_start_of_a_text_is_read_and_its_rest_is_left() {
-        for (text, n) in [("42abc", 42), ("  -7 ", -7), ("1_000", 1000), ("1__0", 1), ("_1", 0), ("0x1f", 0), ("", 0), ("010", 10)] {
+        for (text, n) in
+            [("42abc", 42), ("  -7 ", -7), ("1_000", 1000), ("1__0", 1), ("_1", 0), ("0x1f", 0), ("", 0), ("010", 10)]
+        {
             assert_eq!(to_i(text.as_bytes(), 10).unwrap(), n, "{text}");
         }
         assert_eq!(to_i(b"0x1f", 16).unwrap(), 31);
