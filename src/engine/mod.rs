@@ -29,7 +29,6 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use self::build::{Plan, PlannedInput, Reusable};
-use self::graph::Graph;
 use self::router::{InputRoute, InputStats, Router};
 use self::sink::Sink;
 use crate::buffer::{Buffer, Env};

@@ -17,7 +17,6 @@ pub struct ValuesParams {
     delimiter: Option<String>,
     /// Fluentd chooses speed here; there is one reader that takes what both take.
     #[serde(alias = "parser_type")]
-    #[expect(dead_code, reason = "both values read the same texts")]
     parser_engine: Option<Engine>,
 }
 

@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn secs(parser: &TimeParser, text: &str) -> Option<i64> {
-        parser.parse_text(text.as_bytes(), EventTime::from_secs(1_717_200_000)).ok().map(|t| t.nanos() / 1_000_000_000)
+        parser.parse_text(text.as_bytes(), EventTime::from_secs(1_717_200_000)).ok().map(EventTime::secs)
     }
 
     fn any(text: &str) -> Option<i64> {

@@ -51,7 +51,6 @@ pub struct FileParams {
     /// `text`, `gzip` or `zstd`.
     compress: Compress,
     /// Chunks are compressed anew; they always are here.
-    #[expect(dead_code, reason = "both values give the same file")]
     recompress: bool,
     /// A link to the file written last.
     symlink_path: Option<PathBuf>,

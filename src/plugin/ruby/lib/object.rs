@@ -122,7 +122,7 @@ fn responds(me: Val<'_>, name: &[u8]) -> bool {
 fn copy<'s>(vm: &mut Vm<'s>, me: Val<'s>) -> Outcome<'s> {
     match me {
         Val::Array(a) => {
-            let items = a.items().to_vec();
+            let items = a.to_vec();
             vm.array(items)
         }
         Val::Hash(h) => vm.hash(h.snapshot()),

@@ -40,7 +40,7 @@ impl<'t> Parser<'t> {
     fn parenthesised(&mut self) -> Parsed {
         self.at += 1;
         let ternary = std::mem::take(&mut self.in_ternary);
-        let inner = self.deeper(|p| p.statements())?;
+        let inner = self.statements()?;
         self.in_ternary = ternary;
         self.expect(")", "to end the parenthesis")?;
         Ok(inner)

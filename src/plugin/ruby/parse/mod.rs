@@ -223,6 +223,10 @@ impl<'t> Parser<'t> {
 
     /// Statements up to a closing sign or word, or the end.
     fn statements(&mut self) -> Parsed {
+        self.deeper(|p| p.statement_list())
+    }
+
+    fn statement_list(&mut self) -> Parsed {
         let at = self.at;
         let mut list = Vec::new();
         loop {

@@ -132,7 +132,7 @@ impl<'t> Parser<'t> {
     fn embedded(&mut self, pieces: &mut Pieces, at: usize) -> Parsed<()> {
         self.at += 1;
         let (ternary, mark) = (std::mem::take(&mut self.in_ternary), self.at);
-        let code = self.deeper(|p| p.statements())?;
+        let code = self.statements()?;
         self.in_ternary = ternary;
         if !self.eat("}") {
             let error = if self.at < self.text.len() {
