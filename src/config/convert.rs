@@ -51,6 +51,32 @@ pub(super) fn ruby_float(text: &str) -> f64 {
     if negative { -value } else { value }
 }
 
+/// As Ruby's `Float#to_s`: at least one decimal, and exponents from 1e16 on and below 1e-4.
+pub(super) fn ruby_float_text(value: f64) -> String {
+    let size = value.abs();
+    if value.is_nan() {
+        "NaN".into()
+    } else if value.is_infinite() {
+        if value > 0.0 {
+            "Infinity".into()
+        } else {
+            "-Infinity".into()
+        }
+    } else if size != 0.0 && !(1e-4..1e16).contains(&size) {
+        let text = format!("{value:e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        let point = if digits.contains('.') { "" } else { ".0" };
+        let power: i32 = power.parse().unwrap_or(0);
+        format!(
+            "{digits}{point}e{}{:02}",
+            if power < 0 { '-' } else { '+' },
+            power.abs()
+        )
+    } else {
+        format!("{value:?}")
+    }
+}
+
 /// An integer parameter.
 pub(super) fn integer(text: &str, strict: bool) -> Converted<i64> {
     if !strict {

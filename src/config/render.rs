@@ -57,7 +57,12 @@ pub(super) fn report(fault: &Diagnostic) -> String {
     if let Some(help) = help {
         group = group.element(Level::HELP.message(clean(help)));
     }
-    Renderer::plain().render(&[group])
+    let text = Renderer::plain().render(&[group]);
+    // a snippet that comes after an origin is marked as another place of the same file; it is the place itself
+    text.lines()
+        .filter(|line| line.trim() != ":::")
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The one line that is shown, and where in it the caret stands (bytes).

@@ -176,7 +176,7 @@ impl Flusher {
         self.sink.stats.set_aside_records.fetch_add(u64::from(chunk.count()), Relaxed);
         if self.sink.flush.drop_given_up {
             warn!("disable_chunk_backup is set: chunk \"{}\" with {} records is dropped", chunk.id(), chunk.count());
-            self.buffer.discard(chunk.id());
+            self.buffer.discard(chunk.id(), reason);
         } else {
             self.buffer.set_aside(chunk.id(), reason);
         }

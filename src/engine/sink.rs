@@ -114,7 +114,7 @@ impl Sink {
     /// Takes a batch: into the buffer, or straight to the target.
     pub async fn take_in(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
         let receipt = match (&self.buffered, self.buffer.get()) {
-            (_, Some(buffer)) => buffer.append(batch, origin).await.map_err(emit_error)?,
+            (_, Some(buffer)) => self.store(buffer, batch, origin).await?,
             (None, None) => self.write_direct(batch).await?,
             (Some(_), None) => return Err(EmitError::Closed),
         };
@@ -122,6 +122,24 @@ impl Sink {
         self.stats.emit_records.fetch_add(u64::from(batch.len()), Relaxed);
         self.stats.emit_size.fetch_add(batch.bytes().len() as u64, Relaxed);
         Ok(receipt)
+    }
+
+    /// An event over every limit is refused by name; the others of its batch are stored.
+    async fn store(&self, buffer: &Buffer, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
+        match buffer.append(batch, origin).await {
+            Ok(receipt) => Ok(receipt),
+            Err(BufferError::Oversize(over)) if !over.rest.is_empty() => {
+                tracing::error!(
+                    "plugin_id=\"{}\": {} events are larger than the chunk limit of {} bytes and are left out",
+                    self.id,
+                    over.refused.len(),
+                    over.limit
+                );
+                self.stats.set_aside_records.fetch_add(u64::from(over.refused.len()), Relaxed);
+                buffer.append(&over.rest, origin).await.map_err(|e| emit_error(&e))
+            }
+            Err(e) => Err(emit_error(&e)),
+        }
     }
 
     /// The buffer, once it is open.
@@ -204,10 +222,10 @@ impl Sink {
     }
 }
 
-fn emit_error(e: BufferError) -> EmitError {
+fn emit_error(e: &BufferError) -> EmitError {
     match e {
         BufferError::Closed => EmitError::Closed,
-        BufferError::Invalid(_) => EmitError::Refused(e.to_string()),
-        BufferError::Full { .. } | BufferError::Disk(_) => EmitError::Full(e.to_string()),
+        e if e.may_pass() => EmitError::Full(e.to_string()),
+        e => EmitError::Refused(e.to_string()),
     }
 }

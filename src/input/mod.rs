@@ -2,7 +2,14 @@
 
 pub mod forward;
 pub mod http;
+mod monitor_agent;
+mod sample;
+mod syslog;
+mod tail;
+mod tcp;
+mod udp;
 pub mod unix;
+mod wire;
 
 use crate::plugin::{InputPlugin, input};
 
@@ -10,5 +17,11 @@ use crate::plugin::{InputPlugin, input};
 pub const INPUTS: &[InputPlugin] = &[
     input::<forward::Forward>(&["forward"]),
     input::<http::Http>(&["http"]),
+    input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
+    input::<sample::Sample>(&["sample", "dummy"]),
+    input::<syslog::Syslog>(&["syslog"]),
+    input::<tail::Tail>(&["tail"]),
+    input::<tcp::Tcp>(&["tcp"]),
+    input::<udp::Udp>(&["udp"]),
     input::<unix::Unix>(&["unix"]),
 ];

@@ -5,6 +5,7 @@ pub(crate) mod forward;
 mod gate;
 pub mod hostname;
 pub mod http;
+pub mod lines;
 mod sockets;
 pub mod tls;
 

@@ -110,11 +110,12 @@ impl Template {
     pub fn expand(&self, chunk: &Chunk, clean: Clean) -> Result<String, String> {
         let mut out = String::with_capacity(self.source.len() + 32);
         for piece in &self.pieces {
-            if let Piece::Text(text) = piece {
-                out.push_str(text);
+            let value = value_of(piece, chunk);
+            // What the operator wrote is trusted; what events brought is not.
+            if matches!(piece, Piece::Text(_) | Piece::Time(_) | Piece::ChunkId) {
+                out.push_str(&value);
                 continue;
             }
-            let value = value_of(piece, chunk);
             let safe = clean(&value).ok_or_else(|| format!("{value:?} can't stand in {:?}", self.source))?;
             out.push_str(&safe);
             if out.len() > MAX_EXPANSION {
@@ -146,10 +147,13 @@ fn value_of(piece: &Piece, chunk: &Chunk) -> String {
 }
 
 fn push_text(pieces: &mut Vec<Piece>, text: &str, zone: Option<&Zone>) {
-    match zone {
-        _ if text.is_empty() => {}
-        Some(zone) if text.contains('%') => pieces.push(Piece::Time(TimeFormatter::strftime(text, zone.clone()))),
-        _ => pieces.push(Piece::Text(text.to_owned())),
+    let timed = zone.and_then(|zone| Some((zone, text.find('%')?)));
+    let (fixed, rest) = text.split_at(timed.map_or(text.len(), |(_, at)| at));
+    if !fixed.is_empty() {
+        pieces.push(Piece::Text(fixed.to_owned()));
+    }
+    if let Some((zone, _)) = timed {
+        pieces.push(Piece::Time(TimeFormatter::strftime(rest, zone.clone())));
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) struct One<'a, 'r> {
 
 impl<'a, 'r> One<'a, 'r> {
     fn text(&self) -> Result<&str, Error> {
-        self.value.text().ok_or_else(|| Error::new("parameter is required but nil is specified"))
+        self.value
+            .text()
+            .ok_or_else(|| Error::new("parameter is required but nil is specified"))
     }
 
     fn strict(&self) -> bool {
@@ -47,7 +49,9 @@ impl<'a, 'r> One<'a, 'r> {
         }
         let value = convert::integer(text, self.strict()).map_err(Error::new)?;
         if convert::integer(text, true).is_err() && self.value.kind() != ValueKind::Float {
-            self.odd(format!("'{text}' is not a whole number; it is read as {value}"));
+            self.odd(format!(
+                "'{text}' is not a whole number; it is read as {value}"
+            ));
         }
         Ok(value)
     }
@@ -99,10 +103,17 @@ impl<'a, 'r> One<'a, 'r> {
     fn items(&self) -> Result<Vec<Value>, Error> {
         let text = self.text()?;
         match self.value.kind() {
-            ValueKind::Integer | ValueKind::Float | ValueKind::Bool => return Ok(vec![self.value.clone().into_owned()]),
+            ValueKind::Integer | ValueKind::Float | ValueKind::Bool => {
+                return Ok(vec![self.value.clone().into_owned()]);
+            }
             ValueKind::Json => {}
             _ if text.starts_with('[') => {}
-            _ => return Ok(convert::comma_list(text).into_iter().map(Value::bare).collect()),
+            _ => {
+                return Ok(convert::comma_list(text)
+                    .into_iter()
+                    .map(Value::bare)
+                    .collect());
+            }
         }
         match parse(text)? {
             Json::Array(items) => Ok(items.into_iter().map(plain).collect()),
@@ -121,23 +132,37 @@ impl<'a, 'r> One<'a, 'r> {
             _ if text.starts_with('{') => {}
             _ => {
                 let pairs = convert::comma_hash(text).into_iter();
-                return Ok(pairs.map(|(name, value)| (name.to_owned(), value.map_or(Value::nil(), Value::bare))).collect());
+                return Ok(pairs
+                    .map(|(name, value)| (name.to_owned(), value.map_or(Value::nil(), Value::bare)))
+                    .collect());
             }
         }
         match parse(text)? {
-            Json::Object(entries) => Ok(entries.into_iter().map(|(name, value)| (name, plain(value))).collect()),
+            Json::Object(entries) => Ok(entries
+                .into_iter()
+                .map(|(name, value)| (name, plain(value)))
+                .collect()),
             _ => Err(Error::new(format!("hash required but got {text}"))),
         }
     }
 
     fn pairs(&self) -> Result<Pairs, Error> {
         let entries = self.entries()?.into_iter();
-        Ok(entries.map(|(name, value)| Pair { name, value, span: self.span.clone() }).collect())
+        Ok(entries
+            .map(|(name, value)| Pair {
+                name,
+                value,
+                span: self.span.clone(),
+            })
+            .collect())
     }
 
     /// An item or entry of this value: it belongs to the same parameter.
     fn part(&self, value: Value) -> One<'a, 'r> {
-        One { value: Cow::Owned(value), ..self.clone() }
+        One {
+            value: Cow::Owned(value),
+            ..self.clone()
+        }
     }
 }
 
@@ -242,22 +267,36 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.value.text().is_none() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.value.text().is_none() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         match name {
             handoff::SIZE => return visitor.visit_i64(self.size()?),
             handoff::TIME => return visitor.visit_f64(self.time()?),
-            handoff::SECTION => return Err(Error::new("a section is required but got a parameter")),
+            handoff::SECTION => {
+                return Err(Error::new("a section is required but got a parameter"));
+            }
             handoff::PAIRS => {
                 handoff::put(Handed::Pairs(self.pairs()?));
                 return visitor.visit_unit();
@@ -277,25 +316,43 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.deserialize_seq(visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let entries = self.entries()?.into_iter();
-        visitor.visit_map(Entries { whole: self, entries, value: None })
+        visitor.visit_map(Entries {
+            whole: self,
+            entries,
+            value: None,
+        })
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, name: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         // a section written as a hash parameter is a slip in Fluentd's language, but natural in YAML and TOML
         if self.value.kind() == ValueKind::Json || self.text()?.starts_with('{') {
             return self.deserialize_map(visitor);
         }
-        let _ = name;
         Err(Error::new("a section is required but got a parameter"))
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         let text: StrDeserializer<'_, Error> = self.text()?.into_deserializer();
         visitor.visit_enum(text)
     }
@@ -313,8 +370,14 @@ struct Items<'a, 'r> {
 impl<'de> SeqAccess<'de> for Items<'_, '_> {
     type Error = Error;
 
-    fn next_element_seed<T: serde::de::DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.items.next().map(|item| seed.deserialize(self.whole.part(item))).transpose()
+    fn next_element_seed<T: serde::de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        self.items
+            .next()
+            .map(|item| seed.deserialize(self.whole.part(item)))
+            .transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -331,14 +394,25 @@ struct Entries<'a, 'r> {
 impl<'de> MapAccess<'de> for Entries<'_, '_> {
     type Error = Error;
 
-    fn next_key_seed<K: serde::de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+    fn next_key_seed<K: serde::de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        let Some((name, value)) = self.entries.next() else {
+            return Ok(None);
+        };
         self.value = Some(value);
         let name = self.whole.part(Value::bare(name));
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<V: serde::de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        seed.deserialize(self.whole.part(self.value.take().unwrap_or_else(Value::nil)))
+    fn next_value_seed<V: serde::de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, Error> {
+        seed.deserialize(
+            self.whole
+                .part(self.value.take().unwrap_or_else(Value::nil)),
+        )
     }
 }

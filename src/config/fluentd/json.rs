@@ -144,10 +144,9 @@ impl Parser<'_, '_> {
                 continue;
             }
             let is_end = here.starts_with('"');
-            let len = if here.starts_with('\\') {
-                1 + here[1..].chars().next()?.len_utf8()
-            } else {
-                1
+            let len = match here.strip_prefix('\\') {
+                Some(escaped) => 1 + escaped.chars().next()?.len_utf8(),
+                None => 1,
             };
             clean.text.push_str(&here[..len]);
             self.at += len;

@@ -9,6 +9,7 @@ mod json;
 mod scan;
 #[cfg(test)]
 mod tests;
+pub(super) mod v0;
 
 use std::path::Path;
 use std::sync::Arc;

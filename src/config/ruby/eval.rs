@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::syntax::{Expr, Node};
 use super::{Embedded, Refusal, Surroundings, methods};
+use crate::config::convert::ruby_float_text;
 use crate::config::regexp::Regexp;
 
 /// The longest text that code may build, in bytes.
@@ -313,7 +314,7 @@ impl Value {
             Value::Nil => String::new(),
             Value::Bool(value) => value.to_string(),
             Value::Integer(value) => value.to_string(),
-            Value::Float(value) => float_text(*value),
+            Value::Float(value) => ruby_float_text(*value),
             Value::Text(text) => text.clone(),
             Value::List(items) => format!(
                 "[{}]",
@@ -373,31 +374,5 @@ impl Value {
             }
             _ => self.as_float().is_some() && self.as_float() == other.as_float(),
         }
-    }
-}
-
-/// Ruby prints at least one decimal, and exponents from 1e16 on and below 1e-4.
-fn float_text(value: f64) -> String {
-    let size = value.abs();
-    if value.is_nan() {
-        "NaN".into()
-    } else if value.is_infinite() {
-        if value > 0.0 {
-            "Infinity".into()
-        } else {
-            "-Infinity".into()
-        }
-    } else if size != 0.0 && !(1e-4..1e16).contains(&size) {
-        let text = format!("{value:e}");
-        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
-        let point = if digits.contains('.') { "" } else { ".0" };
-        let power: i32 = power.parse().unwrap_or(0);
-        format!(
-            "{digits}{point}e{}{:02}",
-            if power < 0 { '-' } else { '+' },
-            power.abs()
-        )
-    } else {
-        format!("{value:?}")
     }
 }

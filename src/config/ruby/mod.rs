@@ -133,6 +133,29 @@ pub fn interpolate(text: &str, around: &Surroundings) -> Result<Embedded, Refusa
     Ok(Embedded::Text(out))
 }
 
+/// Interprets `#{...}` in a text that has no escapes of its own, or none left.
+pub fn fill(text: &str, around: &Surroundings) -> Result<Embedded, Refusal> {
+    let (mut out, mut at) = (String::new(), 0);
+    while let Some(start) = text[at..].find("#{").map(|found| at + found + 2) {
+        let end = end_of_code(&text[start..])
+            .map(|len| start + len)
+            .ok_or_else(|| {
+                Refusal::new(
+                    start - 2..text.len(),
+                    "embedded code is never closed; a '}' is missing",
+                )
+            })?;
+        out.push_str(&text[at..start - 2]);
+        match evaluate(&text[start..end], around).map_err(|refusal| refusal.shifted(start))? {
+            Embedded::Text(part) => out.push_str(&part),
+            whole => return Ok(whole),
+        }
+        at = end + 1;
+    }
+    out.push_str(&text[at..]);
+    Ok(Embedded::Text(out))
+}
+
 impl Refusal {
     fn shifted(mut self, by: usize) -> Self {
         self.range = self.range.start + by..self.range.end + by;
