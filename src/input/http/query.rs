@@ -5,9 +5,12 @@ use std::borrow::Cow;
 /// Most parameters that are looked at; a browser's form has a handful.
 const MAX_PARAMETERS: usize = 1000;
 
+/// Name and value.
+type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// Parameters in the order in which they came.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Parameters<'a>(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>);
+pub(super) struct Parameters<'a>(Vec<Pair<'a>>);
 
 impl<'a> Parameters<'a> {
     /// Reads `a=b&c=d`, percent signs and plus signs undone (the URL standard's form parsing, bytes and all).

@@ -89,7 +89,12 @@ impl Service {
         let key = once_key(&head.headers, &tag).map_err(|why| self.bad_request(&why))?;
         let taken = self.take(head, peer, body).await.map_err(|why| self.bad_request(&why))?;
         drop(lease);
-        self.note_dropped(&taken, &tag)?;
+        if let Some(why) = &taken.why {
+            if self.settings.strict {
+                return Err(self.bad_request(&format!("{} events are invalid: {why}", taken.dropped)));
+            }
+            self.note_dropped(why, taken.dropped, &tag);
+        }
         self.store(taken, tag, key).await
     }
 
@@ -122,17 +127,12 @@ impl Service {
         taken.await.unwrap_or_else(|e| Err(e.to_string()))
     }
 
-    /// Fluentd drops these with a line at debug level; here they are counted and, where it is strict, refused.
-    fn note_dropped(&self, taken: &Taken, tag: &Tag) -> Result<(), Reply> {
-        let Some(why) = &taken.why else { return Ok(()) };
-        if self.settings.strict {
-            return Err(self.bad_request(&format!("{} events are invalid: {why}", taken.dropped)));
-        }
+    /// Fluentd has a line at debug level for each of them.
+    fn note_dropped(&self, why: &str, dropped: u32, tag: &Tag) {
         if let Some(left_out) = self.dropped.pass() {
-            let (plugin, dropped) = (&self.settings.name, taken.dropped);
+            let plugin = &self.settings.name;
             tracing::warn!(plugin, ?tag, dropped, error = why, left_out, "incoming event is invalid and was dropped");
         }
-        Ok(())
     }
 
     async fn store(&self, mut taken: Taken, tag: Tag, key: Option<Bytes>) -> Result<Reply, Reply> {
