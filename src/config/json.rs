@@ -48,15 +48,6 @@ impl Json {
             _ => Json::Null,
         }
     }
-
-    /// The value as a Fluentd parameter sees it: strings as they are, `null` as nothing, all else as compact JSON.
-    pub fn plain_text(&self) -> Option<String> {
-        match self {
-            Json::Null => None,
-            Json::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        }
-    }
 }
 
 /// Compact JSON.

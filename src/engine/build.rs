@@ -341,7 +341,7 @@ impl Builder<'_> {
         }
         let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
         let output: Arc<dyn DynOutput> = (plugin.build)(&mut cx)?;
-        Some(Secondary { kind, output })
+        Some(Secondary { output })
     }
 
     fn input(&mut self, section: &Section) {

@@ -45,8 +45,6 @@ pub struct FlushParams {
 
 /// The output of a `<secondary>` section.
 pub struct Secondary {
-    /// `@type`
-    pub kind: String,
     /// The plugin.
     pub output: Arc<dyn DynOutput>,
 }

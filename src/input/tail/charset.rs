@@ -132,7 +132,7 @@ impl LineEnd {
     fn end_at(self, data: &[u8], at: usize) -> Option<usize> {
         match self {
             LineEnd::Byte => Some(at + 1),
-            LineEnd::Utf16Le => (at % 2 == 0 && data.get(at + 1) == Some(&0)).then_some(at + 2),
+            LineEnd::Utf16Le => (at.is_multiple_of(2) && data.get(at + 1) == Some(&0)).then_some(at + 2),
             LineEnd::Utf16Be => (at % 2 == 1 && data[at - 1] == 0).then_some(at + 1),
         }
     }

@@ -115,6 +115,7 @@ pub(super) struct Prepared {
     /// The mark behind it.
     pub(super) upto: Mark,
     /// The memory it takes, counted until it is dropped.
+    #[allow(dead_code, reason = "held for its drop, which gives the memory back")]
     pub(super) charge: Option<Charge>,
 }
 

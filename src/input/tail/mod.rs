@@ -85,7 +85,7 @@ struct Opened {
 }
 
 /// What discovery, readers and senders share.
-pub(self) struct Shared {
+struct Shared {
     settings: Settings,
     queue: Arc<Queue>,
     quiet: Quiet,

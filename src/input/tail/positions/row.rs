@@ -126,11 +126,6 @@ impl Row {
         self.state().path = path;
     }
 
-    /// Whether batches are stored that are not delivered yet.
-    pub(in super::super) fn is_waiting(&self) -> bool {
-        !self.receipts().waiting.is_empty()
-    }
-
     /// Everything that is saved.
     pub(super) fn hint(&self) -> Hint {
         let state = self.state();
