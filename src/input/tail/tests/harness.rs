@@ -463,10 +463,6 @@ pub(super) async fn quiet_time() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
-pub(super) fn base(path: &Path) -> String {
-    path.file_name().unwrap().to_string_lossy().into_owned()
-}
-
 fn memory_buffer() -> Buffer {
     use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, Env, FlushMode, Overflow};
     let config = BufferConfig {
