@@ -1,4 +1,19 @@
 //! One group of appends: written, synced and acknowledged together, or taken back together.
+//!
+//! The steps, and what a crash right after each leaves for `recovery`:
+//!
+//! 1. New files are made, all frames are written. What is left of them is torn, whole or gone: torn ends are cut off, a
+//!    whole frame of an append with several of them (PARTIAL) is set aside, any other is kept; nobody was answered.
+//! 2. All touched files are synced, many at once. As before, but nothing is torn.
+//! 3. The directory is synced if a file is new. Now all frames are there after any crash.
+//! 4. If there are PARTIAL frames, the watermark is raised past the group and synced. Now they count.
+//! 5. The group counts: **from here on its sources may be answered** (in `Writer::append`).
+//! 6. Full chunks get a footer and another name, and are handed out. A crash before their directory is synced shows them
+//!    as staged: they are sealed then, with the same frames, and take no more.
+//!
+//! When a step fails, the whole group is taken back: new files are removed, the others cut to where they were, and both
+//! is synced. Where that fails too, the group's number is recorded as aborted, so that recovery refuses its frames; and
+//! where even that fails, nothing more is taken until a restart.
 
 use std::io;
 

@@ -252,6 +252,12 @@ impl Journal {
         if self.limit == 0 { self.rewrite_or_release(&[], origins) } else { Ok(()) }
     }
 
+    /// Writes the journal anew, with everything that the buffer remembers and these records.
+    pub(super) fn renew_with(&mut self, records: &[Record], origins: &Mutex<Origins>) -> io::Result<()> {
+        self.remember(records);
+        self.rewrite_or_release(records, origins)
+    }
+
     /// Records things durably. `origins` is all that the buffer remembers, should the journal be written anew.
     pub(super) fn append(&mut self, records: &[Record], origins: &Mutex<Origins>) -> io::Result<()> {
         self.remember(records);

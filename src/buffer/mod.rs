@@ -6,14 +6,14 @@
 //! - An append is answered once all of it is stored: in a file buffer written and synced in every file that it touched;
 //!   in a memory buffer admitted. An append that fails has stored nothing.
 //! - A chunk is sealed before it is handed out, and its id, key and bytes never change again.
-//! - A chunk is forgotten only after what must be remembered of it is durable ([`journal`]).
+//! - A chunk is forgotten only after what must be remembered of it is durable (`journal`).
 //! - Damage costs the frame that it is in. Nothing is deleted that was not delivered, or dropped by configuration and
-//!   counted; what can't be delivered is set aside ([`aside`]).
-//! - No lock is held over an await or over I/O of others; every size, count and wait is bounded by a name in [`config`].
+//!   counted; what can't be delivered is set aside (`aside`).
+//! - No lock is held over an await or over I/O of others; every size, count and wait is bounded by a name in `config`.
 //!
-//! From the caller to the disk: [`split`] (batch to frames, in the caller), [`shared`] (room, queue), [`driver`] (who runs
-//! it), [`writer`] (stage, sealing), [`group`] (write, sync, acknowledge or take back), [`removal`], [`files`] and [`format`](mod@format) (one chunk's file), [`env`](mod@env)
-//! (the machine, or a simulation of it). From the disk back: [`recovery`] at the start, [`walk`] and [`chunk`] for reading.
+//! From the caller to the disk: `split` (batch to frames, in the caller), `shared` (room, queue), `driver` (who runs
+//! it), `writer` (stage, sealing), `group` (write, sync, acknowledge or take back), `removal`, `files` and `format` (one chunk's file), `env`
+//! (the machine, or a simulation of it). From the disk back: `recovery` at the start, `walk` and `chunk` for reading.
 
 mod aside;
 mod chunk;
@@ -195,7 +195,7 @@ impl Buffer {
         if self.0.durable {
             let answer = Box::new(move |writer: &mut Writer, chunk: Arc<Chunk>, result: io::Result<()>| {
                 if shared.set_aside(&chunk, result) {
-                    writer.remove(vec![chunk], true);
+                    writer.forget(&chunk);
                 }
             });
             self.0.driver.submit(Request::SetAside { chunk, reason: reason.to_owned(), answer });

@@ -26,7 +26,7 @@ use crate::buffer::{
 use crate::event::{Arena, Batch, Entries, Packing, Record, Tag};
 
 /// Seeds of the random walk.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 const STREAM: &str = "file";
 
 /// A buffer with tiny chunks, parted by the minute, so that most batches make more than one frame.
@@ -293,8 +293,8 @@ fn a_power_cut_at_any_call_loses_and_doubles_nothing() {
 #[test]
 fn a_power_cut_at_any_call_of_the_recovery_from_a_power_cut_loses_and_doubles_nothing() {
     let calls = calls_of_script();
-    for at in (1..=calls).step_by(3) {
-        for again in (1..80).step_by(2) {
+    for at in (1..=calls).step_by(7) {
+        for again in (1..80).step_by(3) {
             let mut world = World::new(1);
             world.disk.fail_in(at, Fault::Crash);
             script(&mut world);
