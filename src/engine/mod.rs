@@ -14,6 +14,7 @@ mod chain;
 mod flush;
 mod graph;
 mod monitor;
+mod oversize;
 mod params;
 mod pipeline;
 mod quiet;

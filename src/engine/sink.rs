@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::oversize;
 use super::retry::{Next, RetryPolicy, RetryState};
-use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Receipt};
+use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Oversize, Receipt};
 use crate::config::Section;
 use crate::event::Batch;
 use crate::plugin::{DynOutput, EmitError, WriteError};
@@ -127,22 +128,38 @@ impl Sink {
         Ok(receipt)
     }
 
-    /// An event over every limit is refused by name; the others of its batch are stored.
+    /// Stores a batch in the buffer. One that is known there from before is not stored again: a batch that only some of
+    /// several stores took comes again for the others.
     async fn store(&self, buffer: &Buffer, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
+        if matches!(origin, Origin::Once(id) if buffer.seen(id)) {
+            return Ok(Receipt::durable());
+        }
         match buffer.append(batch, origin).await {
             Ok(receipt) => Ok(receipt),
-            Err(BufferError::Oversize(over)) if !over.rest.is_empty() => {
-                tracing::error!(
-                    "plugin_id=\"{}\": {} events are larger than the chunk limit of {} bytes and are left out",
-                    self.id,
-                    over.refused.len(),
-                    over.limit
-                );
-                self.stats.set_aside_records.fetch_add(u64::from(over.refused.len()), Relaxed);
+            Err(BufferError::Oversize(over)) => {
+                self.keep_oversize(&over).await?;
+                if over.rest.is_empty() {
+                    return Ok(Receipt::durable());
+                }
                 buffer.append(&over.rest, origin).await.map_err(|e| emit_error(&e))
             }
             Err(e) => Err(emit_error(&e)),
         }
+    }
+
+    /// Events larger than a chunk become a dead letter before the rest is stored.
+    async fn keep_oversize(&self, over: &Oversize) -> Result<(), EmitError> {
+        let Some(config) = &self.buffered else { return Ok(()) };
+        let path = oversize::keep(config.backup_dir.clone(), over).await.map_err(|e| EmitError::Full(e.to_string()))?;
+        self.stats.set_aside_records.fetch_add(u64::from(over.refused.len()), Relaxed);
+        tracing::error!(
+            "plugin_id=\"{}\": {} events are larger than the chunk limit of {} bytes and are set aside in {}",
+            self.id,
+            over.refused.len(),
+            over.limit,
+            path.display()
+        );
+        Ok(())
     }
 
     /// The buffer, once it is open.
