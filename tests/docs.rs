@@ -163,6 +163,20 @@ fn the_readme_names_what_is_built_in() {
 }
 
 #[test]
+fn what_the_readme_calls_built_in_is_built_in() {
+    let readme = read("README.md");
+    let listed = text(&suiro().arg("plugins").output().unwrap());
+    for kind in ["input", "filter", "output", "parser", "formatter"] {
+        let line = listed.lines().find(|line| line.starts_with(kind)).unwrap();
+        let known: Vec<&str> = line.split([' ', '|']).collect();
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {kind} |"))).unwrap();
+        let claimed = row.split('`').skip(1).step_by(2);
+        let wrong: Vec<&str> = claimed.filter(|name| !known.contains(name)).collect();
+        assert!(wrong.is_empty(), "no {kind} plugins: {wrong:?}");
+    }
+}
+
+#[test]
 fn the_readme_names_flags_that_exist() {
     let known = flags();
     let readme = read("README.md");
@@ -183,5 +197,22 @@ fn the_files_that_documents_point_to_are_there() {
         for path in paths {
             assert!(root().join(path.trim_start_matches("./")).exists(), "{document}: {path}");
         }
+    }
+}
+
+/// Rows `| `NAME` | value | `file` | ...` of a table: the name and the file.
+fn limits(text: &str) -> Vec<(&str, &str)> {
+    let cells = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let rows = cells.filter(|c| c.len() == 6 && c[1].starts_with('`') && c[3].starts_with("`src/"));
+    rows.map(|c| (c[1].trim_matches('`'), c[3].trim_matches('`'))).collect()
+}
+
+#[test]
+fn the_limits_of_the_architecture_are_constants_of_the_source() {
+    let text = read("ARCHITECTURE.md");
+    let limits = limits(&text);
+    assert!(limits.len() > 20, "{limits:?}");
+    for (name, file) in limits {
+        assert!(read(file).contains(&format!("const {name}: ")), "{file} has no {name}");
     }
 }
