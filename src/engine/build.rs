@@ -296,7 +296,8 @@ impl Builder<'_> {
         let mut cx = BuildContext::new(section, self.process, self.registry, &mut self.diagnostics);
         let output = (plugin.build)(&mut cx);
         let defaults = cx.take_buffer_defaults().unwrap_or_default();
-        let secondary = section.child("secondary").map(|s| self.secondary(s, section));
+        let format = cx.default_format();
+        let secondary = section.child("secondary").map(|s| self.secondary(s, section, format));
         let plan = buffering::plan(section, &defaults, self.process, &id, secondary.is_some(), &mut self.diagnostics);
         let plan = plan?;
         let mut sink = Sink::new(id, section.clone(), output?, plan.flush, plan.retry);
@@ -309,7 +310,12 @@ impl Builder<'_> {
     }
 
     /// The output of `<secondary>`; without a type it is that of the primary.
-    fn secondary(&mut self, section: &Section, primary: &Section) -> Option<Secondary> {
+    fn secondary(
+        &mut self,
+        section: &Section,
+        primary: &Section,
+        format: Option<&'static str>,
+    ) -> Option<Secondary> {
         let mut section = section.clone();
         if section.plugin_type().is_none() {
             section.set_text("@type", primary.plugin_type().unwrap_or_default());
@@ -321,6 +327,11 @@ impl Builder<'_> {
         if let Some(buffer) = primary.child("buffer") {
             section.children.retain(|c| c.name != "buffer");
             section.children.push(buffer.clone());
+        }
+        if kind == "secondary_file"
+            && let Some(format) = format
+        {
+            copy_format(&mut section, primary, format);
         }
         let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
         let output: Arc<dyn DynOutput> = (plugin.build)(&mut cx)?;
@@ -347,6 +358,20 @@ impl Builder<'_> {
         if let Some(plugin) = (found.build)(&mut cx) {
             self.inputs.push(PlannedInput { id, section, label, plugin: Some(plugin) });
         }
+    }
+}
+
+/// A dump holds what the primary would have written: its format and injection.
+fn copy_format(section: &mut Section, primary: &Section, default: &str) {
+    for name in ["format", "inject"] {
+        if let (None, Some(child)) = (section.child(name), primary.child(name)) {
+            section.children.push(child.clone());
+        }
+    }
+    if section.child("format").is_none() {
+        let mut format = Section::new("format", section.span.clone());
+        format.set_text("@type", default);
+        section.children.push(format);
     }
 }
 

@@ -6,6 +6,7 @@
 mod batch;
 pub mod json;
 pub mod msgpack;
+mod owned;
 pub mod pack;
 mod path;
 mod record;
@@ -16,6 +17,7 @@ mod value;
 
 pub use batch::{Batch, BatchBuilder, Entries, Entry};
 pub use msgpack::Malformed;
+pub use owned::Owned;
 pub use pack::Packing;
 pub use path::{PathError, RecordPath};
 pub use record::{Arena, Field, Record};

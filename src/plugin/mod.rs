@@ -9,6 +9,7 @@ mod inject;
 mod inspect;
 mod registry;
 mod render;
+pub mod ruby;
 mod stop;
 mod template;
 mod timeparams;

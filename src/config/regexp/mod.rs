@@ -261,6 +261,18 @@ impl Regexp {
         self.0.names.iter().map(|name| &name.name)
     }
 
+    /// The names of the groups by number; group 0 is the whole match and has none.
+    pub fn group_names(&self) -> Vec<Option<String>> {
+        let most = self.0.names.iter().flat_map(|n| &n.groups).copied().max().unwrap_or(0);
+        let mut names = vec![None; most.max(self.0.groups) + 1];
+        for name in &self.0.names {
+            for group in &name.groups {
+                names[*group] = Some(name.name.to_string());
+            }
+        }
+        names
+    }
+
     /// The named groups of a match in the order of [`Self::names`]; `None` where an optional group did not take part.
     pub fn named<'r: 's, 's>(
         &'r self,

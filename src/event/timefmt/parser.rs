@@ -121,6 +121,20 @@ impl TimeParser {
     }
 }
 
+/// Reads a text in any common form; gives the moment and the offset that the text names.
+pub fn guess(text: &[u8], now: EventTime) -> Option<(EventTime, Option<i32>)> {
+    let parts = any::parse(text)?;
+    Some((parts.resolve(&Zone::local(), now), parts.offset))
+}
+
+/// Reads a text by a format; gives the moment and the offset that the text names.
+///
+/// Errors: a format that is not known.
+pub fn by_format(text: &[u8], format: &str, now: EventTime) -> Result<Option<(EventTime, Option<i32>)>, String> {
+    let parts = Format::new(format)?.read(text);
+    Ok(parts.map(|p| (p.resolve(&Zone::local(), now), p.offset)))
+}
+
 fn text(format: Option<&str>, zone: &Zone, is_local: bool) -> Result<TimeParser, String> {
     match format {
         Some("%iso8601") => Ok(TimeParser(Kind::Iso8601(zone.clone()))),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::name::{FileName, slice_format};
-use self::write::Sink;
+pub(super) use self::write::Sink;
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
 use crate::plugin::{
