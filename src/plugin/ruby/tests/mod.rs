@@ -1,1 +1,1 @@
-
+//! Tests of the interpreted subset of Ruby.
