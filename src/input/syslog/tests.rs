@@ -1,3 +1,5 @@
+//! Tests of the syslog input over real sockets.
+
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
