@@ -33,10 +33,7 @@ const BUFFER: Names = &[
     ("num_threads", Some("flush_thread_count")),
     ("flush_interval", Some("flush_interval")),
     ("try_flush_interval", Some("flush_thread_interval")),
-    (
-        "queued_chunk_flush_interval",
-        Some("flush_thread_burst_interval"),
-    ),
+    ("queued_chunk_flush_interval", Some("flush_thread_burst_interval")),
     ("disable_retry_limit", Some("retry_forever")),
     ("retry_limit", Some("retry_max_times")),
     ("retry_wait", Some("retry_wait")),
@@ -113,27 +110,20 @@ const FORMAT: Names = &[
 
 /// How many `formatN` lines the multiline parser has.
 const MULTILINE_FORMATS: &[&str] = &[
-    "format1", "format2", "format3", "format4", "format5", "format6", "format7", "format8",
-    "format9", "format10", "format11", "format12", "format13", "format14", "format15", "format16",
-    "format17", "format18", "format19", "format20",
+    "format1", "format2", "format3", "format4", "format5", "format6", "format7", "format8", "format9", "format10",
+    "format11", "format12", "format13", "format14", "format15", "format16", "format17", "format18", "format19",
+    "format20",
 ];
 
 /// Adds the sections that the flat parameters of `section` stand for. Gives the names of those parameters: they are used,
 /// whether or not the plugin reads them too.
-pub fn normalize(
-    section: &mut Section,
-    parts: &[Part],
-    faults: &mut Diagnostics,
-) -> Vec<&'static str> {
+pub fn normalize(section: &mut Section, parts: &[Part], faults: &mut Diagnostics) -> Vec<&'static str> {
     let mut used = Vec::new();
     let mut made = Vec::new();
     for part in parts {
         let (name, names) = part.table();
         let written = section.child(name).is_some();
-        let found = names
-            .iter()
-            .map(|(flat, _)| *flat)
-            .filter(|flat| section.has(flat));
+        let found = names.iter().map(|(flat, _)| *flat).filter(|flat| section.has(flat));
         let mut found: Vec<_> = found.collect();
         if *part == Part::Extract && section.has("format") {
             found.push("format");
@@ -141,14 +131,7 @@ pub fn normalize(
         if written || found.is_empty() {
             continue;
         }
-        made.push(
-            Maker {
-                flat: section,
-                made: Section::new(name, section.span.clone()),
-                faults,
-            }
-            .make(*part, names),
-        );
+        made.push(Maker { flat: section, made: Section::new(name, section.span.clone()), faults }.make(*part, names));
         used.extend(found);
         used.extend(part.also().iter().copied().filter(|name| section.has(name)));
     }
@@ -204,21 +187,14 @@ impl Maker<'_> {
     /// Copies the parameter `flat` as `name`; faults of its value then point at what was written.
     fn take(&mut self, flat: &str, name: &str) {
         if let Some(param) = self.flat.get(flat) {
-            self.made.set(Param {
-                name: name.to_owned(),
-                ..param.clone()
-            });
+            self.made.set(Param { name: name.to_owned(), ..param.clone() });
         }
     }
 
     /// Sets `name` because of the parameter `flat`.
     fn put(&mut self, name: &str, value: Value, flat: &str) {
         if let Some(param) = self.flat.get(flat) {
-            self.made.set(Param {
-                name: name.to_owned(),
-                value,
-                ..param.clone()
-            });
+            self.made.set(Param { name: name.to_owned(), value, ..param.clone() });
         }
     }
 
@@ -234,17 +210,13 @@ impl Maker<'_> {
             return false;
         };
         convert::boolean(text).unwrap_or_else(|message| {
-            self.faults
-                .error(format!("{flat}: {message}"), self.flat.span_of(flat));
+            self.faults.error(format!("{flat}: {message}"), self.flat.span_of(flat));
             false
         })
     }
 
     fn both_zones(&mut self) {
-        self.faults.error(
-            "both of utc and localtime are specified, use only one of them",
-            self.flat.span_of("utc"),
-        );
+        self.faults.error("both of utc and localtime are specified, use only one of them", self.flat.span_of("utc"));
     }
 
     /// `localtime` of a section from `localtime` or `utc`.
@@ -266,24 +238,17 @@ impl Maker<'_> {
 
     fn buffer(&mut self, default_key: &str) {
         if self.made.text("overflow_action") == Some("exception") {
-            self.put(
-                "overflow_action",
-                Value::bare("throw_exception"),
-                "buffer_queue_full_action",
-            );
+            self.put("overflow_action", Value::bare("throw_exception"), "buffer_queue_full_action");
         }
         let mut key = default_key;
         if let Some(format) = self.flat.text("time_slice_format") {
             key = "time";
             let units = [("%S", "1"), ("%M", "60"), ("%H", "3600"), ("%d", "86400")];
             match units.iter().find(|(unit, _)| format.contains(unit)) {
-                Some((_, seconds)) => {
-                    self.put("timekey", Value::bare(*seconds), "time_slice_format")
-                }
+                Some((_, seconds)) => self.put("timekey", Value::bare(*seconds), "time_slice_format"),
                 None => {
                     let span = self.flat.span_of("time_slice_format");
-                    self.faults
-                        .error("time_slice_format only with %Y or %m is too long", span);
+                    self.faults.error("time_slice_format only with %Y or %m is too long", span);
                 }
             }
             if self.flat.has("localtime") && self.flat.has("utc") {
@@ -315,10 +280,7 @@ impl Maker<'_> {
     }
 
     fn extract(&mut self) {
-        let is_regexp = self
-            .flat
-            .text("format")
-            .is_some_and(|format| regexp_inside(format).is_some());
+        let is_regexp = self.flat.text("format").is_some_and(|format| regexp_inside(format).is_some());
         if !self.epoch_key() && is_regexp {
             self.put_unless_set("time_key", "time", "format");
             self.put_unless_set("time_type", "string", "format");
@@ -332,11 +294,7 @@ impl Maker<'_> {
                 Some(inside) => {
                     self.put("@type", Value::bare("regexp"), "format");
                     // with the slashes, so that the pattern is not taken for one that starts with a slash
-                    self.put(
-                        "expression",
-                        Value::new(format!("/{inside}/"), ValueKind::SingleQuoted),
-                        "format",
-                    );
+                    self.put("expression", Value::new(format!("/{inside}/"), ValueKind::SingleQuoted), "format");
                 }
                 None => self.put("@type", Value::bare(format), "format"),
             }
@@ -346,38 +304,20 @@ impl Maker<'_> {
         }
         if let Some(types) = self.flat.text("types") {
             let json = self.types(types);
-            self.put(
-                "types",
-                Value::new(json.to_string(), ValueKind::Json),
-                "types",
-            );
+            self.put("types", Value::new(json.to_string(), ValueKind::Json), "types");
         }
         self.localtime();
     }
 
     /// `a:integer,b:time`, with the two signs in between as given.
     fn types(&self, text: &str) -> Json {
-        let delimiter = self
-            .flat
-            .text("types_delimiter")
-            .filter(|text| !text.is_empty())
-            .unwrap_or(",");
-        let label = self
-            .flat
-            .text("types_label_delimiter")
-            .filter(|text| !text.is_empty())
-            .unwrap_or(":");
-        let pairs = text
-            .split(delimiter)
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair
-                    .split_once(label)
-                    .map_or((pair, Json::Null), |(name, value)| {
-                        (name, Json::String(value.into()))
-                    });
-                (name.to_owned(), value)
-            });
+        let delimiter = self.flat.text("types_delimiter").filter(|text| !text.is_empty()).unwrap_or(",");
+        let label = self.flat.text("types_label_delimiter").filter(|text| !text.is_empty()).unwrap_or(":");
+        let pairs = text.split(delimiter).filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) =
+                pair.split_once(label).map_or((pair, Json::Null), |(name, value)| (name, Json::String(value.into())));
+            (name.to_owned(), value)
+        });
         Json::Object(pairs.collect())
     }
 
@@ -413,27 +353,13 @@ mod tests {
     /// The sections made, the names used and the faults.
     fn convert(text: &str, parts: &[Part]) -> (String, Vec<&'static str>, Vec<String>) {
         let options = LoadOptions::new(Surroundings::default());
-        let mut section = load_text("t.conf", &format!("<s>\n{text}\n</s>"), &options)
-            .unwrap()
-            .root
-            .children
-            .remove(0);
+        let mut section = load_text("t.conf", &format!("<s>\n{text}\n</s>"), &options).unwrap().root.children.remove(0);
         let written = section.children.len();
         let mut faults = Diagnostics::new();
         let used = normalize(&mut section, parts, &mut faults);
-        let made: String = section.children[written..]
-            .iter()
-            .map(|child| child.to_fluentd_text(&|_| false))
-            .collect();
+        let made: String = section.children[written..].iter().map(|child| child.to_fluentd_text(&|_| false)).collect();
         let made = made.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        (
-            made,
-            used,
-            faults
-                .iter()
-                .map(|fault| format!("{} {}", fault.span.line(), fault.message))
-                .collect(),
-        )
+        (made, used, faults.iter().map(|fault| format!("{} {}", fault.span.line(), fault.message)).collect())
     }
 
     fn made(text: &str, parts: &[Part]) -> String {
@@ -455,31 +381,20 @@ mod tests {
                 "",
                 "<buffer> retry_forever retry_max_times 5 retry_wait 1s retry_max_interval 1m overflow_action throw_exception </buffer>",
             ),
-            (
-                "flush_interval 1s",
-                "time",
-                "<buffer time> flush_interval 1s timekey 86400 </buffer>",
-            ),
+            ("flush_interval 1s", "time", "<buffer time> flush_interval 1s timekey 86400 </buffer>"),
             (
                 "time_slice_format %Y%m%d%H\ntime_slice_wait 5m\nutc\ntimezone +0900",
                 "tag",
                 "<buffer time> timekey_wait 5m timekey_zone +0900 timekey 3600 timekey_use_utc true </buffer>",
             ),
-            (
-                "time_slice_format %M\nlocaltime",
-                "",
-                "<buffer time> timekey 60 timekey_use_utc false </buffer>",
-            ),
+            ("time_slice_format %M\nlocaltime", "", "<buffer time> timekey 60 timekey_use_utc false </buffer>"),
             ("flush_interval 1s\n<buffer>\n</buffer>", "", ""),
             ("path x", "time", ""),
         ] {
             assert_eq!(made(text, &[Part::Buffer(key)]), expected, "{text}");
         }
         let (_, _, faults) = convert("time_slice_format %Y", &[Part::Buffer("")]);
-        assert_eq!(
-            faults,
-            ["2 time_slice_format only with %Y or %m is too long"]
-        );
+        assert_eq!(faults, ["2 time_slice_format only with %Y or %m is too long"]);
     }
 
     #[test]
@@ -489,10 +404,7 @@ mod tests {
                 "format json\ntime_key t\ntime_format %s\nkeep_time_key",
                 "<parse> time_key t time_format %s keep_time_key @type json </parse>",
             ),
-            (
-                "format /^(?<a>.)$/\nutc",
-                "<parse> @type regexp expression /^(?<a>.)$/ localtime false </parse>",
-            ),
+            ("format /^(?<a>.)$/\nutc", "<parse> @type regexp expression /^(?<a>.)$/ localtime false </parse>"),
             (
                 "format multiline\nformat_firstline /^a/\nformat1 /^a(?<x>.)/\nformat2 /b/",
                 "<parse> format_firstline /^a/ @type multiline format1 /^a(?<x>.)/ format2 /b/ </parse>",
@@ -515,38 +427,17 @@ mod tests {
     fn format_of_an_output_makes_a_formatter_and_keys_make_inject() {
         let parts = [Part::Format, Part::Inject];
         for (text, expected) in [
-            (
-                "format ltsv\noutput_tag false",
-                "<format> @type ltsv output_tag false </format>",
-            ),
-            (
-                "include_time_key\ninclude_tag_key true",
-                "<inject> time_key time time_type string tag_key tag </inject>",
-            ),
-            (
-                "include_tag_key true\ntag_key t\ntime_format %s",
-                "<inject> time_format %s tag_key t </inject>",
-            ),
+            ("format ltsv\noutput_tag false", "<format> @type ltsv output_tag false </format>"),
+            ("include_time_key\ninclude_tag_key true", "<inject> time_key time time_type string tag_key tag </inject>"),
+            ("include_tag_key true\ntag_key t\ntime_format %s", "<inject> time_format %s tag_key t </inject>"),
             ("include_tag_key false", "<inject> </inject>"),
-            (
-                "time_key a\ntime_as_epoch",
-                "<inject> time_key a time_type unixtime </inject>",
-            ),
-            (
-                "format json\ntime_as_epoch",
-                "<format> @type json time_type unixtime </format>",
-            ),
+            ("time_key a\ntime_as_epoch", "<inject> time_key a time_type unixtime </inject>"),
+            ("format json\ntime_as_epoch", "<format> @type json time_type unixtime </format>"),
         ] {
             assert_eq!(made(text, &parts), expected, "{text}");
         }
-        assert_eq!(
-            made("time_key t\nutc", &[Part::Inject]),
-            "<inject> time_key t localtime false </inject>"
-        );
-        assert_eq!(
-            made("localtime true\nutc false", &[Part::Inject]),
-            "<inject> localtime true </inject>"
-        );
+        assert_eq!(made("time_key t\nutc", &[Part::Inject]), "<inject> time_key t localtime false </inject>");
+        assert_eq!(made("localtime true\nutc false", &[Part::Inject]), "<inject> localtime true </inject>");
         assert_eq!(
             convert("localtime\nutc", &[Part::Inject]).2,
             ["3 both of utc and localtime are specified, use only one of them"]
@@ -556,10 +447,7 @@ mod tests {
     #[test]
     fn extract_follows_the_format() {
         for (text, expected) in [
-            (
-                "format /a/",
-                "<extract> time_key time time_type string </extract>",
-            ),
+            ("format /a/", "<extract> time_key time time_type string </extract>"),
             ("format json\ntag_key t", "<extract> tag_key t </extract>"),
             (
                 "time_key x\ntime_as_epoch true\nlocaltime false",
@@ -572,10 +460,7 @@ mod tests {
 
     #[test]
     fn used_names_are_told_and_bad_booleans_are_faults() {
-        let (_, used, _) = convert(
-            "format json\nformat1 /x/\nother 1\ntime_key t",
-            &[Part::Parse],
-        );
+        let (_, used, _) = convert("format json\nformat1 /x/\nother 1\ntime_key t", &[Part::Parse]);
         assert_eq!(used, ["format", "time_key", "format1"]);
         assert_eq!(
             convert("include_time_key True", &[Part::Inject]).2,
@@ -586,20 +471,9 @@ mod tests {
     #[test]
     fn made_parameters_point_at_what_was_written() {
         let options = LoadOptions::new(Surroundings::default());
-        let mut section = load_text("t.conf", "<s>\nnum_threads 2\n</s>", &options)
-            .unwrap()
-            .root
-            .children
-            .remove(0);
+        let mut section = load_text("t.conf", "<s>\nnum_threads 2\n</s>", &options).unwrap().root.children.remove(0);
         normalize(&mut section, &[Part::Buffer("")], &mut Diagnostics::new());
-        let param = section
-            .child("buffer")
-            .unwrap()
-            .get("flush_thread_count")
-            .unwrap();
-        assert_eq!(
-            (param.name_span.text(), param.value_span.line()),
-            ("num_threads", 2)
-        );
+        let param = section.child("buffer").unwrap().get("flush_thread_count").unwrap();
+        assert_eq!((param.name_span.text(), param.value_span.line()), ("num_threads", 2));
     }
 }

@@ -33,17 +33,11 @@ impl Patterns {
         if text.len() > MAX_BYTES {
             return Err(format!("the pattern is longer than {MAX_BYTES} bytes"));
         }
-        let mut any = text
-            .split_whitespace()
-            .map(Pattern::parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut any = text.split_whitespace().map(Pattern::parse).collect::<Result<Vec<_>, _>>()?;
         if any.is_empty() {
             any.push(Pattern::All);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            any,
-        })
+        Ok(Self { text: text.to_owned(), any })
     }
 
     /// Whether one of the patterns matches `tag`.
@@ -53,9 +47,7 @@ impl Patterns {
 
     /// Whether every tag matches: nothing that comes after such a `<match>` sees an event.
     pub fn matches_everything(&self) -> bool {
-        self.any
-            .iter()
-            .any(|pattern| matches!(pattern, Pattern::All))
+        self.any.iter().any(|pattern| matches!(pattern, Pattern::All))
     }
 }
 
@@ -119,9 +111,9 @@ impl Pattern {
         match self {
             Self::All => true,
             Self::Exact(text) => tag == text,
-            Self::Below(text) => tag
-                .strip_prefix(text.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+            Self::Below(text) => {
+                tag.strip_prefix(text.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }
             Self::Prefix(text) => tag.starts_with(text.as_str()),
             Self::Steps(steps) => {
                 let mut start = Places::none(tag.len());
@@ -165,22 +157,16 @@ impl Builder {
                 '.' => builder.dot = true,
                 '*' => builder.current.push(Step::Part),
                 '{' if builder.open.len() >= MAX_BRACES => {
-                    return Err(format!(
-                        "'{text}': braces are nested deeper than {MAX_BRACES}"
-                    ));
+                    return Err(format!("'{text}': braces are nested deeper than {MAX_BRACES}"));
                 }
-                '{' => builder
-                    .open
-                    .push((std::mem::take(&mut builder.current), Vec::new())),
+                '{' => builder.open.push((std::mem::take(&mut builder.current), Vec::new())),
                 '}' => builder.close(),
                 ',' => builder.alternative(),
                 c => builder.letter(c),
             }
         }
         if !builder.open.is_empty() {
-            return Err(format!(
-                "'{text}': a '{{' is never closed; there must be no white space inside braces"
-            ));
+            return Err(format!("'{text}': a '{{' is never closed; there must be no white space inside braces"));
         }
         Ok(builder.current)
     }
@@ -240,18 +226,14 @@ impl Places {
 }
 
 fn run(steps: &[Step], tag: &[u8], start: Places) -> Places {
-    steps
-        .iter()
-        .fold(start, |places, step| take(step, tag, places))
+    steps.iter().fold(start, |places, step| take(step, tag, places))
 }
 
 fn take(step: &Step, tag: &[u8], mut from: Places) -> Places {
     let mut to = Places::none(tag.len());
     match step {
         Step::Text(text) => {
-            for at in
-                (0..tag.len()).filter(|at| from.0[*at] && tag[*at..].starts_with(text.as_bytes()))
-            {
+            for at in (0..tag.len()).filter(|at| from.0[*at] && tag[*at..].starts_with(text.as_bytes())) {
                 to.0[at + text.len()] = true;
             }
         }
@@ -268,11 +250,7 @@ fn take(step: &Step, tag: &[u8], mut from: Places) -> Places {
             }
         }
         Step::UpToDot => {
-            let first = from
-                .0
-                .iter()
-                .position(|reached| *reached)
-                .unwrap_or(tag.len());
+            let first = from.0.iter().position(|reached| *reached).unwrap_or(tag.len());
             for at in (first..tag.len()).filter(|at| tag[*at] == b'.') {
                 to.0[at + 1] = true;
             }
@@ -285,11 +263,7 @@ fn take(step: &Step, tag: &[u8], mut from: Places) -> Places {
         }
         Step::Either(alternatives) => {
             for alternative in alternatives {
-                for (at, reached) in run(alternative, tag, from.clone())
-                    .0
-                    .into_iter()
-                    .enumerate()
-                {
+                for (at, reached) in run(alternative, tag, from.clone()).0.into_iter().enumerate() {
                     to.0[at] |= reached;
                 }
             }
@@ -335,19 +309,11 @@ mod tests {
 
     #[test]
     fn two_stars_go_over_dots() {
-        check(
-            "a.**",
-            &["a", "a.b", "a.b.c", "a."],
-            &["ab", "abc", "ab.c", "ab.d.e", "b.a"],
-        );
+        check("a.**", &["a", "a.b", "a.b.c", "a."], &["ab", "abc", "ab.c", "ab.d.e", "b.a"]);
         check("a**", &["a", "ab", "abc", "a.b", "ab.c", "ab.d.e"], &["ba"]);
         check("**a", &["a", "ba", "c.ba", "b.a", "cb.a", "d.e.a"], &["ab"]);
         check("**.a", &["b.a", "cb.a", "d.e.a"], &["a", "ba", "c.ba"]);
-        check(
-            "a.**.b",
-            &["a.b", "a.x.b", "a.x.y.b"],
-            &["ab", "axb", "a.xb", "a"],
-        );
+        check("a.**.b", &["a.b", "a.x.b", "a.x.y.b"], &["ab", "axb", "a.xb", "a"]);
         check("**", &["a", "a.b", ""], &[]);
         check("**.**", &["a.b", "a."], &["a"]);
     }
@@ -406,17 +372,9 @@ mod tests {
         let (mut out, mut dot, mut rest) = (String::new(), false, pattern);
         while let Some(c) = rest.chars().next() {
             if let Some(after) = rest.strip_prefix("**") {
-                out.push_str(if std::mem::take(&mut dot) {
-                    r"(?![^\.])"
-                } else {
-                    ""
-                });
+                out.push_str(if std::mem::take(&mut dot) { r"(?![^\.])" } else { "" });
                 rest = after.strip_prefix('.').unwrap_or(after);
-                out.push_str(if after.starts_with('.') {
-                    r"(?:.*\.)"
-                } else {
-                    ".*"
-                });
+                out.push_str(if after.starts_with('.') { r"(?:.*\.)" } else { ".*" });
                 continue;
             }
             rest = &rest[1..];
@@ -442,10 +400,8 @@ mod tests {
             Just(".**".to_owned())
         ];
         let seq = proptest::collection::vec(leaf, 1..6).prop_map(|parts| parts.concat());
-        let braces = proptest::collection::vec(seq.clone(), 1..3)
-            .prop_map(|parts| format!("{{{}}}", parts.join(",")));
-        proptest::collection::vec(prop_oneof![3 => seq, 1 => braces], 1..4)
-            .prop_map(|parts| parts.concat())
+        let braces = proptest::collection::vec(seq.clone(), 1..3).prop_map(|parts| format!("{{{}}}", parts.join(",")));
+        proptest::collection::vec(prop_oneof![3 => seq, 1 => braces], 1..4).prop_map(|parts| parts.concat())
     }
 
     proptest! {

@@ -85,10 +85,7 @@ pub struct Spanned<T> {
 impl<T> Spanned<T> {
     /// A value that no file holds: a default.
     pub fn nowhere(value: T) -> Self {
-        Self {
-            value,
-            span: Span::nowhere(),
-        }
+        Self { value, span: Span::nowhere() }
     }
 }
 
@@ -185,9 +182,7 @@ impl Visitor<'_> for SizeVisitor {
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = deserializer.deserialize_newtype_struct(handoff::SIZE, SizeVisitor)?;
-        u64::try_from(bytes)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("{bytes} must not be negative")))
+        u64::try_from(bytes).map(Self).map_err(|_| D::Error::custom(format!("{bytes} must not be negative")))
     }
 }
 
@@ -214,9 +209,7 @@ impl Visitor<'_> for TimeVisitor {
 
 impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_newtype_struct(handoff::TIME, TimeVisitor)
-            .map(Self)
+        deserializer.deserialize_newtype_struct(handoff::TIME, TimeVisitor).map(Self)
     }
 }
 
@@ -288,18 +281,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {
         f.write_str("a value")
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Spanned<T>, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Spanned<T>, D::Error> {
         let span = match handoff::take() {
             Some(Handed::Span(span)) => span,
             _ => Span::nowhere(),
         };
-        Ok(Spanned {
-            value: T::deserialize(deserializer)?,
-            span,
-        })
+        Ok(Spanned { value: T::deserialize(deserializer)?, span })
     }
 }
 

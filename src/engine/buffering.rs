@@ -9,9 +9,9 @@ use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
 use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section};
+use crate::event::Packing;
 use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
-use crate::event::Packing;
 use crate::plugin::{BufferDefaults, Process};
 
 /// Chunk and total size of a memory buffer, in bytes: Fluentd's.

@@ -10,7 +10,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
 use super::sink::{Secondary, Sink};
-use crate::config::{Diagnostic, Diagnostics, Patterns, Part, Section, normalize};
+use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, normalize};
 use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, unknown_type};
 
 /// Nesting of `<store>` sections with stores in them.
@@ -236,7 +236,8 @@ impl Builder<'_> {
     }
 
     fn stores(&mut self, section: &Section, depth: usize) -> Option<Vec<Store>> {
-        if let Some(mode @ ("no_copy" | "shallow" | "deep" | "marshal")) = section.text("copy_mode").or(Some("no_copy")) {
+        if let Some(mode @ ("no_copy" | "shallow" | "deep" | "marshal")) = section.text("copy_mode").or(Some("no_copy"))
+        {
             // Stores never see each other's changes here, so every mode means a deep copy.
             let _ = mode;
         } else {
@@ -320,12 +321,7 @@ impl Builder<'_> {
     }
 
     /// The output of `<secondary>`; without a type it is that of the primary.
-    fn secondary(
-        &mut self,
-        section: &Section,
-        primary: &Section,
-        format: Option<&'static str>,
-    ) -> Option<Secondary> {
+    fn secondary(&mut self, section: &Section, primary: &Section, format: Option<&'static str>) -> Option<Secondary> {
         let mut section = section.clone();
         if section.plugin_type().is_none() {
             section.set_text("@type", primary.plugin_type().unwrap_or_default());

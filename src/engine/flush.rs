@@ -146,7 +146,11 @@ impl Flusher {
 
     /// At shutdown each chunk is tried once more. What is on disk stays there; what is only in memory is set aside.
     fn failed_while_closing(&self, chunk: &Chunk, why: &str) {
-        warn!("failed to flush the buffer at shutdown. chunk=\"{}\" plugin_id=\"{}\" error={why:?}", chunk.id(), self.sink.id);
+        warn!(
+            "failed to flush the buffer at shutdown. chunk=\"{}\" plugin_id=\"{}\" error={why:?}",
+            chunk.id(),
+            self.sink.id
+        );
         if self.buffer.is_durable() {
             self.buffer.give_back(chunk.id(), Instant::now());
         } else {

@@ -18,7 +18,6 @@ const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(60);
 
 /// What an output has done; the names are Fluentd's.
 #[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names are those of monitor_agent's fields")]
 pub struct SinkStats {
     pub emit_records: AtomicU64,
     pub emit_count: AtomicU64,
@@ -94,7 +93,13 @@ pub struct RetryView {
 
 impl Sink {
     /// An output that is not running yet.
-    pub fn new(id: String, section: Section, output: Arc<dyn DynOutput>, flush: FlushParams, retry: RetryPolicy) -> Sink {
+    pub fn new(
+        id: String,
+        section: Section,
+        output: Arc<dyn DynOutput>,
+        flush: FlushParams,
+        retry: RetryPolicy,
+    ) -> Sink {
         let kind = section.plugin_type().unwrap_or_default().to_owned();
         Sink {
             id,

@@ -1,7 +1,8 @@
 //! Inputs: a table and nothing else.
 
+mod exec;
 pub mod forward;
-pub mod http;
+mod http;
 mod monitor_agent;
 mod sample;
 mod syslog;
@@ -15,6 +16,7 @@ use crate::plugin::{InputPlugin, input};
 
 /// Every input.
 pub const INPUTS: &[InputPlugin] = &[
+    input::<exec::Exec>(&["exec"]),
     input::<forward::Forward>(&["forward"]),
     input::<http::Http>(&["http"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),

@@ -28,13 +28,7 @@ pub(super) struct Error {
 
 impl Error {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Value,
-            id: None,
-            message: message.into(),
-            help: None,
-            span: None,
-        }
+        Self { kind: Kind::Value, id: None, message: message.into(), help: None, span: None }
     }
 
     /// Says which node this is about, unless something closer has said so.
@@ -82,31 +76,17 @@ impl serde::de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self {
-            kind: Kind::Missing(field),
-            ..Self::new(format!("'{field}' parameter is required"))
-        }
+        Self { kind: Kind::Missing(field), ..Self::new(format!("'{field}' parameter is required")) }
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        let message =
-            format!("this means the same as '{field}', which is written too; it is not used");
-        Self {
-            kind: Kind::Duplicate,
-            ..Self::new(message)
-        }
+        let message = format!("this means the same as '{field}', which is written too; it is not used");
+        Self { kind: Kind::Duplicate, ..Self::new(message) }
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let help = nearest(variant, expected.iter().copied())
-            .map(|word| format!("did you mean '{word}'?"));
-        Self {
-            help,
-            ..Self::new(format!(
-                "valid options are {} but got '{variant}'",
-                expected.join(",")
-            ))
-        }
+        let help = nearest(variant, expected.iter().copied()).map(|word| format!("did you mean '{word}'?"));
+        Self { help, ..Self::new(format!("valid options are {} but got '{variant}'", expected.join(","))) }
     }
 }
 

@@ -46,15 +46,7 @@ use error::{Error, Kind};
 const MAX_FAULTS: usize = 100;
 
 /// Parameters that the engine reads from every plugin's section.
-const RESERVED: &[&str] = &[
-    "@type",
-    "@id",
-    "@label",
-    "@log_level",
-    "type",
-    "id",
-    "log_level",
-];
+const RESERVED: &[&str] = &["@type", "@id", "@label", "@log_level", "type", "id", "log_level"];
 
 /// How a section is read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,11 +80,7 @@ impl<T> Outcome<T> {
 
 /// Reads `section` into `T`.
 pub fn from_section<T: DeserializeOwned>(section: &Section, options: Options<'_>) -> Outcome<T> {
-    let reading = Reading {
-        options,
-        root: Id::section(section),
-        notes: RefCell::default(),
-    };
+    let reading = Reading { options, root: Id::section(section), notes: RefCell::default() };
     let mut faults = Diagnostics::new();
     let value = loop {
         match T::deserialize(sections::One::new(section, &reading)) {
@@ -107,10 +95,7 @@ pub fn from_section<T: DeserializeOwned>(section: &Section, options: Options<'_>
         }
     };
     reading.report(&mut faults);
-    Outcome {
-        value: value.filter(|_| !faults.has_errors()),
-        faults,
-    }
+    Outcome { value: value.filter(|_| !faults.has_errors()), faults }
 }
 
 /// Which node of the tree is meant. The tree is borrowed and doesn't move while it is read, so addresses tell nodes apart.
@@ -183,26 +168,15 @@ impl<'a> Reading<'a> {
     }
 
     fn note_odd(&self, id: Id, message: String, span: &Span) {
-        self.notes
-            .borrow_mut()
-            .odd
-            .insert(id, Diagnostic::warning(message, span));
+        self.notes.borrow_mut().odd.insert(id, Diagnostic::warning(message, span));
     }
 
     fn see(&self, section: &'a Section, add: impl FnOnce(&mut Seen<'a>)) {
         let seen = &mut self.notes.borrow_mut().seen;
-        match seen
-            .iter_mut()
-            .find(|known| std::ptr::eq(known.section, section))
-        {
+        match seen.iter_mut().find(|known| std::ptr::eq(known.section, section)) {
             Some(known) => add(known),
             None => {
-                let mut known = Seen {
-                    section,
-                    names: BTreeSet::new(),
-                    any_param: false,
-                    any_child: false,
-                };
+                let mut known = Seen { section, names: BTreeSet::new(), any_param: false, any_child: false };
                 add(&mut known);
                 seen.push(known);
             }
@@ -214,11 +188,7 @@ impl<'a> Reading<'a> {
         let notes = &mut *self.notes.borrow_mut();
         faults.extend(std::mem::take(&mut notes.odd).into_values());
         for seen in &notes.seen {
-            let elsewhere = if Id::section(seen.section) == self.root {
-                self.options.elsewhere
-            } else {
-                &[]
-            };
+            let elsewhere = if Id::section(seen.section) == self.root { self.options.elsewhere } else { &[] };
             self.report_unused(seen, elsewhere, faults);
         }
     }
@@ -233,23 +203,13 @@ impl<'a> Reading<'a> {
             } else {
                 Diagnostic::warning(message, span)
             };
-            let words = seen
-                .names
-                .iter()
-                .filter(|name| !name.starts_with('$'))
-                .chain(elsewhere);
-            fault.help =
-                nearest(name, words.copied()).map(|word| format!("did you mean '{word}'?"));
+            let words = seen.names.iter().filter(|name| !name.starts_with('$')).chain(elsewhere);
+            fault.help = nearest(name, words.copied()).map(|word| format!("did you mean '{word}'?"));
             faults.push(fault);
         };
         for param in &seen.section.params {
-            if !seen.any_param && !is_known(&param.name) && !RESERVED.contains(&param.name.as_str())
-            {
-                unused(
-                    format!("parameter '{}'", param.name),
-                    &param.name,
-                    &param.name_span,
-                );
+            if !seen.any_param && !is_known(&param.name) && !RESERVED.contains(&param.name.as_str()) {
+                unused(format!("parameter '{}'", param.name), &param.name, &param.name_span);
             }
         }
         for child in &seen.section.children {

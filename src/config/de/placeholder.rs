@@ -63,19 +63,11 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match name {
             handoff::SIZE => return visitor.visit_i64(0),
             handoff::TIME => return visitor.visit_f64(0.0),
@@ -95,9 +87,7 @@ impl<'de> Deserializer<'de> for Placeholder {
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(SeqDeserializer::new(
-            std::iter::repeat_with(|| Placeholder).take(len),
-        ))
+        visitor.visit_seq(SeqDeserializer::new(std::iter::repeat_with(|| Placeholder).take(len)))
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -110,9 +100,7 @@ impl<'de> Deserializer<'de> for Placeholder {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(MapDeserializer::new(
-            std::iter::empty::<(&str, Placeholder)>(),
-        ))
+        visitor.visit_map(MapDeserializer::new(std::iter::empty::<(&str, Placeholder)>()))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -130,8 +118,7 @@ impl<'de> Deserializer<'de> for Placeholder {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let first: StrDeserializer<'_, Error> =
-            variants.first().copied().unwrap_or("").into_deserializer();
+        let first: StrDeserializer<'_, Error> = variants.first().copied().unwrap_or("").into_deserializer();
         visitor.visit_enum(first)
     }
 

@@ -26,27 +26,15 @@ pub(super) struct One<'a, 'r> {
 
 impl<'a, 'r> One<'a, 'r> {
     pub(super) fn new(section: &'a Section, reading: &'r Reading<'a>) -> Self {
-        Self {
-            section,
-            reading,
-            depth: 0,
-        }
+        Self { section, reading, depth: 0 }
     }
 
     fn deeper(self, section: &'a Section) -> Self {
-        Self {
-            section,
-            depth: self.depth + 1,
-            ..self
-        }
+        Self { section, depth: self.depth + 1, ..self }
     }
 
     fn params(self) -> impl Iterator<Item = &'a Param> {
-        let written = self
-            .section
-            .params
-            .iter()
-            .filter(|param| param.value.kind() != ValueKind::Default);
+        let written = self.section.params.iter().filter(|param| param.value.kind() != ValueKind::Default);
         written.filter(move |param| !self.reading.is_aside(Id::param(param)))
     }
 
@@ -55,12 +43,7 @@ impl<'a, 'r> One<'a, 'r> {
         let mut entries = Vec::new();
         let is_field = |name: &str| fields.contains(&name);
         let mut sections: Vec<(&str, Vec<&Section>)> = Vec::new();
-        for child in self
-            .section
-            .children
-            .iter()
-            .filter(|child| is_field(&child.name))
-        {
+        for child in self.section.children.iter().filter(|child| is_field(&child.name)) {
             if self.reading.is_aside(Id::section(child)) {
                 continue;
             }
@@ -71,11 +54,7 @@ impl<'a, 'r> One<'a, 'r> {
         }
         for param in self.params().filter(|param| is_field(&param.name)) {
             // a field can't be both; a section that someone else reads leaves the name to the parameter
-            let elsewhere = self
-                .reading
-                .options
-                .elsewhere
-                .contains(&param.name.as_str());
+            let elsewhere = self.reading.options.elsewhere.contains(&param.name.as_str());
             match sections.iter().position(|(name, _)| *name == param.name) {
                 Some(at) if elsewhere => drop(sections.swap_remove(at)),
                 Some(_) => continue,
@@ -83,11 +62,7 @@ impl<'a, 'r> One<'a, 'r> {
             }
             entries.push(Entry::Param(param));
         }
-        entries.extend(
-            sections
-                .into_iter()
-                .map(|(name, sections)| Entry::Sections(name, sections)),
-        );
+        entries.extend(sections.into_iter().map(|(name, sections)| Entry::Sections(name, sections)));
         if is_field("$arg")
             && !self.section.arg().is_empty()
             && !self.reading.is_aside(Id::argument(&self.section.args))
@@ -95,18 +70,8 @@ impl<'a, 'r> One<'a, 'r> {
             entries.push(Entry::Argument(&self.section.args));
         }
         let id = Id::section(self.section);
-        entries.extend(
-            fields
-                .iter()
-                .filter(|name| name.starts_with("$same"))
-                .map(|name| Entry::Same(name)),
-        );
-        entries.extend(
-            fields
-                .iter()
-                .filter(|name| self.reading.is_filled(id, name))
-                .map(|name| Entry::Filled(name)),
-        );
+        entries.extend(fields.iter().filter(|name| name.starts_with("$same")).map(|name| Entry::Same(name)));
+        entries.extend(fields.iter().filter(|name| self.reading.is_filled(id, name)).map(|name| Entry::Filled(name)));
         entries
     }
 
@@ -135,10 +100,7 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        Err(Error::new(format!(
-            "'{}' is a section here, but must be a parameter",
-            self.section.tag()
-        )))
+        Err(Error::new(format!("'{}' is a section here, but must be a parameter", self.section.tag())))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -150,20 +112,12 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         if self.depth > MAX_DEPTH {
             return Err(Error::new("sections are nested too deep"));
         }
-        self.reading
-            .see(self.section, |seen| seen.names.extend(fields));
+        self.reading.see(self.section, |seen| seen.names.extend(fields));
         let mut last = None;
         let entries = self.entries(fields).into_iter();
-        let result = visitor.visit_map(Fields {
-            of: self,
-            entries,
-            current: None,
-            last: &mut last,
-        });
+        let result = visitor.visit_map(Fields { of: self, entries, current: None, last: &mut last });
         result.map_err(|error| match (error.kind, last) {
-            (Kind::Duplicate, Some(param)) => {
-                error.of_param(&param.name, Id::param(param), &param.name_span)
-            }
+            (Kind::Duplicate, Some(param)) => error.of_param(&param.name, Id::param(param), &param.name_span),
             _ => error.in_section(self.section),
         })
     }
@@ -172,25 +126,15 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         self.reading.see(self.section, |seen| seen.any_param = true);
         let params: Vec<_> = self.params().map(Entry::Param).collect();
         let mut last = None;
-        let result = visitor.visit_map(Fields {
-            of: self,
-            entries: params.into_iter(),
-            current: None,
-            last: &mut last,
-        });
+        let result =
+            visitor.visit_map(Fields { of: self, entries: params.into_iter(), current: None, last: &mut last });
         result.map_err(|error| error.in_section(self.section))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match name {
             handoff::SECTION => {
-                self.reading.see(self.section, |seen| {
-                    (seen.any_param, seen.any_child) = (true, true)
-                });
+                self.reading.see(self.section, |seen| (seen.any_param, seen.any_child) = (true, true));
                 handoff::put(Handed::Section(self.section.clone()));
                 visitor.visit_unit()
             }
@@ -216,11 +160,7 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         self.reading.see(self.section, |_| {});
         visitor.visit_unit()
     }
@@ -273,11 +213,7 @@ impl<'de> Deserializer<'de> for Many<'_, '_> {
         self.only()?.deserialize_map(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match name {
             handoff::SECTION | handoff::PAIRS | handoff::SPANNED => {
                 self.only()?.deserialize_newtype_struct(name, visitor)
@@ -292,17 +228,10 @@ impl<'de> Deserializer<'de> for Many<'_, '_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(Each {
-            parent: self.parent,
-            sections: self.sections.into_iter(),
-        })
+        visitor.visit_seq(Each { parent: self.parent, sections: self.sections.into_iter() })
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         self.only()?.deserialize_unit_struct(name, visitor)
     }
 
@@ -323,10 +252,7 @@ struct Each<'a, 'r> {
 impl<'de> SeqAccess<'de> for Each<'_, '_> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         let Some(section) = self.sections.next() else {
             return Ok(None);
         };
@@ -346,18 +272,11 @@ struct Fields<'a, 'r, 'l> {
 impl<'de> MapAccess<'de> for Fields<'_, '_, '_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some(entry) = self.entries.next() else {
             return Ok(None);
         };
-        *self.last = if let Entry::Param(param) = &entry {
-            Some(param)
-        } else {
-            None
-        };
+        *self.last = if let Entry::Param(param) = &entry { Some(param) } else { None };
         let name: StrDeserializer<'_, Error> = match &entry {
             Entry::Param(param) => param.name.as_str(),
             Entry::Sections(name, _) => name,
@@ -374,32 +293,17 @@ impl<'de> MapAccess<'de> for Fields<'_, '_, '_> {
         match self.current.take() {
             Some(Entry::Param(param)) => {
                 let (id, span) = (Id::param(param), &param.value_span);
-                let value = value::One {
-                    value: Cow::Borrowed(&param.value),
-                    id,
-                    span,
-                    reading,
-                };
-                seed.deserialize(value)
-                    .map_err(|error| error.of_param(&param.name, id, span))
+                let value = value::One { value: Cow::Borrowed(&param.value), id, span, reading };
+                seed.deserialize(value).map_err(|error| error.of_param(&param.name, id, span))
             }
             Some(Entry::Argument(argument)) => {
                 let (id, span) = (Id::argument(argument), &argument.span);
-                let value = value::One {
-                    value: Cow::Borrowed(&argument.value),
-                    id,
-                    span,
-                    reading,
-                };
-                seed.deserialize(value)
-                    .map_err(|error| error.of_param(&self.of.section.tag(), id, span))
+                let value = value::One { value: Cow::Borrowed(&argument.value), id, span, reading };
+                seed.deserialize(value).map_err(|error| error.of_param(&self.of.section.tag(), id, span))
             }
             Some(Entry::Sections(_, sections)) => {
                 let first = sections.first().copied().unwrap_or(self.of.section);
-                let value = seed.deserialize(Many {
-                    parent: self.of,
-                    sections,
-                });
+                let value = seed.deserialize(Many { parent: self.of, sections });
                 value.map_err(|error| error.in_section(first))
             }
             Some(Entry::Same(_)) => seed.deserialize(self.of.deeper(self.of.section)),

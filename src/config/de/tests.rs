@@ -28,26 +28,12 @@ fn read<T: DeserializeOwned>(text: &str) -> Outcome<T> {
 
 fn good<T: DeserializeOwned>(text: &str) -> T {
     let outcome = read(text);
-    assert!(
-        outcome.faults.is_empty(),
-        "{text}\n{}",
-        outcome.faults.render()
-    );
+    assert!(outcome.faults.is_empty(), "{text}\n{}", outcome.faults.render());
     outcome.value.unwrap()
 }
 
 fn lines(faults: &Diagnostics) -> Vec<String> {
-    faults
-        .iter()
-        .map(|fault| {
-            format!(
-                "{}:{} {}",
-                fault.span.line(),
-                fault.span.column(),
-                fault.message
-            )
-        })
-        .collect()
+    faults.iter().map(|fault| format!("{}:{} {}", fault.span.line(), fault.span.column(), fault.message)).collect()
 }
 
 #[derive(Debug, Deserialize, PartialEq, Clone, Copy, Default)]
@@ -88,41 +74,16 @@ const EVERYTHING: &str = "port 80\nname \"x y\"\nflag\nratio 0.5\nsize 64K\nlimi
 #[test]
 fn every_type_of_parameter_is_converted() {
     let all: Everything = good(EVERYTHING);
-    assert_eq!(
-        (all.port, all.name.as_str(), all.flag, all.ratio),
-        (80, "x y", true, 0.5)
-    );
+    assert_eq!((all.port, all.name.as_str(), all.flag, all.ratio), (80, "x y", true, 0.5));
     assert_eq!(
         (all.size, all.limit, all.wait, all.mode),
-        (
-            Size::kib(64),
-            SizeLimit(None),
-            TimeSpan::secs(120.0),
-            Mode::VerySlow
-        )
+        (Size::kib(64), SizeLimit(None), TimeSpan::secs(120.0), Mode::VerySlow)
     );
     assert!(all.pattern.is_match(b"ABC"));
-    assert_eq!(
-        (all.keys, all.numbers),
-        (vec!["a".to_owned(), "b".to_owned()], vec![1, 2, 3])
-    );
-    assert_eq!(
-        all.hash,
-        BTreeMap::from([
-            ("a".into(), "1".into()),
-            ("b".into(), "{\"c\":true}".into())
-        ])
-    );
+    assert_eq!((all.keys, all.numbers), (vec!["a".to_owned(), "b".to_owned()], vec![1, 2, 3]));
+    assert_eq!(all.hash, BTreeMap::from([("a".into(), "1".into()), ("b".into(), "{\"c\":true}".into())]));
     assert_eq!(all.spans["y"], TimeSpan::secs(120.0));
-    assert_eq!(
-        (
-            all.shared_key.expose(),
-            all.maybe,
-            all.absent,
-            all.new_name.as_str()
-        ),
-        ("canary", Some(7), None, "o")
-    );
+    assert_eq!((all.shared_key.expose(), all.maybe, all.absent, all.new_name.as_str()), ("canary", Some(7), None, "o"));
     assert_eq!((all.place.as_str(), all.place.span.line()), ("here", 18));
 }
 
@@ -146,9 +107,7 @@ struct Small {
 
 #[test]
 fn all_faults_of_a_section_are_found_in_one_run() {
-    let outcome = read::<Small>(
-        "port 70000\nmode fst\nflag True\nsize -5\nkeys [1, 300]\npattern /(/\nkey x\nflg 1",
-    );
+    let outcome = read::<Small>("port 70000\nmode fst\nflag True\nsize -5\nkeys [1, 300]\npattern /(/\nkey x\nflg 1");
     assert!(outcome.value.is_none());
     assert_eq!(
         lines(&outcome.faults),
@@ -164,11 +123,7 @@ fn all_faults_of_a_section_are_found_in_one_run() {
             "9:1 parameter 'flg' in <match a.**> is not used",
         ]
     );
-    let helps: Vec<_> = outcome
-        .faults
-        .iter()
-        .filter_map(|fault| fault.help.as_deref())
-        .collect();
+    let helps: Vec<_> = outcome.faults.iter().filter_map(|fault| fault.help.as_deref()).collect();
     assert_eq!(helps, ["did you mean 'fast'?", "did you mean 'flag'?"]);
 }
 
@@ -177,25 +132,14 @@ fn nil_is_none_and_a_fault_where_a_value_must_be() {
     let some: Small = good("port 1\nname x\nkey \"#{use_nil}\"");
     assert_eq!(some.key, None);
     let none = read::<Small>("port \"#{use_nil}\"\nname x");
-    assert!(
-        lines(&none.faults)[0].contains("port: parameter is required but nil is specified"),
-        "{:?}",
-        none.faults
-    );
+    assert!(lines(&none.faults)[0].contains("port: parameter is required but nil is specified"), "{:?}", none.faults);
     let default: Small = good("port 1\nname x\nflag \"#{use_default}\"");
     assert!(!default.flag);
     assert!(
-        lines(&read::<Small>("port \"#{use_default}\"\nname x").faults)[0]
-            .contains("'port' parameter is required")
+        lines(&read::<Small>("port \"#{use_default}\"\nname x").faults)[0].contains("'port' parameter is required")
     );
     assert_eq!(
-        (
-            default.port,
-            default.name.as_str(),
-            default.mode,
-            default.size,
-            default.keys.len()
-        ),
+        (default.port, default.name.as_str(), default.mode, default.size, default.keys.len()),
         (1, "x", Mode::Fast, Size(0), 0)
     );
     assert!(default.pattern.is_none());
@@ -204,59 +148,28 @@ fn nil_is_none_and_a_fault_where_a_value_must_be() {
 #[test]
 fn lenient_numbers_are_noted_and_strict_ones_are_refused() {
     let outcome = read::<Small>("port 12abc\nname x\nsize 1.5m");
-    assert_eq!(
-        outcome.value.as_ref().map(|v| (v.port, v.size)),
-        Some((12, Size::mib(5)))
-    );
+    assert_eq!(outcome.value.as_ref().map(|v| (v.port, v.size)), Some((12, Size::mib(5))));
     assert_eq!(outcome.faults.len(), 2, "{}", outcome.faults.render());
-    let strict = Options {
-        strict_values: true,
-        ..Options::default()
-    };
+    let strict = Options { strict_values: true, ..Options::default() };
     let outcome = from_section::<Small>(&section("port 12abc\nname x"), strict);
     assert!(lines(&outcome.faults)[0].contains("invalid value for Integer(): \"12abc\""));
-    assert!(
-        from_section::<Small>(&section("port 0x1f\nname x"), strict)
-            .value
-            .is_some_and(|v| v.port == 31)
-    );
+    assert!(from_section::<Small>(&section("port 0x1f\nname x"), strict).value.is_some_and(|v| v.port == 31));
 }
 
 #[test]
 fn unknown_names_warn_or_fail_and_those_read_elsewhere_do_not() {
     let text = "@type x\n@id y\n@label @Z\n@log_level info\nport 1\nname x\nflush_mode lazy\nprot 2\n<buffer>\n  any 1\n</buffer>\n<fomat>\n</fomat>";
     let elsewhere = &["buffer", "flush_mode", "format"];
-    let outcome = from_section::<Small>(
-        &section(text),
-        Options {
-            elsewhere,
-            ..Options::default()
-        },
-    );
+    let outcome = from_section::<Small>(&section(text), Options { elsewhere, ..Options::default() });
     assert!(outcome.value.is_some());
     assert_eq!(
         lines(&outcome.faults),
-        [
-            "9:1 parameter 'prot' in <match a.**> is not used",
-            "13:1 section <fomat> in <match a.**> is not used"
-        ]
+        ["9:1 parameter 'prot' in <match a.**> is not used", "13:1 section <fomat> in <match a.**> is not used"]
     );
-    let helps: Vec<_> = outcome
-        .faults
-        .iter()
-        .filter_map(|fault| fault.help.as_deref())
-        .collect();
+    let helps: Vec<_> = outcome.faults.iter().filter_map(|fault| fault.help.as_deref()).collect();
     assert_eq!(helps, ["did you mean 'port'?", "did you mean 'format'?"]);
-    let strict = Options {
-        elsewhere,
-        strict_names: true,
-        ..Options::default()
-    };
-    assert!(
-        from_section::<Small>(&section(text), strict)
-            .value
-            .is_none()
-    );
+    let strict = Options { elsewhere, strict_names: true, ..Options::default() };
+    assert!(from_section::<Small>(&section(text), strict).value.is_none());
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -324,39 +237,15 @@ fn child_sections_are_structs_lists_pairs_and_sections() {
          <record>\nb 1\na \"x\"\nid y\n</record>\n<headers>\nX-A b c\n</headers>\n<store ignore_error>\n@type x\n<buffer>\n</buffer>\n</store>\n\
          <store>\nany 1\n</store>\n<parse>\n@type json\n</parse>",
     );
-    let server = |host: &str, port| Server {
-        host: host.into(),
-        port,
-    };
+    let server = |host: &str, port| Server { host: host.into(), port };
     assert_eq!(nested.server, [server("a", 1), server("b", 0)]);
-    assert_eq!(
-        nested.transport.map(|t| (t.protocol, t.version)),
-        Some((Protocol::Tls, "TLSv1_2".into()))
-    );
-    let record: Vec<_> = nested
-        .record
-        .iter()
-        .map(|pair| (pair.name.as_str(), pair.text(), pair.span.line()))
-        .collect();
+    assert_eq!(nested.transport.map(|t| (t.protocol, t.version)), Some((Protocol::Tls, "TLSv1_2".into())));
+    let record: Vec<_> = nested.record.iter().map(|pair| (pair.name.as_str(), pair.text(), pair.span.line())).collect();
     assert_eq!(record, [("b", "1", 14), ("a", "x", 15), ("id", "y", 16)]);
     assert_eq!(nested.headers["X-A"], "b c");
-    assert_eq!(
-        nested
-            .store
-            .iter()
-            .map(|store| store.arg().to_owned())
-            .collect::<Vec<_>>(),
-        ["ignore_error", ""]
-    );
+    assert_eq!(nested.store.iter().map(|store| store.arg().to_owned()).collect::<Vec<_>>(), ["ignore_error", ""]);
     assert_eq!(nested.parse.unwrap().plugin_type(), Some("json"));
-    assert_eq!(
-        (
-            nested.time.time_key.as_deref(),
-            nested.time.utc,
-            nested.named.is_none()
-        ),
-        (Some("t"), None, true)
-    );
+    assert_eq!((nested.time.time_key.as_deref(), nested.time.utc, nested.named.is_none()), (Some("t"), None, true));
 }
 
 #[test]
@@ -386,11 +275,7 @@ fn faults_in_child_sections_are_found_with_those_of_the_parent() {
 #[test]
 fn a_section_where_a_parameter_must_be_is_a_fault_and_the_other_way_round() {
     let outcome = read::<Small>("port 1\n<name>\n</name>");
-    assert!(
-        lines(&outcome.faults)[0].contains("is a section here, but must be a parameter"),
-        "{:?}",
-        outcome.faults
-    );
+    assert!(lines(&outcome.faults)[0].contains("is a section here, but must be a parameter"), "{:?}", outcome.faults);
     let outcome = read::<Nested>("transport tls");
     assert!(
         lines(&outcome.faults)[0].contains("transport: a section is required but got a parameter"),
@@ -409,13 +294,7 @@ struct Flat {
 fn a_parameter_and_a_section_of_one_name_can_be_told_apart() {
     let elsewhere = &["format"];
     let both = section("format json\n<format>\n@type csv\n</format>");
-    let outcome = from_section::<Flat>(
-        &both,
-        Options {
-            elsewhere,
-            ..Options::default()
-        },
-    );
+    let outcome = from_section::<Flat>(&both, Options { elsewhere, ..Options::default() });
     assert_eq!(outcome.value.unwrap().format.as_deref(), Some("json"));
     assert!(outcome.faults.is_empty());
 }
@@ -429,10 +308,7 @@ fn two_names_of_one_parameter_warn() {
     }
     let outcome = read::<Aliased>("new a\nold b");
     assert_eq!(outcome.value.unwrap().new, "a");
-    assert_eq!(
-        lines(&outcome.faults),
-        ["3:1 old: this means the same as 'new', which is written too; it is not used"]
-    );
+    assert_eq!(lines(&outcome.faults), ["3:1 old: this means the same as 'new', which is written too; it is not used"]);
 }
 
 #[test]
@@ -440,10 +316,7 @@ fn hash_and_array_parameters_refuse_the_other_shape() {
     for (text, part) in [
         ("keys {\"a\":1}", "keys: array required but got {\"a\":1}"),
         ("keys \"[1,\"", "keys: invalid JSON"),
-        (
-            "key x\nport 1\nname y\nheaders [1]",
-            "headers: hash required but got [1]",
-        ),
+        ("key x\nport 1\nname y\nheaders [1]", "headers: hash required but got [1]"),
     ] {
         #[derive(Debug, Deserialize)]
         struct Lists {
@@ -455,11 +328,7 @@ fn hash_and_array_parameters_refuse_the_other_shape() {
             headers: Pairs,
         }
         let outcome = read::<Lists>(text);
-        assert!(
-            lines(&outcome.faults)[0].contains(part),
-            "{:?}",
-            outcome.faults
-        );
+        assert!(lines(&outcome.faults)[0].contains(part), "{:?}", outcome.faults);
     }
 }
 
@@ -471,11 +340,7 @@ fn a_check_of_the_whole_struct_blames_its_section() {
     impl TryFrom<Small> for Checked {
         type Error = String;
         fn try_from(small: Small) -> Result<Self, String> {
-            if small.port == 0 {
-                Err("port and name exclude each other".into())
-            } else {
-                Ok(Checked)
-            }
+            if small.port == 0 { Err("port and name exclude each other".into()) } else { Ok(Checked) }
         }
     }
     let outcome = read::<Checked>("port 0\nname x\nnmae y");

@@ -25,9 +25,7 @@ pub(super) struct One<'a, 'r> {
 
 impl<'a, 'r> One<'a, 'r> {
     fn text(&self) -> Result<&str, Error> {
-        self.value
-            .text()
-            .ok_or_else(|| Error::new("parameter is required but nil is specified"))
+        self.value.text().ok_or_else(|| Error::new("parameter is required but nil is specified"))
     }
 
     fn strict(&self) -> bool {
@@ -49,9 +47,7 @@ impl<'a, 'r> One<'a, 'r> {
         }
         let value = convert::integer(text, self.strict()).map_err(Error::new)?;
         if convert::integer(text, true).is_err() && self.value.kind() != ValueKind::Float {
-            self.odd(format!(
-                "'{text}' is not a whole number; it is read as {value}"
-            ));
+            self.odd(format!("'{text}' is not a whole number; it is read as {value}"));
         }
         Ok(value)
     }
@@ -81,7 +77,10 @@ impl<'a, 'r> One<'a, 'r> {
         let text = self.text()?;
         let size = convert::size(text, self.strict()).map_err(Error::new)?;
         if size.odd {
-            self.odd(format!("'{text}' is read as {} bytes: only the digits right before a unit count, as in Fluentd", size.value));
+            self.odd(format!(
+                "'{text}' is read as {} bytes: only the digits right before a unit count, as in Fluentd",
+                size.value
+            ));
         }
         Ok(size.value)
     }
@@ -109,10 +108,7 @@ impl<'a, 'r> One<'a, 'r> {
             ValueKind::Json => {}
             _ if text.starts_with('[') => {}
             _ => {
-                return Ok(convert::comma_list(text)
-                    .into_iter()
-                    .map(Value::bare)
-                    .collect());
+                return Ok(convert::comma_list(text).into_iter().map(Value::bare).collect());
             }
         }
         match parse(text)? {
@@ -138,31 +134,19 @@ impl<'a, 'r> One<'a, 'r> {
             }
         }
         match parse(text)? {
-            Json::Object(entries) => Ok(entries
-                .into_iter()
-                .map(|(name, value)| (name, plain(value)))
-                .collect()),
+            Json::Object(entries) => Ok(entries.into_iter().map(|(name, value)| (name, plain(value))).collect()),
             _ => Err(Error::new(format!("hash required but got {text}"))),
         }
     }
 
     fn pairs(&self) -> Result<Pairs, Error> {
         let entries = self.entries()?.into_iter();
-        Ok(entries
-            .map(|(name, value)| Pair {
-                name,
-                value,
-                span: self.span.clone(),
-            })
-            .collect())
+        Ok(entries.map(|(name, value)| Pair { name, value, span: self.span.clone() }).collect())
     }
 
     /// An item or entry of this value: it belongs to the same parameter.
     fn part(&self, value: Value) -> One<'a, 'r> {
-        One {
-            value: Cow::Owned(value),
-            ..self.clone()
-        }
+        One { value: Cow::Owned(value), ..self.clone() }
     }
 }
 
@@ -267,30 +251,18 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.value.text().is_none() {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.value.text().is_none() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match name {
             handoff::SIZE => return visitor.visit_i64(self.size()?),
             handoff::TIME => return visitor.visit_f64(self.time()?),
@@ -327,11 +299,7 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let entries = self.entries()?.into_iter();
-        visitor.visit_map(Entries {
-            whole: self,
-            entries,
-            value: None,
-        })
+        visitor.visit_map(Entries { whole: self, entries, value: None })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -370,14 +338,8 @@ struct Items<'a, 'r> {
 impl<'de> SeqAccess<'de> for Items<'_, '_> {
     type Error = Error;
 
-    fn next_element_seed<T: serde::de::DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
-        self.items
-            .next()
-            .map(|item| seed.deserialize(self.whole.part(item)))
-            .transpose()
+    fn next_element_seed<T: serde::de::DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        self.items.next().map(|item| seed.deserialize(self.whole.part(item))).transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -394,10 +356,7 @@ struct Entries<'a, 'r> {
 impl<'de> MapAccess<'de> for Entries<'_, '_> {
     type Error = Error;
 
-    fn next_key_seed<K: serde::de::DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: serde::de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some((name, value)) = self.entries.next() else {
             return Ok(None);
         };
@@ -406,13 +365,7 @@ impl<'de> MapAccess<'de> for Entries<'_, '_> {
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<V: serde::de::DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, Error> {
-        seed.deserialize(
-            self.whole
-                .part(self.value.take().unwrap_or_else(Value::nil)),
-        )
+    fn next_value_seed<V: serde::de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        seed.deserialize(self.whole.part(self.value.take().unwrap_or_else(Value::nil)))
     }
 }

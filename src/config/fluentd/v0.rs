@@ -16,13 +16,7 @@ pub(in crate::config) fn parse_into(
     base: &Path,
     session: &mut Session<'_>,
 ) -> Section {
-    let mut reader = Reader {
-        session,
-        source,
-        base,
-        root,
-        open: Vec::new(),
-    };
+    let mut reader = Reader { session, source, base, root, open: Vec::new() };
     let mut start = 0;
     for line in source.text().split_inclusive('\n') {
         reader.line(start, line);
@@ -59,20 +53,11 @@ impl Reader<'_, '_> {
         let text = text.trim_start();
         let span = self.span(start, text);
         if text.is_empty() {
-        } else if let Some(path) = text
-            .strip_prefix("<include")
-            .and_then(|rest| rest.strip_suffix("/>"))
-        {
+        } else if let Some(path) = text.strip_prefix("<include").and_then(|rest| rest.strip_suffix("/>")) {
             self.include(path.trim(), &span);
-        } else if let Some(name) = text
-            .strip_prefix("</")
-            .and_then(|rest| rest.strip_suffix('>'))
-        {
+        } else if let Some(name) = text.strip_prefix("</").and_then(|rest| rest.strip_suffix('>')) {
             self.close(name, &span);
-        } else if let Some(inside) = text
-            .strip_prefix('<')
-            .and_then(|rest| rest.strip_suffix('>'))
-        {
+        } else if let Some(inside) = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
             self.open(inside, span);
         } else {
             self.parameter(start, text, &span);
@@ -82,28 +67,19 @@ impl Reader<'_, '_> {
     fn open(&mut self, inside: &str, span: Span) {
         let (name, arg) = split(inside);
         if name.is_empty() || self.open.len() >= MAX_DEPTH {
-            return self.session.faults.error(
-                "a section's name must follow '<', and sections must not nest without end",
-                &span,
-            );
+            return self
+                .session
+                .faults
+                .error("a section's name must follow '<', and sections must not nest without end", &span);
         }
-        let args = Argument {
-            value: Value::bare(arg),
-            span: span.clone(),
-        };
-        self.open.push(Section {
-            args,
-            ..Section::new(name, span)
-        });
+        let args = Argument { value: Value::bare(arg), span: span.clone() };
+        self.open.push(Section { args, ..Section::new(name, span) });
     }
 
     fn close(&mut self, name: &str, span: &Span) {
         match self.open.pop_if(|section| section.name == name) {
             Some(section) => self.current().children.push(section),
-            None => self
-                .session
-                .faults
-                .error(format!("unmatched end tag '</{name}>'"), span),
+            None => self.session.faults.error(format!("unmatched end tag '</{name}>'"), span),
         }
     }
 
@@ -121,21 +97,13 @@ impl Reader<'_, '_> {
         }
         let name_span = self.span(start, name);
         let value_span = self.span(start + text.len() - value.len(), value);
-        let param = Param {
-            name: name.to_owned(),
-            name_span,
-            value: Value::bare(value),
-            value_span,
-        };
+        let param = Param { name: name.to_owned(), name_span, value: Value::bare(value), value_span };
         self.current().set(param);
     }
 
     fn include(&mut self, target: &str, span: &Span) {
         if !self.open.is_empty() {
-            return self
-                .session
-                .faults
-                .error("a file can't be included inside a section", span);
+            return self.session.faults.error("a file can't be included inside a section", span);
         }
         for path in self.session.expand(target, self.base, span) {
             if !self.session.open(&path, span) {
@@ -143,12 +111,7 @@ impl Reader<'_, '_> {
             }
             if let Some(source) = self.session.read(&path, span) {
                 let root = std::mem::replace(&mut self.root, Section::root());
-                self.root = parse_into(
-                    root,
-                    &source,
-                    path.parent().unwrap_or(Path::new("")),
-                    self.session,
-                );
+                self.root = parse_into(root, &source, path.parent().unwrap_or(Path::new("")), self.session);
             }
             self.session.close();
         }
@@ -157,9 +120,7 @@ impl Reader<'_, '_> {
 
 /// A name of letters, digits and `_`, and what follows it.
 fn split(text: &str) -> (&str, &str) {
-    let len = text
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .unwrap_or(text.len());
+    let len = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
     (&text[..len], text[len..].trim())
 }
 
@@ -173,30 +134,17 @@ mod tests {
     fn read(text: &str, base: &Path) -> (String, Diagnostics) {
         let around = Surroundings::default();
         let mut session = Session::new(&around, encoding_rs::UTF_8);
-        let root = parse_into(
-            Section::root(),
-            &Source::new("t.conf", text),
-            base,
-            &mut session,
-        );
+        let root = parse_into(Section::root(), &Source::new("t.conf", text), base, &mut session);
         let text = root.to_fluentd_text(&|_| false);
-        (
-            text.lines().map(str::trim).collect::<Vec<_>>().join("\n"),
-            session.faults,
-        )
+        (text.lines().map(str::trim).collect::<Vec<_>>().join("\n"), session.faults)
     }
 
     #[test]
     fn values_are_plain_and_comments_start_anywhere() {
-        let (text, faults) = read(
-            "<match  a.** >\n  path \"x\"#c\n  k { \"a\": 1 } # d\n  flag\n</match>\n# e\n",
-            Path::new(""),
-        );
+        let (text, faults) =
+            read("<match  a.** >\n  path \"x\"#c\n  k { \"a\": 1 } # d\n  flag\n</match>\n# e\n", Path::new(""));
         assert!(faults.is_empty(), "{}", faults.render());
-        assert_eq!(
-            text,
-            "<ROOT>\n<match a.**>\npath \"\\\"x\\\"\"\nk \"{ \\\"a\\\": 1 }\"\nflag\n</match>\n</ROOT>"
-        );
+        assert_eq!(text, "<ROOT>\n<match a.**>\npath \"\\\"x\\\"\"\nk \"{ \\\"a\\\": 1 }\"\nflag\n</match>\n</ROOT>");
     }
 
     #[test]
@@ -211,12 +159,6 @@ mod tests {
     #[test]
     fn faults_are_found_together() {
         let (_, faults) = read("@x y\n<a>\n</b>\n<>\n", Path::new(""));
-        assert_eq!(
-            faults
-                .iter()
-                .map(|fault| fault.span.line())
-                .collect::<Vec<_>>(),
-            [1, 3, 4, 2]
-        );
+        assert_eq!(faults.iter().map(|fault| fault.span.line()).collect::<Vec<_>>(), [1, 3, 4, 2]);
     }
 }

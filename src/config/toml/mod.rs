@@ -59,47 +59,25 @@ use super::session::Session;
 use super::span::{Source, Span};
 
 /// The tables that may stand at the root.
-const ROOT_TABLES: &[&str] = &[
-    "system", "source", "filter", "match", "label", "worker", "include",
-];
+const ROOT_TABLES: &[&str] = &["system", "source", "filter", "match", "label", "worker", "include"];
 /// The sections that make a plugin, where `type` means `@type`.
-const PLUGIN_SECTIONS: &[&str] = &[
-    "source",
-    "filter",
-    "match",
-    "store",
-    "parse",
-    "format",
-    "buffer",
-    "storage",
-    "secondary",
-    "service_discovery",
-];
-const DOLLARLESS: &[(&str, &str)] = &[
-    ("type", "@type"),
-    ("id", "@id"),
-    ("label", "@label"),
-    ("log_level", "@log_level"),
-];
+const PLUGIN_SECTIONS: &[&str] =
+    &["source", "filter", "match", "store", "parse", "format", "buffer", "storage", "secondary", "service_discovery"];
+const DOLLARLESS: &[(&str, &str)] =
+    &[("type", "@type"), ("id", "@id"), ("label", "@label"), ("log_level", "@log_level")];
 
 /// Reads a whole configuration.
 pub(super) fn parse(source: &Arc<Source>, base: &Path, session: &mut Session<'_>) -> Section {
     let mut root = Section::root();
     match Document::parse(source.text()) {
         Ok(document) => {
-            let mut builder = Builder {
-                source,
-                base,
-                session,
-            };
+            let mut builder = Builder { source, base, session };
             root.children = builder.root(document.as_table());
         }
         Err(error) => {
             let span = Span::new(source, error.span().unwrap_or(0..0));
             let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            session
-                .faults
-                .error(format!("invalid TOML: {message}"), &span);
+            session.faults.error(format!("invalid TOML: {message}"), &span);
         }
     }
     root
@@ -124,11 +102,7 @@ impl Builder<'_, '_> {
                 ("include", item) => {
                     for table in tables(item) {
                         let at = start(table);
-                        placed.extend(
-                            self.include_table(table)
-                                .into_iter()
-                                .map(|section| (at, section)),
-                        );
+                        placed.extend(self.include_table(table).into_iter().map(|section| (at, section)));
                     }
                 }
                 (name, Item::Value(_)) => {
@@ -136,10 +110,8 @@ impl Builder<'_, '_> {
                     self.fault(message, key, name, &["include"]);
                 }
                 (name, _) if !ROOT_TABLES.contains(&name) => {
-                    let message = format!(
-                        "'{name}' is unknown here; a section at the root is one of {}",
-                        ROOT_TABLES.join(", ")
-                    );
+                    let message =
+                        format!("'{name}' is unknown here; a section at the root is one of {}", ROOT_TABLES.join(", "));
                     self.fault(message, key, name, ROOT_TABLES);
                 }
                 (name, item) => placed.extend(self.sections(name, item)),
@@ -151,20 +123,15 @@ impl Builder<'_, '_> {
 
     fn fault(&mut self, message: String, key: &Key, name: &str, known: &[&str]) {
         let mut fault = Diagnostic::error(message, &self.span(key.span()));
-        fault.help =
-            nearest(name, known.iter().copied()).map(|word| format!("did you mean '{word}'?"));
+        fault.help = nearest(name, known.iter().copied()).map(|word| format!("did you mean '{word}'?"));
         self.session.faults.push(fault);
     }
 
     fn include_value(&mut self, value: &Toml) -> Vec<Section> {
         let single = std::slice::from_ref(value);
-        let paths: Vec<&Toml> = value
-            .as_array()
-            .map_or_else(|| single.iter().collect(), |paths| paths.iter().collect());
-        paths
-            .into_iter()
-            .flat_map(|path| self.include(path))
-            .collect()
+        let paths: Vec<&Toml> =
+            value.as_array().map_or_else(|| single.iter().collect(), |paths| paths.iter().collect());
+        paths.into_iter().flat_map(|path| self.include(path)).collect()
     }
 
     fn include_table(&mut self, table: &Table) -> Vec<Section> {
@@ -181,9 +148,7 @@ impl Builder<'_, '_> {
     fn include(&mut self, path: &Toml) -> Vec<Section> {
         let span = self.span(path.span());
         let Some(target) = path.as_str() else {
-            self.session
-                .faults
-                .error("'include' needs a path in quotes, or a list of them", &span);
+            self.session.faults.error("'include' needs a path in quotes, or a list of them", &span);
             return Vec::new();
         };
         let mut sections = Vec::new();
@@ -192,8 +157,7 @@ impl Builder<'_, '_> {
                 continue;
             }
             if let Some(source) = self.session.read(&path, &span) {
-                sections
-                    .extend(load::parse(Language::Guess, &path, &source, self.session).children);
+                sections.extend(load::parse(Language::Guess, &path, &source, self.session).children);
             }
             self.session.close();
         }
@@ -202,15 +166,11 @@ impl Builder<'_, '_> {
 
     /// The sections of one key: one for a table, several for an array of tables.
     fn sections(&mut self, name: &str, item: &Item) -> Vec<Placed> {
-        tables(item)
-            .map(|table| (start(table), self.section(name, table)))
-            .collect()
+        tables(item).map(|table| (start(table), self.section(name, table))).collect()
     }
 
     fn section(&mut self, name: &str, table: &Table) -> Section {
-        let span = self.span(Some(
-            table.span().unwrap_or_else(|| start(table)..start(table)),
-        ));
+        let span = self.span(Some(table.span().unwrap_or_else(|| start(table)..start(table))));
         let mut section = Section::new(name, span);
         let arg_name = match name {
             "match" | "filter" => "pattern",
@@ -220,9 +180,7 @@ impl Builder<'_, '_> {
         let mut placed = Vec::new();
         for (key, item) in entries(table) {
             match item {
-                Item::Value(value) if key.get() == arg_name => {
-                    section.args = self.argument(name, value)
-                }
+                Item::Value(value) if key.get() == arg_name => section.args = self.argument(name, value),
                 Item::Value(value) => {
                     let param = self.param(name, key, value);
                     section.set(param);
@@ -236,17 +194,10 @@ impl Builder<'_, '_> {
 
     fn argument(&mut self, section: &str, value: &Toml) -> Argument {
         let span = self.span(value.span());
-        let separator = if matches!(section, "match" | "filter") {
-            " "
-        } else {
-            ","
-        };
+        let separator = if matches!(section, "match" | "filter") { " " } else { "," };
         let value = match value.as_array() {
             Some(items) => {
-                let texts: Vec<_> = items
-                    .iter()
-                    .map(|item| self.value(item).text().unwrap_or("").to_owned())
-                    .collect();
+                let texts: Vec<_> = items.iter().map(|item| self.value(item).text().unwrap_or("").to_owned()).collect();
                 Value::bare(texts.join(separator))
             }
             None => self.value(value),
@@ -256,10 +207,7 @@ impl Builder<'_, '_> {
 
     fn param(&mut self, section: &str, key: &Key, value: &Toml) -> Param {
         let is_plugin = PLUGIN_SECTIONS.contains(&section);
-        let at_name = DOLLARLESS
-            .iter()
-            .find(|(plain, _)| is_plugin && *plain == key.get())
-            .map(|(_, at)| *at);
+        let at_name = DOLLARLESS.iter().find(|(plain, _)| is_plugin && *plain == key.get()).map(|(_, at)| *at);
         Param {
             name: at_name.unwrap_or(key.get()).to_owned(),
             name_span: self.span(key.span()),
@@ -272,19 +220,13 @@ impl Builder<'_, '_> {
         match value {
             Toml::String(text) => {
                 let span = self.span(value.span());
-                if span.text().starts_with('"') {
-                    self.filled(text.value(), &span)
-                } else {
-                    Value::bare(text.value())
-                }
+                if span.text().starts_with('"') { self.filled(text.value(), &span) } else { Value::bare(text.value()) }
             }
             Toml::Integer(number) => Value::new(number.value().to_string(), ValueKind::Integer),
             Toml::Float(number) => Value::new(ruby_float_text(*number.value()), ValueKind::Float),
             Toml::Boolean(flag) => Value::new(flag.value().to_string(), ValueKind::Bool),
             Toml::Datetime(time) => Value::bare(time.value().to_string()),
-            Toml::Array(_) | Toml::InlineTable(_) => {
-                Value::new(self.json(value).to_string(), ValueKind::Json)
-            }
+            Toml::Array(_) | Toml::InlineTable(_) => Value::new(self.json(value).to_string(), ValueKind::Json),
         }
     }
 
@@ -305,19 +247,13 @@ impl Builder<'_, '_> {
     fn json(&mut self, value: &Toml) -> Json {
         match value {
             Toml::Array(items) => Json::Array(items.iter().map(|item| self.json(item)).collect()),
-            Toml::InlineTable(table) => Json::Object(
-                table
-                    .iter()
-                    .map(|(name, item)| (name.to_owned(), self.json(item)))
-                    .collect(),
-            ),
+            Toml::InlineTable(table) => {
+                Json::Object(table.iter().map(|(name, item)| (name.to_owned(), self.json(item))).collect())
+            }
             Toml::Integer(number) => Json::Integer(number.value().to_string()),
             Toml::Float(number) => Json::float(*number.value()),
             Toml::Boolean(flag) => Json::Bool(*flag.value()),
-            other => self
-                .value(other)
-                .text()
-                .map_or(Json::Null, |text| Json::String(text.to_owned())),
+            other => self.value(other).text().map_or(Json::Null, |text| Json::String(text.to_owned())),
         }
     }
 
@@ -328,9 +264,7 @@ impl Builder<'_, '_> {
 
 /// The keys of a table with their places.
 fn entries(table: &Table) -> impl Iterator<Item = (&Key, &Item)> {
-    table
-        .iter()
-        .filter_map(|(name, _)| table.get_key_value(name))
+    table.iter().filter_map(|(name, _)| table.get_key_value(name))
 }
 
 /// The tables that an item is made of.

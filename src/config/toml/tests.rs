@@ -19,27 +19,13 @@ fn read(text: &str, base: &Path) -> (Section, Diagnostics) {
 }
 
 fn flat(root: &Section) -> String {
-    let text: String = root
-        .children
-        .iter()
-        .map(|child| child.to_fluentd_text(&|_| false))
-        .collect();
+    let text: String = root.children.iter().map(|child| child.to_fluentd_text(&|_| false)).collect();
     text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
 fn faults(text: &str) -> Vec<String> {
     let (_, faults) = read(text, Path::new(""));
-    faults
-        .iter()
-        .map(|fault| {
-            format!(
-                "{}:{} {}",
-                fault.span.line(),
-                fault.span.column(),
-                fault.message
-            )
-        })
-        .collect()
+    faults.iter().map(|fault| format!("{}:{} {}", fault.span.line(), fault.span.column(), fault.message)).collect()
 }
 
 #[test]
@@ -121,34 +107,16 @@ fn only_double_quotes_have_embedded_code() {
     let (root, faults) = read(text, Path::new(""));
     assert!(faults.is_empty(), "{}", faults.render());
     let source = &root.children[0];
-    let texts: Vec<_> = ["a", "b", "c", "d", "e", "f"]
-        .map(|name| source.text(name))
-        .to_vec();
-    assert_eq!(
-        texts,
-        [
-            Some("xval\\d 2"),
-            Some("#{hostname}"),
-            Some("x 0"),
-            None,
-            None,
-            Some("[\"#{x}\",\"web1\"]")
-        ]
-    );
+    let texts: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(|name| source.text(name)).to_vec();
+    assert_eq!(texts, [Some("xval\\d 2"), Some("#{hostname}"), Some("x 0"), None, None, Some("[\"#{x}\",\"web1\"]")]);
     assert!(source.has("d") && !source.has("e"));
 }
 
 #[test]
 fn every_value_has_its_place() {
-    let (root, _) = read(
-        "[[source]]\nport = 'é'\n[source.parse]\ntype = 'json'",
-        Path::new(""),
-    );
+    let (root, _) = read("[[source]]\nport = 'é'\n[source.parse]\ntype = 'json'", Path::new(""));
     let port = root.children[0].get("port").unwrap();
-    assert_eq!(
-        (port.name_span.to_string(), port.value_span.text()),
-        ("t.toml:2:1".into(), "'é'")
-    );
+    assert_eq!((port.name_span.to_string(), port.value_span.text()), ("t.toml:2:1".into(), "'é'"));
     assert_eq!(root.children[0].children[0].span.line(), 3);
 }
 
@@ -162,12 +130,8 @@ fn includes_stand_first_or_at_their_place_in_any_language() {
     let first = "include = ['*.toml', 'none/*']\n[[source]]\n";
     let (root, faults) = read(first, dir.path());
     assert!(faults.is_empty(), "{}", faults.render());
-    assert_eq!(
-        flat(&root),
-        "<filter>\n@type toml\n</filter>\n<source>\n</source>"
-    );
-    let placed =
-        "[[source]]\n[[include]]\npath = 'b.yaml'\n[[match]]\n[[include]]\npath = ['a.conf']\n";
+    assert_eq!(flat(&root), "<filter>\n@type toml\n</filter>\n<source>\n</source>");
+    let placed = "[[source]]\n[[include]]\npath = 'b.yaml'\n[[match]]\n[[include]]\npath = ['a.conf']\n";
     let (root, faults) = read(placed, dir.path());
     assert!(faults.is_empty(), "{}", faults.render());
     assert_eq!(
@@ -175,12 +139,7 @@ fn includes_stand_first_or_at_their_place_in_any_language() {
         "<source>\n</source>\n<filter>\n@type yaml\n</filter>\n<match>\n</match>\n<filter>\n@type conf\n</filter>"
     );
     write("c.toml", "include = 'c.toml'");
-    assert!(
-        read(first, dir.path())
-            .1
-            .render()
-            .contains("includes itself")
-    );
+    assert!(read(first, dir.path()).1.render().contains("includes itself"));
 }
 
 #[test]

@@ -44,12 +44,8 @@ use node::{Data, Entry, Node};
 /// The sections of a `config` list, in the order in which one item's are taken.
 const DIRECTIVES: &[&str] = &["label", "source", "filter", "match", "worker"];
 /// Keys that stand for parameters with an `@`, in the order in which they come first.
-const DOLLARS: &[(&str, &str)] = &[
-    ("$type", "@type"),
-    ("$label", "@label"),
-    ("$id", "@id"),
-    ("$log_level", "@log_level"),
-];
+const DOLLARS: &[(&str, &str)] =
+    &[("$type", "@type"), ("$label", "@label"), ("$id", "@id"), ("$log_level", "@log_level")];
 /// The most nodes that may be turned into sections; aliases count each time.
 const MAX_NODES: usize = 200_000;
 
@@ -79,29 +75,16 @@ impl Builder<'_, '_> {
         match find(entries, "config") {
             Some(config) => root.children.extend(self.config(&config.value)),
             None if find(entries, "system").is_none() => {
-                let fault = Diagnostic::error(
-                    "neither 'config' nor 'system' stands at the root",
-                    &node.span,
-                );
-                self.session
-                    .faults
-                    .push(fault.with_help("put the list of sources and matches under 'config:'"));
+                let fault = Diagnostic::error("neither 'config' nor 'system' stands at the root", &node.span);
+                self.session.faults.push(fault.with_help("put the list of sources and matches under 'config:'"));
             }
             None => {}
         }
         // other keys hold anchors; a name that is nearly right is likely a slip
-        for entry in entries
-            .iter()
-            .filter(|entry| entry.key != "system" && entry.key != "config")
-        {
+        for entry in entries.iter().filter(|entry| entry.key != "system" && entry.key != "config") {
             if let Some(word) = nearest(&entry.key, ["system", "config"]) {
-                let fault = Diagnostic::warning(
-                    format!("'{}' at the root is not used", entry.key),
-                    &entry.key_span,
-                );
-                self.session
-                    .faults
-                    .push(fault.with_help(format!("did you mean '{word}'?")));
+                let fault = Diagnostic::warning(format!("'{}' at the root is not used", entry.key), &entry.key_span);
+                self.session.faults.push(fault.with_help(format!("did you mean '{word}'?")));
             }
         }
     }
@@ -110,13 +93,8 @@ impl Builder<'_, '_> {
     fn config(&mut self, node: &Node) -> Vec<Section> {
         let mut sections = Vec::new();
         match &node.data {
-            Data::List(items) => items
-                .iter()
-                .for_each(|item| self.config_item(item, &mut sections)),
-            _ => self.session.faults.error(
-                format!("'config' must be a list, not {}", node.kind()),
-                &node.span,
-            ),
+            Data::List(items) => items.iter().for_each(|item| self.config_item(item, &mut sections)),
+            _ => self.session.faults.error(format!("'config' must be a list, not {}", node.kind()), &node.span),
         }
         sections
     }
@@ -126,9 +104,7 @@ impl Builder<'_, '_> {
             return;
         }
         if let Data::List(included) = &item.data {
-            return included
-                .iter()
-                .for_each(|item| self.config_item(item, sections));
+            return included.iter().for_each(|item| self.config_item(item, sections));
         }
         let Some(entries) = self.map(item, "an item of 'config'") else {
             return;
@@ -138,18 +114,11 @@ impl Builder<'_, '_> {
                 sections.extend(self.directive(name, entry));
             }
         }
-        for entry in entries
-            .iter()
-            .filter(|entry| !DIRECTIVES.contains(&entry.key.as_str()))
-        {
-            let message = format!(
-                "'{}' is unknown here; an item of 'config' is one of {}",
-                entry.key,
-                DIRECTIVES.join(", ")
-            );
+        for entry in entries.iter().filter(|entry| !DIRECTIVES.contains(&entry.key.as_str())) {
+            let message =
+                format!("'{}' is unknown here; an item of 'config' is one of {}", entry.key, DIRECTIVES.join(", "));
             let mut fault = Diagnostic::error(message, &entry.key_span);
-            fault.help = nearest(&entry.key, DIRECTIVES.iter().copied())
-                .map(|word| format!("did you mean '{word}'?"));
+            fault.help = nearest(&entry.key, DIRECTIVES.iter().copied()).map(|word| format!("did you mean '{word}'?"));
             self.session.faults.push(fault);
         }
     }
@@ -171,19 +140,10 @@ impl Builder<'_, '_> {
         }
         match find(entries, "config") {
             Some(config) => section.children = self.config(&config.value),
-            None => self
-                .session
-                .faults
-                .error(format!("'{name}' needs a 'config' list"), &entry.key_span),
+            None => self.session.faults.error(format!("'{name}' needs a 'config' list"), &entry.key_span),
         }
-        for other in entries
-            .iter()
-            .filter(|other| other.key != arg && other.key != "config")
-        {
-            self.session.faults.warn(
-                format!("'{}' in '{name}' is not used", other.key),
-                &other.key_span,
-            );
+        for other in entries.iter().filter(|other| other.key != arg && other.key != "config") {
+            self.session.faults.warn(format!("'{}' in '{name}' is not used", other.key), &other.key_span);
         }
         Some(section)
     }
@@ -199,11 +159,7 @@ impl Builder<'_, '_> {
         }
         let mut section = Section::new(name, span.clone());
         // a list of tags is several patterns, of arguments one text
-        let arg = if matches!(name, "match" | "filter") {
-            ("$tag", " ")
-        } else {
-            ("$arg", ",")
-        };
+        let arg = if matches!(name, "match" | "filter") { ("$tag", " ") } else { ("$arg", ",") };
         if let Some(given) = find(entries, arg.0) {
             section.args = self.argument(&given.value, arg.1);
         }
@@ -212,8 +168,7 @@ impl Builder<'_, '_> {
                 self.set(&mut section, at, entry);
             }
         }
-        let is_special =
-            |key: &str| key == arg.0 || DOLLARS.iter().any(|(dollar, _)| *dollar == key);
+        let is_special = |key: &str| key == arg.0 || DOLLARS.iter().any(|(dollar, _)| *dollar == key);
         for entry in entries.iter().filter(|entry| !is_special(&entry.key)) {
             self.member(&mut section, entry);
         }
@@ -223,27 +178,14 @@ impl Builder<'_, '_> {
     /// One key of a section: child sections, or a parameter.
     fn member(&mut self, section: &mut Section, entry: &Entry) {
         match &entry.value.data {
-            _ if entry.value.tag.as_deref() == Some("fluent/json") => {
-                self.set(section, &entry.key, entry)
-            }
-            Data::Map(entries) => {
-                section
-                    .children
-                    .extend(self.section_of(&entry.key, entries, &entry.key_span))
-            }
-            Data::List(items)
-                if items
-                    .first()
-                    .is_some_and(|item| matches!(item.data, Data::Map(_))) =>
-            {
+            _ if entry.value.tag.as_deref() == Some("fluent/json") => self.set(section, &entry.key, entry),
+            Data::Map(entries) => section.children.extend(self.section_of(&entry.key, entries, &entry.key_span)),
+            Data::List(items) if items.first().is_some_and(|item| matches!(item.data, Data::Map(_))) => {
                 for item in items {
-                    let Some(entries) = self.map(item, &format!("an item of '{}'", entry.key))
-                    else {
+                    let Some(entries) = self.map(item, &format!("an item of '{}'", entry.key)) else {
                         continue;
                     };
-                    section
-                        .children
-                        .extend(self.section_of(&entry.key, entries, &item.span));
+                    section.children.extend(self.section_of(&entry.key, entries, &item.span));
                 }
             }
             _ => self.set(section, &entry.key, entry),
@@ -253,29 +195,18 @@ impl Builder<'_, '_> {
     fn set(&mut self, section: &mut Section, name: &str, entry: &Entry) {
         let value = self.value(&entry.value);
         let value_span = entry.value.span.clone();
-        section.set(Param {
-            name: name.to_owned(),
-            name_span: entry.key_span.clone(),
-            value,
-            value_span,
-        });
+        section.set(Param { name: name.to_owned(), name_span: entry.key_span.clone(), value, value_span });
     }
 
     fn argument(&mut self, node: &Node, separator: &str) -> Argument {
         let value = match &node.data {
             Data::List(items) => {
-                let texts: Vec<_> = items
-                    .iter()
-                    .map(|item| self.value(item).text().unwrap_or("").to_owned())
-                    .collect();
+                let texts: Vec<_> = items.iter().map(|item| self.value(item).text().unwrap_or("").to_owned()).collect();
                 Value::bare(texts.join(separator))
             }
             _ => self.value(node),
         };
-        Argument {
-            value,
-            span: node.span.clone(),
-        }
+        Argument { value, span: node.span.clone() }
     }
 
     fn value(&mut self, node: &Node) -> Value {
@@ -285,17 +216,11 @@ impl Builder<'_, '_> {
                 Value::new(self.json(node).to_string(), ValueKind::Json)
             }
             (Data::Scalar { text, plain: true }, None) => scalar::plain(text),
-            (Data::Scalar { text, .. }, None | Some("str" | "ruby/symbol" | "ruby/regexp")) => {
-                Value::bare(text)
-            }
-            (Data::Scalar { text, .. }, Some("int" | "float" | "bool" | "null")) => {
-                scalar::plain(text)
-            }
+            (Data::Scalar { text, .. }, None | Some("str" | "ruby/symbol" | "ruby/regexp")) => Value::bare(text),
+            (Data::Scalar { text, .. }, Some("int" | "float" | "bool" | "null")) => scalar::plain(text),
             (Data::Scalar { text, .. }, Some(tag)) => {
                 let fault = Diagnostic::error(format!("the tag '!{tag}' is unknown"), &node.span);
-                self.session
-                    .faults
-                    .push(fault.with_help("known are !fluent/s, !fluent/json and !include"));
+                self.session.faults.push(fault.with_help("known are !fluent/s, !fluent/json and !include"));
                 Value::bare(text)
             }
         }
@@ -321,12 +246,9 @@ impl Builder<'_, '_> {
         }
         match &node.data {
             Data::List(items) => Json::Array(items.iter().map(|item| self.json(item)).collect()),
-            Data::Map(entries) => Json::Object(
-                entries
-                    .iter()
-                    .map(|entry| (entry.key.clone(), self.json(&entry.value)))
-                    .collect(),
-            ),
+            Data::Map(entries) => {
+                Json::Object(entries.iter().map(|entry| (entry.key.clone(), self.json(&entry.value))).collect())
+            }
             Data::Scalar { text, plain } => {
                 let value = match node.tag.as_deref() {
                     Some("fluent/json") if *plain => scalar::plain(text),
@@ -349,10 +271,7 @@ impl Builder<'_, '_> {
         match &node.data {
             Data::Map(entries) => Some(entries),
             _ => {
-                self.session.faults.error(
-                    format!("{what} must be a map, not {}", node.kind()),
-                    &node.span,
-                );
+                self.session.faults.error(format!("{what} must be a map, not {}", node.kind()), &node.span);
                 None
             }
         }
@@ -362,10 +281,7 @@ impl Builder<'_, '_> {
     fn count(&mut self, span: &Span) -> bool {
         self.nodes += 1;
         if self.nodes == MAX_NODES {
-            self.session.faults.error(
-                format!("the configuration has more than {MAX_NODES} parts"),
-                span,
-            );
+            self.session.faults.error(format!("the configuration has more than {MAX_NODES} parts"), span);
         }
         self.nodes < MAX_NODES
     }

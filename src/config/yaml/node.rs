@@ -54,11 +54,7 @@ impl Node {
 }
 
 /// Reads the first document of a file; `None` if it is empty or at fault.
-pub(super) fn read(
-    source: &Arc<Source>,
-    base: &Path,
-    session: &mut Session<'_>,
-) -> Option<Rc<Node>> {
+pub(super) fn read(source: &Arc<Source>, base: &Path, session: &mut Session<'_>) -> Option<Rc<Node>> {
     let mut reader = Reader {
         parser: Parser::new_from_str(source.text()),
         places: Places::new(source),
@@ -97,10 +93,7 @@ impl<'a> Reader<'a, '_> {
                 let span = self.places.span(&span.start, &span.end);
                 Some((event, span))
             }
-            Ok((_, span)) => self.fail(
-                format!("the file has more than {MAX_EVENTS} parts"),
-                &span.start,
-            ),
+            Ok((_, span)) => self.fail(format!("the file has more than {MAX_EVENTS} parts"), &span.start),
             Err(error) => self.scan_error(&error),
         }
     }
@@ -117,19 +110,14 @@ impl<'a> Reader<'a, '_> {
 
     fn node(&mut self, (event, span): (Event<'a>, Span), depth: usize) -> Option<Rc<Node>> {
         if depth > MAX_DEPTH {
-            self.session.faults.error(
-                format!("lists and maps are nested deeper than {MAX_DEPTH}"),
-                &span,
-            );
+            self.session.faults.error(format!("lists and maps are nested deeper than {MAX_DEPTH}"), &span);
             return None;
         }
         match event {
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(node) => Some(Rc::clone(node)),
                 None => {
-                    self.session
-                        .faults
-                        .error("an alias stands inside what it means", &span);
+                    self.session.faults.error("an alias stands inside what it means", &span);
                     None
                 }
             },
@@ -149,26 +137,16 @@ impl<'a> Reader<'a, '_> {
                         event => items.push(self.node(event, depth + 1)?),
                     }
                 }
-                let node = Node {
-                    data: Data::List(items),
-                    tag: tag_text(tag.as_deref()),
-                    span: end,
-                };
+                let node = Node { data: Data::List(items), tag: tag_text(tag.as_deref()), span: end };
                 self.remember(anchor, Rc::new(node))
             }
             Event::MappingStart(anchor, tag) => {
                 let map = self.map(depth)?;
-                let node = Node {
-                    data: Data::Map(map),
-                    tag: tag_text(tag.as_deref()),
-                    span,
-                };
+                let node = Node { data: Data::Map(map), tag: tag_text(tag.as_deref()), span };
                 self.remember(anchor, Rc::new(node))
             }
             _ => {
-                self.session
-                    .faults
-                    .error("invalid YAML: a value is missing", &span);
+                self.session.faults.error("invalid YAML: a value is missing", &span);
                 None
             }
         }
@@ -194,15 +172,8 @@ impl<'a> Reader<'a, '_> {
             let value = self.node(event, depth + 1)?;
             match &key.data {
                 Data::Scalar { text, plain: true } if text == "<<" => self.merge(&mut map, &value),
-                Data::Scalar { text, .. } => map.insert(Entry {
-                    key: text.clone(),
-                    key_span,
-                    value,
-                }),
-                _ => self.session.faults.error(
-                    format!("{} can't be the name of a parameter", key.kind()),
-                    &key.span,
-                ),
+                Data::Scalar { text, .. } => map.insert(Entry { key: text.clone(), key_span, value }),
+                _ => self.session.faults.error(format!("{} can't be the name of a parameter", key.kind()), &key.span),
             }
         }
     }
@@ -214,38 +185,21 @@ impl<'a> Reader<'a, '_> {
             Data::List(nodes) => {
                 for node in nodes.iter().rev() {
                     match &node.data {
-                        Data::Map(entries) => {
-                            entries.iter().cloned().for_each(|entry| map.insert(entry))
-                        }
-                        _ => self
-                            .session
-                            .faults
-                            .error(format!("'<<' needs maps, not {}", node.kind()), &node.span),
+                        Data::Map(entries) => entries.iter().cloned().for_each(|entry| map.insert(entry)),
+                        _ => self.session.faults.error(format!("'<<' needs maps, not {}", node.kind()), &node.span),
                     }
                 }
             }
-            Data::Scalar { .. } => self
-                .session
-                .faults
-                .error("'<<' needs a map, such as an alias of one", &value.span),
+            Data::Scalar { .. } => self.session.faults.error("'<<' needs a map, such as an alias of one", &value.span),
         }
     }
 
-    fn scalar(
-        &mut self,
-        text: String,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-        span: Span,
-    ) -> Option<Rc<Node>> {
+    fn scalar(&mut self, text: String, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Option<Rc<Node>> {
         let tag = tag_text(tag);
         if tag.as_deref() == Some("include") {
             return Some(self.include(&text, span));
         }
-        let data = Data::Scalar {
-            text,
-            plain: style == ScalarStyle::Plain,
-        };
+        let data = Data::Scalar { text, plain: style == ScalarStyle::Plain };
         Some(Rc::new(Node { data, tag, span }))
     }
 
@@ -259,17 +213,13 @@ impl<'a> Reader<'a, '_> {
             match &node.data {
                 Data::List(more) => items.extend(more.iter().cloned()),
                 Data::Map(_) if items.is_empty() => return node,
-                _ => self.session.faults.error(
-                    format!("an included file must hold a list, not {}", node.kind()),
-                    &node.span,
-                ),
+                _ => self
+                    .session
+                    .faults
+                    .error(format!("an included file must hold a list, not {}", node.kind()), &node.span),
             }
         }
-        Rc::new(Node {
-            data: Data::List(items),
-            tag: None,
-            span,
-        })
+        Rc::new(Node { data: Data::List(items), tag: None, span })
     }
 
     fn include_file(&mut self, path: &Path, blame: &Span) -> Option<Rc<Node>> {
@@ -277,13 +227,7 @@ impl<'a> Reader<'a, '_> {
             return None;
         }
         let source = self.session.read(path, blame);
-        let node = source.and_then(|source| {
-            read(
-                &source,
-                path.parent().unwrap_or(Path::new("")),
-                self.session,
-            )
-        });
+        let node = source.and_then(|source| read(&source, path.parent().unwrap_or(Path::new("")), self.session));
         self.session.close();
         node
     }
@@ -310,11 +254,7 @@ impl Map {
 /// `fluent/s`, `include`, or `str` for the `!!str` of YAML itself.
 fn tag_text(tag: Option<&Tag>) -> Option<String> {
     let tag = tag?;
-    Some(if tag.is_yaml_core_schema() || tag.handle == "!" {
-        tag.suffix.clone()
-    } else {
-        tag.to_string()
-    })
+    Some(if tag.is_yaml_core_schema() || tag.handle == "!" { tag.suffix.clone() } else { tag.to_string() })
 }
 
 /// The parser counts characters, spans count bytes.
@@ -328,10 +268,7 @@ impl Places {
     fn new(source: &Arc<Source>) -> Self {
         let text = source.text();
         let bytes = (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).collect());
-        Self {
-            source: Arc::clone(source),
-            bytes,
-        }
+        Self { source: Arc::clone(source), bytes }
     }
 
     fn span(&self, start: &Marker, end: &Marker) -> Span {

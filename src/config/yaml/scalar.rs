@@ -29,9 +29,7 @@ fn symbol(text: &str) -> &str {
     let Some(name) = text.strip_prefix(':').filter(|name| !name.is_empty()) else {
         return text;
     };
-    name.strip_prefix(['"', '\''])
-        .and_then(|name| name.strip_suffix(['"', '\'']))
-        .unwrap_or(name)
+    name.strip_prefix(['"', '\'']).and_then(|name| name.strip_suffix(['"', '\''])).unwrap_or(name)
 }
 
 fn sign(text: &str) -> (bool, &str) {
@@ -59,9 +57,7 @@ fn integer(text: &str) -> Option<i128> {
 
 fn parse_digits(digits: &str, radix: u32) -> Option<i128> {
     let only_digits = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
-    i128::from_str_radix(digits, radix)
-        .ok()
-        .filter(|_| only_digits)
+    i128::from_str_radix(digits, radix).ok().filter(|_| only_digits)
 }
 
 /// `190:20:30`: hours, minutes and seconds as one number.
@@ -92,13 +88,9 @@ fn float(text: &str) -> Option<f64> {
     };
     let whole_ok = whole.is_empty()
         || (whole.starts_with(|c: char| c.is_ascii_digit())
-            && whole
-                .chars()
-                .all(|c| c.is_ascii_digit() || c == ',' || c == '_'));
+            && whole.chars().all(|c| c.is_ascii_digit() || c == ',' || c == '_'));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let power_ok = power.is_none_or(|power| {
-        power.starts_with(['+', '-']) && power.len() > 1 && digits(&power[1..])
-    });
+    let power_ok = power.is_none_or(|power| power.starts_with(['+', '-']) && power.len() > 1 && digits(&power[1..]));
     if !whole_ok || !digits(fraction) || !power_ok || (whole.is_empty() && fraction.is_empty()) {
         return None;
     }

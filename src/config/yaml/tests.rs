@@ -8,11 +8,7 @@ use crate::config::diagnostic::Diagnostics;
 use crate::config::ruby::Surroundings;
 
 fn around() -> Surroundings {
-    Surroundings {
-        env: [("X".to_owned(), "xval".to_owned())].into(),
-        hostname: "web1".into(),
-        worker_id: "0".into(),
-    }
+    Surroundings { env: [("X".to_owned(), "xval".to_owned())].into(), hostname: "web1".into(), worker_id: "0".into() }
 }
 
 fn read(text: &str, base: &Path) -> (Section, Diagnostics) {
@@ -30,27 +26,13 @@ fn conf(text: &str) -> String {
 }
 
 fn flat(root: &Section) -> String {
-    let text: String = root
-        .children
-        .iter()
-        .map(|child| child.to_fluentd_text(&|_| false))
-        .collect();
+    let text: String = root.children.iter().map(|child| child.to_fluentd_text(&|_| false)).collect();
     text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
 fn faults(text: &str) -> Vec<String> {
     let (_, faults) = read(text, Path::new(""));
-    faults
-        .iter()
-        .map(|fault| {
-            format!(
-                "{}:{} {}",
-                fault.span.line(),
-                fault.span.column(),
-                fault.message
-            )
-        })
-        .collect()
+    faults.iter().map(|fault| format!("{}:{} {}", fault.span.line(), fault.span.column(), fault.message)).collect()
 }
 
 #[test]
@@ -167,11 +149,7 @@ fn includes_add_lists() {
     );
     write("sub.yml", "- !include b.yaml\n");
     let (_, faults) = read(text, dir.path());
-    assert!(
-        faults.render().contains("includes itself"),
-        "{}",
-        faults.render()
-    );
+    assert!(faults.render().contains("includes itself"), "{}", faults.render());
 }
 
 #[test]
@@ -179,14 +157,8 @@ fn every_value_has_its_place() {
     let text = "config:\n  - source:\n      é: ü\n      port: abc # c\n";
     let (root, _) = read(text, Path::new(""));
     let port = root.children[0].get("port").unwrap();
-    assert_eq!(
-        (port.name_span.to_string(), port.value_span.to_string()),
-        ("t.yaml:4:7".into(), "t.yaml:4:13".into())
-    );
-    assert_eq!(
-        (port.name_span.text(), port.value_span.text()),
-        ("port", "abc")
-    );
+    assert_eq!((port.name_span.to_string(), port.value_span.to_string()), ("t.yaml:4:7".into(), "t.yaml:4:13".into()));
+    assert_eq!((port.name_span.text(), port.value_span.text()), ("port", "abc"));
     assert_eq!(root.children[0].span.text(), "source");
 }
 
@@ -219,10 +191,7 @@ config:
     assert_eq!(faults("- a"), ["1:1 the root must be a map, not a list"]);
     assert_eq!(
         faults("confg: []"),
-        [
-            "1:1 neither 'config' nor 'system' stands at the root",
-            "1:1 'confg' at the root is not used"
-        ]
+        ["1:1 neither 'config' nor 'system' stands at the root", "1:1 'confg' at the root is not used"]
     );
     assert!(faults("a: *x").join("").contains("invalid YAML"));
     assert!(faults("a: [1").join("").contains("invalid YAML"));

@@ -193,7 +193,9 @@ fn date(text: &[u8], parts: &mut Parts) -> Option<bool> {
 }
 
 fn index_of(word: &[u8], names: &[&str]) -> Option<u32> {
-    let fits = |name: &str| word.len() >= 3 && name.len() >= word.len() && name.as_bytes()[..word.len()].eq_ignore_ascii_case(word);
+    let fits = |name: &str| {
+        word.len() >= 3 && name.len() >= word.len() && name.as_bytes()[..word.len()].eq_ignore_ascii_case(word)
+    };
     names.iter().position(|n| fits(n)).map(|n| n as u32)
 }
 

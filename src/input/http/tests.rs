@@ -42,7 +42,7 @@ fn process() -> Arc<Process> {
 /// The input of a configuration; `parameters` go into its section.
 fn build(parameters: &str) -> Result<Http, Diagnostics> {
     let text = format!("<source>\n@type http\nbind 127.0.0.1\nport 0\n{parameters}\n</source>\n");
-    let loaded = load_text("test.conf", &text, &LoadOptions::new("fluentd", "utf-8").unwrap())?;
+    let loaded = load_text("test.conf", &text, &LoadOptions::new(crate::config::Surroundings::default()))?;
     let (process, mut faults) = (process(), Diagnostics::new());
     let section = loaded.root.child("source").unwrap();
     let built = BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Http>();

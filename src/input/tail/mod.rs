@@ -49,8 +49,8 @@ use tracing::warn;
 
 use self::discover::{AtStart, Discovery, Scope};
 use self::follow::{Followed, Prepared};
-pub use self::params::TailParams;
 use self::params::Settings;
+pub use self::params::TailParams;
 use self::paths::Paths;
 use self::positions::{Claim, Positions};
 use self::queue::Queue;

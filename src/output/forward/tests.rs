@@ -18,7 +18,7 @@ use super::{Forward, Output};
 use crate::buffer::Chunk;
 use crate::config::{Secret, TimeSpan};
 use crate::event::{Batch, Tag};
-use crate::input::forward::testing::{Collector, ack, entry};
+use crate::input::forward::testing::{Collector, ack, configured, entry};
 use crate::input::forward::{MAX_MESSAGE_BYTES, Peer, Settings, Shared, serve_connection};
 use crate::net::forward::{Decoder, Gate, Message, Rules, User};
 use crate::net::tls::{Protocol, ServerTls, Stream, Transport as ServerTransport};
@@ -512,4 +512,65 @@ async fn a_start_that_must_reach_its_servers_fails_without_them() {
     let looking_up = || ForwardParams { heartbeat_type: Heartbeat::Transport, ..params() };
     assert!(!start(looking_up(), nameless()).await);
     assert!(start(ForwardParams { ignore_network_errors_at_startup: true, ..looking_up() }, nameless()).await);
+}
+
+fn said(inner: &str) -> Result<Vec<String>, String> {
+    let text = format!("<match **>\n@type forward\n{inner}\n</match>\n");
+    configured::<Forward>(&text).map(|(_, warnings)| warnings).map_err(|faults| faults.join("\n"))
+}
+
+#[test]
+fn parameters_that_do_not_go_together_are_faults() {
+    let server = "<server>\nhost 127.0.0.1\n</server>\n";
+    for (inner, part) in [
+        ("", "at least one node is required"),
+        (&format!("{server}<buffer time>\ntimekey 60\n</buffer>"), "buffer chunk key must include 'tag'"),
+        (&format!("{server}host 127.0.0.1"), "use <server> section"),
+        (&format!("{server}heartbeat_type udp\ndns_round_robin true"), "to use dns_round_robin"),
+        (&format!("{server}send_keepalive_packet true"), "'keepalive' is not"),
+        (&format!("{server}ack_response_timeout 0"), "must be a positive integer"),
+        (&format!("{server}heartbeat_interval 0"), "more than 0"),
+        (&format!("{server}tls_cert_thumbprint x"), "Windows"),
+        (&format!("{server}transport tls\ntls_ca_cert_path /no/such/file"), "does not exist"),
+        ("<service_discovery>\n@type srv\nservice s\nhostname h\n</service_discovery>", "'srv' is not supported"),
+        ("<service_discovery>\n@type etcd\n</service_discovery>", "etcd"),
+        ("<service_discovery>\n</service_discovery>", "'@type' is required"),
+        ("<service_discovery>\n@type static\n<service>\nport 1\n</service>\n</service_discovery>", "host"),
+        ("<server>\nport 1\n</server>", "host"),
+        (&format!("{server}compress lzo"), "compress"),
+    ] {
+        let why = said(inner).expect_err(inner);
+        assert!(why.contains(part), "{inner}: {why}");
+    }
+}
+
+#[test]
+fn every_parameter_of_fluentd_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sd.yaml");
+    let full = format!(
+        "send_timeout 60s\nconnect_timeout 5s\nheartbeat_type transport\nheartbeat_interval 1s\nrecover_wait 10s\n\
+         hard_timeout 60s\nphi_threshold 16\nphi_failure_detector true\nrequire_ack_response true\n\
+         ack_response_timeout 190s\nexpire_dns_cache 0\ndns_round_robin false\nignore_network_errors_at_startup true\n\
+         verify_connection_at_startup false\ncompress gzip\nkeepalive true\nkeepalive_timeout 30s\n\
+         send_keepalive_packet true\ntls_insecure_mode false\ntls_allow_self_signed_cert false\n\
+         tls_verify_hostname true\n<security>\nself_hostname c\nshared_key k\n</security>\n\
+         <server>\nname a\nhost 127.0.0.1\nport 24224\nshared_key k\nusername u\npassword p\nstandby true\nweight 60\n\
+         </server>\n<service_discovery>\n@type file\npath {}\n</service_discovery>\n\
+         <service_discovery>\n@type static\n<service>\nhost 127.0.0.1\n</service>\n</service_discovery>\n\
+         <buffer tag, time>\ntimekey 60\n</buffer>\n",
+        file.display()
+    );
+    assert_eq!(said(&full), Ok(Vec::new()));
+    for (inner, part) in [
+        ("heartbeat_type tcp", "deprecated"),
+        ("time_as_integer true", "deprecated"),
+        ("keepalive_timeout 1s", "keepalive true"),
+        ("read_length 512", "no effect"),
+        ("transport tls\ntls_insecure_mode true", "insecure"),
+        ("no_such_parameter 1", "no_such_parameter"),
+    ] {
+        let warnings = said(&format!("<server>\nhost 127.0.0.1\n</server>\n{inner}")).unwrap();
+        assert!(warnings.iter().any(|w| w.contains(part)), "{inner}: {warnings:?}");
+    }
 }

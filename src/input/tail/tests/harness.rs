@@ -56,7 +56,12 @@ pub(super) enum Rule {
 }
 
 impl Parser for Lines {
-    fn parse<'a>(&'a self, text: &'a [u8], _: &'a Arena, record: &mut Record<'a>) -> Result<Option<EventTime>, ParseError> {
+    fn parse<'a>(
+        &'a self,
+        text: &'a [u8],
+        _: &'a Arena,
+        record: &mut Record<'a>,
+    ) -> Result<Option<EventTime>, ParseError> {
         record.clear();
         if text.starts_with(b"unmatched") {
             return Err(ParseError::Unmatched);
@@ -134,7 +139,11 @@ impl Collector {
     /// The buffers of a tag have no room, or have again.
     pub(super) fn set_full(&self, tag: &str, full: bool) {
         let mut tags = self.full.lock().unwrap();
-        if full { tags.insert(tag.to_owned()) } else { tags.remove(tag) };
+        if full {
+            tags.insert(tag.to_owned())
+        } else {
+            tags.remove(tag)
+        };
     }
 
     pub(super) fn refuse(&self, text: &str) {
@@ -358,7 +367,13 @@ impl World {
 
     fn paths(&self) -> Paths {
         let absolute = |names: &[String]| names.iter().map(|n| self.path(n).display().to_string()).collect::<Vec<_>>();
-        Paths::new(&absolute(&self.include), &absolute(&self.exclude), GlobPolicy::Extended, &Zone::utc(), self.recently)
+        Paths::new(
+            &absolute(&self.include),
+            &absolute(&self.exclude),
+            GlobPolicy::Extended,
+            &Zone::utc(),
+            self.recently,
+        )
     }
 
     /// Opens the input.
