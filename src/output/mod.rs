@@ -3,6 +3,7 @@
 mod exec;
 mod file;
 mod forward;
+mod http;
 mod null;
 mod secondary_file;
 mod stdout;
@@ -14,6 +15,7 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<exec::Exec>(&["exec"]),
     output::<file::File>(&["file"]),
     output::<forward::Forward>(&["forward"]),
+    output::<http::Http>(&["http"]),
     output::<null::Null>(&["null"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),

@@ -364,7 +364,7 @@ fn target_of(url: &Url) -> Result<Target, ClientError> {
 }
 
 /// The host, and the port where it is not the scheme's own.
-fn authority(url: &Url) -> String {
+pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

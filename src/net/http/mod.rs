@@ -7,6 +7,7 @@ mod client;
 mod proxy;
 mod scan;
 mod server;
+mod sigv4;
 #[cfg(test)]
 mod tests;
 mod timed;
@@ -14,6 +15,7 @@ mod timed;
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
 pub use client::{Answer, Client, ClientError, ClientOptions};
 pub use proxy::Proxy;
+pub use sigv4::{AwsCredentials, AwsScope};
 pub use server::{ServerLimits, ServerResponse, serve_connection};
 
 /// Largest head of a request or answer, in bytes.
