@@ -11,16 +11,8 @@ use crate::cli::{suiro, text};
 
 /// Plugins that the shipped configurations use and that may be missing still: the one fault that is let pass. A name goes
 /// from here with the merge that brings the plugin.
-const PENDING: &[&str] = &[
-    "input plugin 'tail'",
-    "input plugin 'http'",
-    "input plugin 'syslog'",
-    "input plugin 'monitor_agent'",
-    "filter plugin 'record_transformer'",
-    "output plugin 'forward'",
-    "output plugin 'http'",
-    "output plugin 'secondary_file'",
-];
+const PENDING: &[&str] =
+    &["input plugin 'tail'", "input plugin 'http'", "output plugin 'forward'", "output plugin 'http'"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -151,6 +143,18 @@ fn exposed_ports_are_ports_of_a_configuration() {
     }
 }
 
+#[test]
+fn the_health_check_asks_a_monitor_that_the_configurations_have() {
+    let dockerfile = read("docker/Dockerfile");
+    let port = digits_behind(&dockerfile, "/dev/tcp/127.0.0.1/");
+    for config in ["conf/aggregator.conf", "conf/app-server.conf"] {
+        let text = read(config);
+        let (_, monitor) = text.split_once("@type monitor_agent").unwrap();
+        let section = monitor.split("</source>").next().unwrap();
+        assert!(section.contains(&format!("port {port}\n")), "{config}: {port}");
+    }
+}
+
 // ---- README ----
 
 #[test]
@@ -163,14 +167,29 @@ fn the_readme_names_what_is_built_in() {
 }
 
 #[test]
+fn what_the_readme_calls_built_in_is_built_in() {
+    let readme = read("README.md");
+    let listed = text(&suiro().arg("plugins").output().unwrap());
+    for kind in ["input", "filter", "output", "parser", "formatter"] {
+        let line = listed.lines().find(|line| line.starts_with(kind)).unwrap();
+        let known: Vec<&str> = line.split([' ', '|']).collect();
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {kind} |"))).unwrap();
+        let claimed = row.split('`').skip(1).step_by(2);
+        let wrong: Vec<&str> = claimed.filter(|name| !known.contains(name)).collect();
+        assert!(wrong.is_empty(), "no {kind} plugins: {wrong:?}");
+    }
+}
+
+#[test]
 fn the_readme_names_flags_that_exist() {
     let known = flags();
     let readme = read("README.md");
     let (_, part) = readme.split_once("## Command line").unwrap();
     let part = part.split("\n## ").next().unwrap();
-    let words = part.split(|c: char| !(c.is_alphanumeric() || c == '-')).filter(|w| w.starts_with("--") && w.len() > 2);
-    let unknown: Vec<&str> =
-        words.filter(|w| !w.trim_matches('-').is_empty() && !known.iter().any(|f| f == w)).collect();
+    let words = part
+        .split(|c: char| !(c.is_alphanumeric() || c == '-'))
+        .filter(|w| w.starts_with("--") && !w.trim_matches('-').is_empty());
+    let unknown: Vec<&str> = words.filter(|w| !known.iter().any(|f| f == w)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
@@ -184,5 +203,22 @@ fn the_files_that_documents_point_to_are_there() {
         for path in paths {
             assert!(root().join(path.trim_start_matches("./")).exists(), "{document}: {path}");
         }
+    }
+}
+
+/// Rows `| `NAME` | value | `file` | ...` of a table: the name and the file.
+fn limits(text: &str) -> Vec<(&str, &str)> {
+    let cells = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let rows = cells.filter(|c| c.len() == 6 && c[1].starts_with('`') && c[3].starts_with("`src/"));
+    rows.map(|c| (c[1].trim_matches('`'), c[3].trim_matches('`'))).collect()
+}
+
+#[test]
+fn the_limits_of_the_architecture_are_constants_of_the_source() {
+    let text = read("ARCHITECTURE.md");
+    let limits = limits(&text);
+    assert!(limits.len() > 20, "{limits:?}");
+    for (name, file) in limits {
+        assert!(read(file).contains(&format!("const {name}: ")), "{file} has no {name}");
     }
 }
