@@ -185,7 +185,7 @@ pub(crate) fn round_int(n: i128, digits: i128, how: Rounding) -> Checked<i128> {
         }
         Rounding::Half => {
             // Half goes away from zero.
-            let above = rest > unit / 2 || (rest * 2 == unit && n > 0);
+            let above = rest > unit - rest || (rest == unit - rest && n > 0);
             if above { up() } else { Ok(down) }
         }
     }
@@ -298,6 +298,7 @@ mod tests {
         }
         for how in [Rounding::Half, Rounding::Up, Rounding::Down, Rounding::Zero] {
             let _ = round_int(i128::MIN, -38, how);
+            let _ = round_int(99 * 10_i128.pow(36), -38, how);
             let _ = round_int(i128::MAX, i128::MIN, how);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) const TABLE: &[Def<RangeFn>] = &[
     def("last", 0, 1, |vm, r, args| if args.list.is_empty() { Ok(r.last) } else { as_array(vm, r, args) }),
     def("max", 0, 1, |vm, r, args| match (r.first, r.last) {
         (Val::Int(first), Val::Int(last)) if args.list.is_empty() && args.block.is_none() => {
-            let last = if r.exclusive { last - 1 } else { last };
+            let last = if r.exclusive { last.saturating_sub(1) } else { last };
             Ok(if last < first { Val::Nil } else { Val::Int(last) })
         }
         _ => as_array(vm, r, args),
