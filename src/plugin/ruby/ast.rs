@@ -70,6 +70,7 @@ pub(super) enum Kind {
     Free {
         def: &'static Def<FreeFn>,
         args: Vec<Expr>,
+        block: Option<Block>,
     },
     /// `$~`, or with a number `$1` and on; 0 is `$&`.
     LastMatch(Option<usize>),
@@ -227,7 +228,7 @@ impl Expr {
         let tallest = |list: &[Expr]| list.iter().map(|e| e.height).max().unwrap_or(0);
         match kind {
             Kind::Interp(list) | Kind::Array(list) | Kind::Seq(list) => tallest(list),
-            Kind::Free { args, .. } => tallest(args),
+            Kind::Free { args, block, .. } => tallest(args).max(Block::height(block.as_ref())),
             Kind::Hash(pairs) => pairs.iter().map(|(k, v)| k.height.max(v.height)).max().unwrap_or(0),
             Kind::Range(a, b, _) | Kind::Binary(_, a, b) | Kind::And(a, b) | Kind::Or(a, b) => a.height.max(b.height),
             Kind::MatchAssign { pattern, subject, .. } => pattern.height.max(subject.height),
@@ -240,12 +241,15 @@ impl Expr {
             Kind::If(a, b, c) => a.height.max(b.height).max(c.height),
             Kind::Case(case) => case.height(),
             Kind::Rescue(r) => r.clauses.iter().map(|c| c.body.height).fold(r.body.height, usize::max),
-            Kind::Call(call) => {
-                let block = if let Some(Block::Code(b)) = &call.block { b.body.height } else { 0 };
-                call.on.height.max(tallest(&call.args)).max(block)
-            }
+            Kind::Call(call) => call.on.height.max(tallest(&call.args)).max(Block::height(call.block.as_ref())),
             _ => 0,
         }
+    }
+}
+
+impl Block {
+    fn height(block: Option<&Block>) -> usize {
+        if let Some(Block::Code(code)) = block { code.body.height } else { 0 }
     }
 }
 

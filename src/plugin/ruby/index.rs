@@ -19,7 +19,7 @@ pub(super) fn get<'s>(vm: &mut Vm<'s>, of: Val<'s>, args: &[Val<'s>]) -> Outcome
             Ok(n.map_or(Val::Nil, |n| m.group(n)))
         }
         (Val::Match(m), [Val::Str(name) | Val::Sym(name)]) => m.named(name).ok_or_else(|| no_group(name).into()),
-        (Val::Int(n), [Val::Int(bit)]) => Ok(Val::Int(if (0..127).contains(bit) { n >> bit & 1 } else { 0 })),
+        (Val::Int(n), [Val::Int(bit)]) => Ok(Val::Int(if *bit < 0 { 0 } else { n >> (*bit).min(127) & 1 })),
         (Val::Hash(_) | Val::Match(_) | Val::Int(_), _) => {
             Err(Fault::argument(format!("wrong arguments for '[]' of {}", of.described())).into())
         }

@@ -127,6 +127,8 @@ pub(super) fn negate(value: Val<'_>) -> Checked<Val<'_>> {
     match value {
         Val::Int(n) => n.checked_neg().map(Val::Int).ok_or_else(number::too_big),
         Val::Float(f) => Ok(Val::Float(-f)),
+        // A frozen copy, in Ruby.
+        Val::Str(_) | Val::Bin(_) => Ok(value),
         other => Err(no_method("-@", other)),
     }
 }

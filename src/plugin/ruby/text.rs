@@ -3,7 +3,7 @@
 use super::clock;
 use super::error::{Checked, Fault};
 use super::limits::{MAX_DEPTH, MAX_TEXT_BYTES};
-use super::value::{Arr, Map, Val};
+use super::value::{Arr, Map, Matched, Val};
 use crate::event::{Value, msgpack};
 
 /// Text in the making, never longer than [`MAX_TEXT_BYTES`].
@@ -88,11 +88,7 @@ pub(super) fn inspect(value: Val<'_>, out: &mut Buf, depth: usize) -> Checked<()
             end(r.last, out)
         }
         Val::Regex(p) => [b"/", p.source, b"/"].into_iter().try_for_each(|part| out.push(part)),
-        Val::Match(m) => {
-            out.str("#<MatchData ")?;
-            inspect(m.group(0), out, depth)?;
-            out.str(">")
-        }
+        Val::Match(m) => inspect_match(m, out),
         Val::Time(t) => out.str(&clock::inspect(t)),
         Val::Class(name) => out.str(name),
         Val::Error(class, t) => {
@@ -102,6 +98,21 @@ pub(super) fn inspect(value: Val<'_>, out: &mut Buf, depth: usize) -> Checked<()
         }
         Val::Ext(kind, _) => out.str(&format!("#<MessagePack::ExtensionValue type={kind}>")),
     }
+}
+
+/// `#<MatchData "ab" 1:"a" name:"b">`
+fn inspect_match(m: &Matched<'_>, out: &mut Buf) -> Checked<()> {
+    out.str("#<MatchData")?;
+    for n in 0..m.spans.len() {
+        out.str(" ")?;
+        match m.names.get(n).and_then(Option::as_ref) {
+            Some(name) => out.str(&format!("{name}:"))?,
+            None if n > 0 => out.str(&format!("{n}:"))?,
+            None => {}
+        }
+        inspect(m.group(n), out, 1)?;
+    }
+    out.str(">")
 }
 
 fn too_deep() -> Box<Fault> {

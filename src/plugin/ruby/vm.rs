@@ -186,9 +186,9 @@ impl<'s> Vm<'s> {
             Kind::Seq(list) => list.iter().try_fold(Val::Nil, |_, e| self.eval(e)),
             Kind::Rescue(rescue) => self.rescue(rescue),
             Kind::Call(call) => self.call(call),
-            Kind::Free { def, args } => {
+            Kind::Free { def, args, block } => {
                 let list = self.all(args)?;
-                let args = Args { list: &list, block: None, name: def.name };
+                let args = Args { list: &list, block: block.as_ref(), name: def.name };
                 (def.checked(args)?)(self, args)
             }
             Kind::LastMatch(None) => Ok(self.last_match.map_or(Val::Nil, Val::Match)),

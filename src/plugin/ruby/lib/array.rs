@@ -32,7 +32,7 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
         }
         Ok(Val::Array(a))
     }),
-    def("delete", 1, 1, |_, a, args| {
+    def("delete", 1, 1, |vm, a, args| {
         let gone = a.items().iter().copied().rfind(|v| ops::equal(*v, args.val(0)));
         if gone.is_some() {
             // Compared before the change begins: an element may lead back to this array.
@@ -40,7 +40,11 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
             let mut keep = keep.into_iter();
             a.change(|items| items.retain(|_| keep.next().unwrap_or(true)));
         }
-        Ok(gone.unwrap_or(Val::Nil))
+        match (gone, args.block) {
+            (Some(gone), _) => Ok(gone),
+            (None, Some(block)) => vm.run(block, &[args.val(0)]),
+            (None, None) => Ok(Val::Nil),
+        }
     }),
     def("delete_at", 1, 1, |_, a, args| {
         let at = index::from_end(args.int(0)?, a.len()).filter(|at| *at < a.len());
@@ -92,10 +96,6 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
     def("shift", 0, 0, |_, a, _| Ok(if a.len() == 0 { Val::Nil } else { a.change(|items| items.remove(0)) })),
     def("size", 0, 0, |_, a, _| Ok(Val::Int(a.len() as i128))),
     def("slice", 1, 2, |vm, a, args| index::get(vm, Val::Array(a), args.list)),
-    def("store", 2, 2, |vm, a, args| {
-        index::put(vm, Val::Array(a), &args.list[..1], args.val(1))?;
-        Ok(args.val(1))
-    }),
     def("transpose", 0, 0, transpose),
     def("union", 1, 1, |vm, a, args| ops::binary(vm, Op::Or, Val::Array(a), args.val(0))),
     def("unshift", 0, ANY, unshift),
@@ -169,8 +169,8 @@ fn fetch<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
     let (at, len) = (args.int(0)?, a.len());
     match (index::from_end(at, len).and_then(|at| a.get(at)), args.get(1), args.block) {
         (Some(found), _, _) => Ok(found),
-        (None, Some(default), _) => Ok(default),
-        (None, None, Some(block)) => vm.run(block, &[args.val(0)]),
+        (None, _, Some(block)) => vm.run(block, &[args.val(0)]),
+        (None, Some(default), None) => Ok(default),
         (None, None, None) => {
             let message = format!("index {at} outside of array bounds: {}...{len}", -(len as i128));
             Err(Fault::new("IndexError", message).into())

@@ -1,8 +1,8 @@
 //! Array: what walks over the elements and makes new arrays and hashes of them.
 
-use crate::plugin::ruby::error::{Fault, Outcome};
+use crate::plugin::ruby::error::{Checked, Fault, Outcome};
 use crate::plugin::ruby::methods::{ANY, Args, ArrayFn, Def, def};
-use crate::plugin::ruby::value::{Arr, Val};
+use crate::plugin::ruby::value::{Arr, Map, Val};
 use crate::plugin::ruby::vm::Vm;
 
 pub(crate) const TABLE: &[Def<ArrayFn>] = &[
@@ -13,7 +13,12 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
         }
         Ok(Val::Array(a))
     }),
-    def("each_entry", 0, 0, |_, a, _| Ok(Val::Array(a))),
+    def("each_entry", 0, 0, |vm, a, args| {
+        if let Some(block) = args.block {
+            each(vm, a, |vm, item| vm.run(block, &[item]).map(drop))?;
+        }
+        Ok(Val::Array(a))
+    }),
     def("each_cons", 1, 1, |vm, a, args| {
         let size = positive(args)?;
         let parts: Vec<Vec<Val<'_>>> = a.items().windows(size).map(<[Val<'_>]>::to_vec).collect();
@@ -111,7 +116,7 @@ fn indexed<'s>(
     })
 }
 
-fn positive(args: Args<'_, '_>) -> crate::plugin::ruby::error::Checked<usize> {
+fn positive(args: Args<'_, '_>) -> Checked<usize> {
     match args.count(0) {
         Ok(n) if n > 0 => Ok(n),
         _ => Err(Fault::argument("invalid slice size")),
@@ -191,17 +196,18 @@ fn to_h<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
             Some(block) => vm.run(block, &[item])?,
             None => item,
         };
-        match pair {
-            Val::Array(p) if p.len() == 2 => {
-                Ok(vm.set(made, p.get(0).unwrap_or(Val::Nil), p.get(1).unwrap_or(Val::Nil))?)
-            }
-            Val::Array(p) => {
-                Err(Fault::argument(format!("element has wrong array length (expected 2, was {})", p.len())).into())
-            }
-            other => Err(Fault::type_error(format!("wrong element type {} (expected array)", other.class())).into()),
-        }
+        Ok(set_pair(vm, made, pair)?)
     })?;
     Ok(Val::Hash(made))
+}
+
+/// Sets the key and value that an array of two holds.
+pub(crate) fn set_pair<'s>(vm: &mut Vm<'s>, made: Map<'s>, pair: Val<'s>) -> Checked<()> {
+    match pair {
+        Val::Array(p) if p.len() == 2 => vm.set(made, p.get(0).unwrap_or(Val::Nil), p.get(1).unwrap_or(Val::Nil)),
+        Val::Array(p) => Err(Fault::argument(format!("element has wrong array length (expected 2, was {})", p.len()))),
+        other => Err(Fault::type_error(format!("wrong element type {} (expected array)", other.class()))),
+    }
 }
 
 fn uniq<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
@@ -222,6 +228,9 @@ fn uniq<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
 }
 
 fn zip<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
+    if args.block.is_some() {
+        return Err(Fault::argument("zip takes no block here; write x.zip(y).each { |a, b| ... }").into());
+    }
     let made = vm.arr(&[])?;
     let mut at = 0;
     each(vm, a, |vm, item| {

@@ -8,8 +8,8 @@ use crate::plugin::ruby::limits::MAX_DEPTH;
 use crate::plugin::ruby::text::{self, Buf};
 use crate::plugin::ruby::value::Val;
 
-/// Widest field and most digits of a precision.
-const MAX_WIDTH: usize = 100_000;
+/// Widest field and most digits of a precision. The standard library's formatting takes 16 bits, and panics past them.
+const MAX_WIDTH: usize = 65_000;
 
 /// One `%...` of a format.
 #[derive(Default)]
@@ -311,6 +311,11 @@ mod tests {
         assert!(format(b"%999999999999d", &[Val::Int(1)]).is_err());
         assert!(format(b"%*d", &[Val::Int(i128::MIN), Val::Int(1)]).is_err());
         assert!(format(b"%.999999f", &[Val::Float(1.0)]).is_err());
+        for sign in ["f", "e", "g", "d", "x", "s"] {
+            for pattern in [format!("%65000.65000{sign}"), format!("%065000{sign}"), format!("%.65000{sign}")] {
+                assert!(format(pattern.as_bytes(), &[Val::Int(-3)]).is_ok(), "{pattern}");
+            }
+        }
     }
 
     #[test]

@@ -57,14 +57,18 @@ pub(crate) const TABLE: &[Def<HashFn>] = &[
     }),
     def("fetch", 1, 2, |vm, h, args| match (h.get(args.val(0)), args.get(1), args.block) {
         (Some(found), _, _) => Ok(found),
-        (None, Some(default), _) => Ok(default),
-        (None, None, Some(block)) => vm.run(block, &[args.val(0)]),
+        (None, _, Some(block)) => vm.run(block, &[args.val(0)]),
+        (None, Some(default), None) => Ok(default),
         (None, None, None) => Err(key_not_found(args.val(0)).into()),
     }),
     def("fetch_values", 0, ANY, |vm, h, args| {
         let mut values = Vec::new();
         for key in args.list {
-            values.push(h.get(*key).ok_or_else(|| key_not_found(*key))?);
+            values.push(match (h.get(*key), args.block) {
+                (Some(value), _) => value,
+                (None, Some(block)) => vm.run(block, &[*key])?,
+                (None, None) => return Err(key_not_found(*key).into()),
+            });
         }
         vm.array(values)
     }),
@@ -116,7 +120,7 @@ pub(crate) const TABLE: &[Def<HashFn>] = &[
         vm.set(h, args.val(0), args.val(1))?;
         Ok(args.val(1))
     }),
-    def("to_h", 0, 0, |vm, h, args| if args.block.is_some() { as_pairs(vm, h, args) } else { Ok(Val::Hash(h)) }),
+    def("to_h", 0, 0, to_h),
     def("to_hash", 0, 0, |_, h, _| Ok(Val::Hash(h))),
     def("to_a", 0, 0, |vm, h, _| Ok(Val::Array(pairs(vm, h)?))),
     def("transform_keys", 0, 1, transform_keys),
@@ -178,7 +182,7 @@ pub(crate) const AS_PAIRS: &[Def<HashFn>] = &[
 
 fn as_pairs<'s>(vm: &mut Vm<'s>, h: Map<'s>, args: Args<'_, 's>) -> Outcome<'s> {
     let pairs = pairs(vm, h)?;
-    super::on_array(vm, pairs, args)
+    super::on_array(vm, Val::Hash(h), pairs, args)
 }
 
 /// An array of `[key, value]`.
@@ -237,7 +241,8 @@ fn kept<'s>(vm: &mut Vm<'s>, h: Map<'s>, args: Args<'_, 's>, wanted: bool) -> Ou
     let block = args.need_block()?;
     let mut kept = Vec::new();
     for pair in h.snapshot() {
-        if run_pair(vm, block, *pair)?.truthy() == wanted {
+        // Two values, and not a pair: a block of one parameter gets the key.
+        if vm.test(block, &[pair.0, pair.1])? == wanted {
             kept.push(*pair);
         }
     }
@@ -251,9 +256,11 @@ fn picked<'s>(vm: &mut Vm<'s>, h: Map<'s>, args: Args<'_, 's>, wanted: bool) -> 
 
 fn keep<'s>(vm: &mut Vm<'s>, h: Map<'s>, args: Args<'_, 's>, wanted: bool) -> Outcome<'s> {
     let kept = kept(vm, h, args, wanted)?;
+    let unchanged = kept.len() == h.len();
     let made = vm.map(&kept)?;
     h.replace(made.pairs().clone());
-    Ok(Val::Hash(h))
+    // The names with `!` tell by nil that nothing was left out.
+    Ok(if unchanged && args.name.ends_with('!') { Val::Nil } else { Val::Hash(h) })
 }
 
 fn merge<'s>(vm: &mut Vm<'s>, into: Map<'s>, args: Args<'_, 's>) -> Outcome<'s> {
@@ -267,6 +274,16 @@ fn merge<'s>(vm: &mut Vm<'s>, into: Map<'s>, args: Args<'_, 's>) -> Outcome<'s> 
         }
     }
     Ok(Val::Hash(into))
+}
+
+fn to_h<'s>(vm: &mut Vm<'s>, h: Map<'s>, args: Args<'_, 's>) -> Outcome<'s> {
+    let Some(block) = args.block else { return Ok(Val::Hash(h)) };
+    let made = vm.map(&[])?;
+    for (key, value) in h.snapshot() {
+        let pair = vm.run(block, &[*key, *value])?;
+        super::enumerate::set_pair(vm, made, pair)?;
+    }
+    Ok(Val::Hash(made))
 }
 
 fn transform_keys<'s>(vm: &mut Vm<'s>, h: Map<'s>, args: Args<'_, 's>) -> Outcome<'s> {

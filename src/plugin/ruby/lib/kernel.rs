@@ -22,10 +22,11 @@ pub(crate) const TABLE: &[Def<FreeFn>] = &[
         other => vm.array([other]),
     }),
     def("ENV.[]", 1, 1, |vm, args| Ok(variable(vm, args)?.unwrap_or(Val::Nil))),
-    def("ENV.fetch", 1, 2, |vm, args| match (variable(vm, args)?, args.get(1)) {
-        (Some(value), _) => Ok(value),
-        (None, Some(default)) => Ok(default),
-        (None, None) => {
+    def("ENV.fetch", 1, 2, |vm, args| match (variable(vm, args)?, args.get(1), args.block) {
+        (Some(value), _, _) => Ok(value),
+        (None, _, Some(block)) => vm.run(block, &[args.val(0)]),
+        (None, Some(default), None) => Ok(default),
+        (None, None, None) => {
             let name = String::from_utf8_lossy(args.text(0)?).into_owned();
             Err(Fault::new("KeyError", format!("key not found: {name:?}")).into())
         }
@@ -34,6 +35,16 @@ pub(crate) const TABLE: &[Def<FreeFn>] = &[
     def("ENV.include?", 1, 1, |vm, args| Ok(Val::Bool(variable(vm, args)?.is_some()))),
     def("ENV.has_key?", 1, 1, |vm, args| Ok(Val::Bool(variable(vm, args)?.is_some()))),
     def("Float", 1, 2, |_, args| quietly(args, float(args))),
+    def("Hash.[]", 1, 1, |vm, args| match args.val(0) {
+        Val::Hash(h) => vm.hash(h.snapshot()),
+        other => {
+            let (made, pairs) = (vm.map(&[])?, other.to_array()?);
+            for pair in pairs.to_vec() {
+                super::enumerate::set_pair(vm, made, pair)?;
+            }
+            Ok(Val::Hash(made))
+        }
+    }),
     def("Integer", 1, 3, |_, args| quietly(args, integer(args))),
     def("JSON.dump", 1, 1, |vm, args| {
         let made = json(vm, args.val(0))?;

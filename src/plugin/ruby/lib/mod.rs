@@ -50,8 +50,16 @@ pub(super) const ANY: &[&[Def<AnyFn>]] = &[object::ANY];
 /// Functions without a receiver and those of modules, by their full name (`Time.now`).
 pub(super) const FREE: &[&[Def<FreeFn>]] = &[kernel::TABLE, digest::TABLE, url::TABLE, time::CONSTRUCTORS];
 
-/// Calls the array method that has the name in `args`.
-fn on_array<'s>(vm: &mut Vm<'s>, items: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
+/// Calls the array method that has the name in `args` on the elements of `me`.
+fn on_array<'s>(vm: &mut Vm<'s>, me: Val<'s>, items: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
+    let result = call_array(vm, items, args)?;
+    // What only walks gives back what it walked over.
+    let walks =
+        matches!(args.name, "each" | "each_with_index" | "each_entry" | "each_slice" | "each_cons" | "each.with_index");
+    Ok(if walks && args.block.is_some() { me } else { result })
+}
+
+fn call_array<'s>(vm: &mut Vm<'s>, items: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
     match ARRAY.iter().find_map(|table| table.iter().find(|d| d.name == args.name)) {
         Some(d) => (d.checked(args)?)(vm, items, args),
         None => Err(no_method(args.name, Val::Array(items)).into()),

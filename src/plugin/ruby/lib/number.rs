@@ -185,7 +185,7 @@ pub(crate) fn round_int(n: i128, digits: i128, how: Rounding) -> Checked<i128> {
         }
         Rounding::Half => {
             // Half goes away from zero.
-            let above = rest > unit / 2 || (rest * 2 == unit && n > 0);
+            let above = rest > unit - rest || (rest == unit - rest && n > 0);
             if above { up() } else { Ok(down) }
         }
     }
@@ -207,7 +207,16 @@ pub(crate) fn round_float<'s>(f: f64, digits: i128, how: Rounding) -> Checked<Va
     if !f.is_finite() || digits > 17 || f == 0.0 || f.abs() >= 1e16 {
         return Ok(Val::Float(f));
     }
+    // A power of two that far below the last place can't round to anything.
+    if how == Rounding::Half && digits < i128::from(-binary_exponent(f) / 4) {
+        return Ok(Val::Float(0.0));
+    }
     Ok(Val::Float(round_places(f, digits as i32, how)))
+}
+
+/// The power of two that a float stays below, as C's `frexp` tells it.
+fn binary_exponent(f: f64) -> i32 {
+    ((f.to_bits() >> 52 & 0x7ff) as i32) - 1022
 }
 
 fn round_places(f: f64, digits: i32, how: Rounding) -> f64 {
@@ -289,6 +298,7 @@ mod tests {
         }
         for how in [Rounding::Half, Rounding::Up, Rounding::Down, Rounding::Zero] {
             let _ = round_int(i128::MIN, -38, how);
+            let _ = round_int(99 * 10_i128.pow(36), -38, how);
             let _ = round_int(i128::MAX, i128::MIN, how);
         }
     }

@@ -15,10 +15,7 @@ pub(crate) const INT: &[Def<IntFn>] = &[
     def("between?", 2, 2, |_, n, args| between(Val::Int(n), args)),
     def("bit_length", 0, 0, |_, n, _| Ok(Val::Int((128 - (n ^ (n >> 127)).leading_zeros()).into()))),
     def("ceil", 0, 1, |_, n, args| Ok(Val::Int(round_int(n, digits(args)?, Rounding::Up)?))),
-    def("chr", 0, 1, |vm, n, _| {
-        let text = number::char_text(n)?;
-        vm.string(text)
-    }),
+    def("chr", 0, 1, chr),
     def("clamp", 1, 2, |_, n, args| clamp(Val::Int(n), args)),
     def("digits", 0, 0, int_digits),
     def("div", 1, 1, |_, n, args| floored_quotient(Val::Int(n), args.val(0))),
@@ -52,7 +49,10 @@ pub(crate) const INT: &[Def<IntFn>] = &[
     def("round", 0, 1, |_, n, args| Ok(Val::Int(round_int(n, digits(args)?, Rounding::Half)?))),
     def("size", 0, 0, |_, n, _| Ok(Val::Int(if i64::try_from(n).is_ok() { 8 } else { 16 }))),
     def("succ", 0, 0, |_, n, _| number::int_op(Op::Add, n, Val::Int(1))),
-    def("times", 0, 0, |vm, n, args| count(vm, args, 0, n.saturating_sub(1), 1)),
+    def("times", 0, 0, |vm, n, args| {
+        let counted = count(vm, args, 0, n.saturating_sub(1), 1)?;
+        Ok(if args.block.is_some() { Val::Int(n) } else { counted })
+    }),
     def("to_f", 0, 0, |_, n, _| Ok(Val::Float(n as f64))),
     def("to_i", 0, 0, |_, n, _| Ok(Val::Int(n))),
     def("to_int", 0, 0, |_, n, _| Ok(Val::Int(n))),
@@ -84,7 +84,6 @@ pub(crate) const FLOAT: &[Def<FloatFn>] = &[
     def("negative?", 0, 0, |_, f, _| Ok(Val::Bool(f < 0.0))),
     def("nonzero?", 0, 0, |_, f, _| Ok(if f == 0.0 { Val::Nil } else { Val::Float(f) })),
     def("positive?", 0, 0, |_, f, _| Ok(Val::Bool(f > 0.0))),
-    def("pow", 1, 1, |_, f, args| number::float_op(Op::Pow, f, args.val(0))),
     def("round", 0, 1, |_, f, args| Ok(round_float(f, digits(args)?, Rounding::Half)?)),
     def("to_f", 0, 0, |_, f, _| Ok(Val::Float(f))),
     def("to_i", 0, 0, |_, f, _| Ok(Val::Int(truncate(f)?))),
@@ -164,6 +163,18 @@ pub(crate) fn in_base(mut n: u128, base: u128) -> String {
     }
 }
 
+/// Without an encoding a number above ASCII is a byte.
+fn chr<'s>(vm: &mut Vm<'s>, n: i128, args: Args<'_, 's>) -> Outcome<'s> {
+    match n {
+        128..=255 if args.list.is_empty() => Ok(Val::Bin(vm.keep(&[n as u8])?)),
+        256.. if args.list.is_empty() => Err(Fault::new("RangeError", format!("{n} out of char range")).into()),
+        _ => {
+            let text = number::char_text(n)?;
+            vm.string(text)
+        }
+    }
+}
+
 fn int_digits<'s>(vm: &mut Vm<'s>, n: i128, _: Args<'_, 's>) -> Outcome<'s> {
     if n < 0 {
         return Err(Fault::new("Math::DomainError", "out of domain").into());
@@ -201,5 +212,5 @@ fn count<'s>(vm: &mut Vm<'s>, args: Args<'_, 's>, from: i128, to: i128, step: i1
     for i in 0..len {
         vm.run(block, &[Val::Int(from + i * step)])?;
     }
-    Ok(Val::Int(if args.name == "times" { len } else { from }))
+    Ok(Val::Int(from))
 }

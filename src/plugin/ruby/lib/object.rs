@@ -75,6 +75,7 @@ pub(crate) const SYMBOL: &[Def<AnyFn>] = &[
     def("length", 0, 0, |_, me, _| Ok(Val::Int(chars::count(name(me)) as i128))),
     def("size", 0, 0, |_, me, _| Ok(Val::Int(chars::count(name(me)) as i128))),
     def("start_with?", 1, 1, |_, me, args| Ok(Val::Bool(name(me).starts_with(args.text(0)?)))),
+    def("name", 0, 0, |_, me, _| Ok(Val::Str(name(me)))),
     def("swapcase", 0, 0, as_text),
     def("to_proc", 0, 0, |_, _, _| Err(Fault::argument("write &:name where a block is wanted").into())),
     def("to_sym", 0, 0, |_, me, _| Ok(me)),

@@ -274,11 +274,7 @@ fn split<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s>
         parts.truncate(kept);
     }
     let parts: Vec<Val<'s>> = parts.into_iter().map(Val::Str).collect();
-    let Some(block) = args.block else { return vm.array(parts) };
-    for part in parts {
-        vm.run(block, &[part])?;
-    }
-    Ok(Val::Str(text))
+    string::give(vm, text, parts, args)
 }
 
 /// Words between white space, as awk sees them.

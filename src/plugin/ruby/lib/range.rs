@@ -14,16 +14,16 @@ pub(crate) const TABLE: &[Def<RangeFn>] = &[
     def("end", 0, 0, |_, r, _| Ok(r.last)),
     def("exclude_end?", 0, 0, |_, r, _| Ok(Val::Bool(r.exclusive))),
     def("first", 0, 1, |vm, r, args| if args.list.is_empty() { Ok(r.first) } else { take(vm, r, args) }),
-    def("include?", 1, 1, |_, r, args| Ok(Val::Bool(index::covers(r, args.val(0))))),
+    def("include?", 1, 1, includes),
     def("last", 0, 1, |vm, r, args| if args.list.is_empty() { Ok(r.last) } else { as_array(vm, r, args) }),
     def("max", 0, 1, |vm, r, args| match (r.first, r.last) {
         (Val::Int(first), Val::Int(last)) if args.list.is_empty() && args.block.is_none() => {
-            let last = if r.exclusive { last - 1 } else { last };
+            let last = if r.exclusive { last.saturating_sub(1) } else { last };
             Ok(if last < first { Val::Nil } else { Val::Int(last) })
         }
         _ => as_array(vm, r, args),
     }),
-    def("member?", 1, 1, |_, r, args| Ok(Val::Bool(index::covers(r, args.val(0))))),
+    def("member?", 1, 1, includes),
     def("min", 0, 1, |vm, r, args| match ops::compare(r.first, r.last) {
         Some(order) if args.list.is_empty() && args.block.is_none() => {
             Ok(if order.is_le() { r.first } else { Val::Nil })
@@ -75,7 +75,16 @@ pub(crate) const AS_ARRAY: &[Def<RangeFn>] = &[
 fn as_array<'s>(vm: &mut Vm<'s>, r: &'s Span<'s>, args: Args<'_, 's>) -> Outcome<'s> {
     let items = elements(vm, r)?;
     let items = vm.arr(&items)?;
-    super::on_array(vm, items, args)
+    super::on_array(vm, Val::Range(r), items, args)
+}
+
+/// A range of strings has those that counting comes to, not all that lie between its ends.
+fn includes<'s>(vm: &mut Vm<'s>, r: &'s Span<'s>, args: Args<'_, 's>) -> Outcome<'s> {
+    if let (Val::Str(first), Val::Str(last), Val::Str(wanted)) = (r.first, r.last, args.val(0)) {
+        let all = letters(vm, first, last, r.exclusive)?;
+        return Ok(Val::Bool(all.into_iter().any(|t| t.text() == Some(wanted))));
+    }
+    Ok(Val::Bool(index::covers(r, args.val(0))))
 }
 
 /// The first elements; of a range without an end too.

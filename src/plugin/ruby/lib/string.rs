@@ -8,9 +8,9 @@ use crate::plugin::ruby::vm::Vm;
 use crate::plugin::ruby::{index, ops};
 
 pub(crate) const TABLE: &[Def<TextFn>] = &[
-    def("bytes", 0, 0, |vm, text, _| {
-        let bytes: Vec<Val<'_>> = text.iter().map(|b| Val::Int((*b).into())).collect();
-        vm.array(bytes)
+    def("bytes", 0, 0, |vm, text, args| {
+        let bytes = text.iter().map(|b| Val::Int((*b).into())).collect();
+        give(vm, text, bytes, args)
     }),
     def("bytesize", 0, 0, |_, text, _| Ok(Val::Int(text.len() as i128))),
     def("byteslice", 1, 2, byteslice),
@@ -34,9 +34,9 @@ pub(crate) const TABLE: &[Def<TextFn>] = &[
     def("chars", 0, 0, each_char),
     def("each_char", 0, 0, each_char),
     def("chr", 0, 0, |_, text, _| Ok(Val::Str(chars::slice(text, 0, 1)))),
-    def("codepoints", 0, 0, |vm, text, _| {
-        let codes: Vec<Val<'_>> = chars::iter(text).map(|c| Val::Int(chars::code(c).into())).collect();
-        vm.array(codes)
+    def("codepoints", 0, 0, |vm, text, args| {
+        let codes = chars::iter(text).map(|c| Val::Int(chars::code(c).into())).collect();
+        give(vm, text, codes, args)
     }),
     def("downcase", 0, 0, |vm, text, _| vm.string(mapped(text, |s| s.to_lowercase()))),
     def("empty?", 0, 0, |_, text, _| Ok(Val::Bool(text.is_empty()))),
@@ -85,11 +85,7 @@ pub(crate) const TABLE: &[Def<TextFn>] = &[
     def("upcase", 0, 0, |vm, text, _| vm.string(mapped(text, |s| s.to_uppercase()))),
     def("upto", 1, 1, |vm, text, args| {
         let all = super::range::letters(vm, text, args.text(0)?, false)?;
-        let Some(block) = args.block else { return vm.array(all) };
-        for each in all {
-            vm.run(block, &[each])?;
-        }
-        Ok(Val::Str(text))
+        give(vm, text, all, args)
     }),
 ];
 
@@ -130,15 +126,18 @@ pub(crate) fn strip_end(text: &[u8]) -> &[u8] {
     &text[..end]
 }
 
-fn each_char<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s> {
-    if let Some(block) = args.block {
-        for c in chars::iter(text) {
-            vm.run(block, &[Val::Str(c)])?;
-        }
-        return Ok(Val::Str(text));
+/// Gives parts of a text to the block, or makes an array of them.
+pub(crate) fn give<'s>(vm: &mut Vm<'s>, text: &'s [u8], parts: Vec<Val<'s>>, args: Args<'_, 's>) -> Outcome<'s> {
+    let Some(block) = args.block else { return vm.array(parts) };
+    for part in parts {
+        vm.run(block, &[part])?;
     }
-    let all: Vec<Val<'s>> = chars::iter(text).map(Val::Str).collect();
-    vm.array(all)
+    Ok(Val::Str(text))
+}
+
+fn each_char<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s> {
+    let all = chars::iter(text).map(Val::Str).collect();
+    give(vm, text, all, args)
 }
 
 fn lines<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s> {
@@ -158,11 +157,7 @@ fn lines<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s>
         all.push(Val::Str(if chomp { super::string_edit::chomp(line) } else { line }));
         rest = &rest[end..];
     }
-    let Some(block) = args.block else { return vm.array(all) };
-    for line in all {
-        vm.run(block, &[line])?;
-    }
-    Ok(Val::Str(text))
+    give(vm, text, all, args)
 }
 
 fn byteslice<'s>(_: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s> {

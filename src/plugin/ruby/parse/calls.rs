@@ -212,7 +212,7 @@ impl<'t> Parser<'t> {
             '"' | '\'' | '$' => true,
             '(' => true,
             '[' => true,
-            ':' => tight && second != ':' && self.in_ternary == 0,
+            ':' => tight && second != ':' && !self.in_ternary,
             '/' | '-' | '+' => tight && second != '=',
             '!' => tight && !matches!(second, '=' | '~'),
             '%' => {
@@ -250,7 +250,7 @@ impl<'t> Parser<'t> {
     /// A function, its name having been taken.
     pub(super) fn free_call(&mut self, def: &'static Def<FreeFn>, at: usize) -> Parsed {
         let given = self.given(def.arity.1 > 0)?;
-        if given.block.is_some() {
+        if given.block.is_some() && def.name != "ENV.fetch" {
             return Err(self.error_at(at, format!("`{}` takes no block", def.name), ""));
         }
         let (min, max) = def.arity;
@@ -258,7 +258,7 @@ impl<'t> Parser<'t> {
             let message = format!("`{}` does not take {} argument(s)", def.name, given.args.len());
             return Err(self.error_at(at, message, ""));
         }
-        self.node(Kind::Free { def, args: given.args }, at)
+        self.node(Kind::Free { def, args: given.args, block: given.block }, at)
     }
 }
 

@@ -63,8 +63,8 @@ impl<'t> Parser<'t> {
     pub(super) fn constant(&mut self) -> Parsed {
         let at = self.at;
         let path = self.constant_path();
-        if path == "ENV" && self.starts("[") {
-            return self.environment(at);
+        if matches!(path, "ENV" | "Hash") && self.starts("[") {
+            return self.bracketed(path, at);
         }
         if self.starts("(")
             && let Some(def) = free(path)
@@ -100,13 +100,16 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn environment(&mut self, at: usize) -> Parsed {
+    /// `ENV["NAME"]`, `Hash[pairs]`
+    fn bracketed(&mut self, path: &str, at: usize) -> Parsed {
         let (mut items, mut pairs) = (Vec::new(), Vec::new());
         self.at += 1;
         self.list("]", |p| p.argument(&mut items, &mut pairs))?;
-        match free("ENV.[]") {
-            Some(def) if items.len() == 1 && pairs.is_empty() => self.node(Kind::Free { def, args: items }, at),
-            _ => Err(self.error_at(at, "ENV takes one name", "write ENV[\"NAME\"]")),
+        match free(&format!("{path}.[]")) {
+            Some(def) if items.len() == 1 && pairs.is_empty() => {
+                self.node(Kind::Free { def, args: items, block: None }, at)
+            }
+            _ => Err(self.error_at(at, format!("{path}[...] takes one value"), "")),
         }
     }
 

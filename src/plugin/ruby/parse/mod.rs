@@ -55,7 +55,7 @@ struct Parser<'t> {
     functions: &'t Functions,
     nesting: usize,
     /// Inside the first branch of `a ? b : c`, where a colon ends something.
-    in_ternary: usize,
+    in_ternary: bool,
     /// Variables that can be seen here, and their slots.
     names: Vec<(String, usize)>,
     slots: usize,
@@ -72,7 +72,7 @@ impl<'t> Parser<'t> {
             return Err(RubyError::new(from, format!("the expression is longer than {MAX_TEMPLATE_BYTES} bytes"), ""));
         }
         let (names, implicit) = (Vec::new(), Vec::new());
-        Ok(Parser { text, at: 0, from, functions, nesting: 0, in_ternary: 0, names, slots: 0, implicit })
+        Ok(Parser { text, at: 0, from, functions, nesting: 0, in_ternary: false, names, slots: 0, implicit })
     }
 
     fn rest(&self) -> &'t str {

@@ -95,10 +95,9 @@ impl<'t> Parser<'t> {
             return Ok(test);
         }
         self.lines();
-        self.in_ternary += 1;
-        let yes = self.expression();
-        self.in_ternary -= 1;
-        let yes = yes?;
+        let outer = std::mem::replace(&mut self.in_ternary, true);
+        let yes = self.expression()?;
+        self.in_ternary = outer;
         self.expect(":", "of `a ? b : c`")?;
         self.lines();
         let no = self.expression()?;

@@ -159,7 +159,7 @@ impl CompiledRegex for Simple {
 }
 
 fn regex(source: &str, flags: RegexFlags) -> Result<Box<dyn CompiledRegex>, String> {
-    let source = source.replace("\\Z", "\\n?\\z");
+    let source = source.replace("\\Z", "\\n?\\z").replace("\\e", "\\x1b");
     let mut builder = regex::bytes::RegexBuilder::new(&source);
     builder.multi_line(true).case_insensitive(flags.ignore_case).dot_matches_new_line(flags.dot_all);
     let regex = builder.ignore_whitespace(flags.extended).build().map_err(|e| e.to_string())?;

@@ -119,6 +119,7 @@ fn broken_code_is_refused_where_it_breaks() {
         ("%w[a", 3),
         ("/abc", 0),
         (")", 0),
+        ("0?{", 3),
         ("}", 0),
         ("end", 0),
         ("1; )", 3),
