@@ -15,9 +15,7 @@ mod skim;
 pub(crate) use ack::{MAX_ACK_BYTES, ack_binary, ack_text, read_ack};
 pub(crate) use decoder::{Decoder, Wanted, WireError};
 pub(crate) use entries::{Rules, Taken, put_one, take};
-pub(crate) use handshake::{
-    Admission, Challenge, Client, Credentials, Gate, Hello, MAX_HANDSHAKE_BYTES, User,
-};
+pub(crate) use handshake::{Admission, Challenge, Client, Credentials, Gate, Hello, MAX_HANDSHAKE_BYTES, User};
 pub(crate) use message::{Body, Events, Message};
 pub(crate) use network::Network;
 pub(crate) use packed::{packed_header, packed_trailer};

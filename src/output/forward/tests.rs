@@ -162,7 +162,7 @@ async fn chunk_id(tcp: &mut TcpStream, decoder: &mut Decoder) -> Option<String> 
             let Message::Events(events) = Message::parse(&message) else { panic!("no events") };
             return Some(String::from_utf8(events.chunk?[1..].to_vec()).unwrap());
         }
-        let read = tcp.read_buf(decoder.room()).await.unwrap_or(0);
+        let read = tcp.read_buf(decoder.room(usize::MAX)).await.unwrap_or(0);
         decoder.filled(read);
         if read == 0 {
             return None;
