@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::balance::{Balancer, Weighted};
 use super::discovery::Discovery;
+use super::link::LinkError;
 use super::node::{Common, Node, NodeError};
 use super::send::Outgoing;
 use super::server::Server;
@@ -196,6 +197,13 @@ impl Cluster {
             };
             match came {
                 Ok(Ok(())) => self.note(node.alive()),
+                Ok(Err(LinkError::Handshake(why))) => {
+                    // It is there and does not let this side in: no chunk would go through either.
+                    if node.disable() {
+                        tracing::warn!("heartbeat refused: {why} node={:?}", node.name());
+                        self.rebuild();
+                    }
+                }
                 Ok(Err(e)) => tracing::debug!("failed to send heartbeat node={:?} error={e}", node.name()),
                 Err(_) => tracing::debug!("heartbeat timed out node={:?}", node.name()),
             }
