@@ -2,6 +2,7 @@
 
 mod grep;
 mod parser;
+mod record_transformer;
 mod stdout;
 
 use crate::plugin::{Filter, Plugin, filter};
@@ -10,5 +11,6 @@ use crate::plugin::{Filter, Plugin, filter};
 pub const FILTERS: &[Plugin<dyn Filter>] = &[
     filter::<grep::Grep>(&["grep"]),
     filter::<parser::Parser>(&["parser"]),
+    filter::<record_transformer::RecordTransformer>(&["record_transformer"]),
     filter::<stdout::Stdout>(&["stdout"]),
 ];

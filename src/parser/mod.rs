@@ -9,6 +9,7 @@ mod msgpack;
 mod multiline;
 mod none;
 mod regexp;
+mod syslog;
 mod values;
 
 use crate::plugin::{Parser, Plugin, parser};
@@ -25,6 +26,7 @@ pub const PARSERS: &[Plugin<dyn Parser>] = &[
     parser::<regexp::ApacheError>(&["apache_error"]),
     parser::<regexp::Nginx>(&["nginx"]),
     parser::<regexp::RegexpParser>(&["regexp"]),
+    parser::<syslog::Syslog>(&["syslog"]),
     parser::<values::Csv>(&["csv"]),
     parser::<values::Tsv>(&["tsv"]),
 ];

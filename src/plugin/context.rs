@@ -84,6 +84,7 @@ pub struct BuildContext<'a> {
     registry: &'a Registry,
     diagnostics: &'a mut Diagnostics,
     buffer: Option<BufferDefaults>,
+    format: Option<&'static str>,
 }
 
 impl<'a> BuildContext<'a> {
@@ -94,7 +95,7 @@ impl<'a> BuildContext<'a> {
         registry: &'a Registry,
         diagnostics: &'a mut Diagnostics,
     ) -> BuildContext<'a> {
-        BuildContext { section, process, registry, diagnostics, buffer: None }
+        BuildContext { section, process, registry, diagnostics, buffer: None, format: None }
     }
 
     /// Reads the parameters and makes the plugin; faults go to the diagnostics.
@@ -126,7 +127,9 @@ impl<'a> BuildContext<'a> {
         let mut faults: Vec<Diagnostic> = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
         let last = faults.pop();
         self.diagnostics.extend(faults);
-        outcome.value.ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
+        outcome
+            .value
+            .ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
     }
 
     /// Reads a section inside the plugin's own that `Config` takes as it stands.
@@ -140,9 +143,9 @@ impl<'a> BuildContext<'a> {
         let last = faults.pop();
         self.diagnostics.extend(warnings);
         self.diagnostics.extend(faults);
-        outcome.value.ok_or_else(|| {
-            last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span))
-        })
+        outcome
+            .value
+            .ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
     }
 
     /// What `<inject>` puts into records.
@@ -157,7 +160,14 @@ impl<'a> BuildContext<'a> {
 
     /// Formatter and injection together.
     pub fn render(&mut self, default: &'static str) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
         Ok(Render::new(self.formatter(default)?, self.inject()?))
+    }
+
+    /// The formatter that [`render`](Self::render) takes where the configuration names none; `None` where the output does not
+    /// format.
+    pub fn default_format(&self) -> Option<&'static str> {
+        self.format
     }
 
     /// A permission in octal, or the default.
@@ -220,6 +230,36 @@ impl<'a> BuildContext<'a> {
         self.inner("parse", "parser", default, |r| r.parsers)
     }
 
+    /// As [`parser`](Self::parser), with other defaults for what `<parse>` does not say, its type among them.
+    pub fn parser_with(
+        &mut self,
+        default: &'static str,
+        defaults: &[(&str, &str)],
+    ) -> Result<Arc<dyn Parser>, Diagnostic> {
+        let section = self.child_with("parse", defaults);
+        self.inner_of(&section, "parse", "parser", Some(default), |r| r.parsers)
+    }
+
+    /// As [`extract`](Self::extract), with other defaults for what `<extract>` does not say.
+    pub fn extract_with(&mut self, defaults: &[(&str, &str)]) -> Result<Option<Extract>, Diagnostic> {
+        if self.section.child("extract").is_none() {
+            return Ok(None);
+        }
+        let section = self.child_with("extract", defaults);
+        Extract::build(&section, self).map(Some)
+    }
+
+    fn child_with(&self, name: &str, defaults: &[(&str, &str)]) -> Section {
+        let empty = || Section::new(name, self.section.span.clone());
+        let mut section = self.section.child(name).cloned().unwrap_or_else(empty);
+        for (parameter, text) in defaults {
+            if !section.has(parameter) {
+                section.set_text(parameter, *text);
+            }
+        }
+        section
+    }
+
     /// The plugin of the `<format>` section; where there is none, that of the default type with no parameters.
     pub fn formatter(&mut self, default: &'static str) -> Result<Arc<dyn Formatter>, Diagnostic> {
         self.inner("format", "formatter", Some(default), |r| r.formatters)
@@ -252,6 +292,17 @@ impl<'a> BuildContext<'a> {
                 &empty
             }
         };
+        self.inner_of(section, name, kind, default, table)
+    }
+
+    fn inner_of<T: ?Sized + 'static>(
+        &mut self,
+        section: &Section,
+        name: &str,
+        kind: &str,
+        default: Option<&'static str>,
+        table: impl FnOnce(&Registry) -> &'static [Plugin<T>],
+    ) -> Result<Arc<T>, Diagnostic> {
         let Some(wanted) = section.plugin_type().or(default) else {
             return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), &section.span));
         };
@@ -288,7 +339,8 @@ pub fn unknown_type<'n>(
     section: &Section,
 ) -> Diagnostic {
     let span = section.get("@type").or_else(|| section.get("type")).map_or(&section.span, |p| &p.value_span);
-    let fault = Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
+    let fault =
+        Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
     match nearest(wanted, names) {
         Some(near) => fault.with_help(format!("did you mean '{near}'?")),
         None => fault,

@@ -45,6 +45,12 @@ pub trait Route: Send + Sync {
 
     /// Whether the batch known by `once` was taken before.
     fn seen(&self, once: &[u8]) -> bool;
+
+    /// Runs what an input has to do after it ended, while buffers are emptied; see [`Emitter::linger`]. The engine
+    /// overrides it to join the work at the end of a stop.
+    fn linger(&self, work: BoxFuture<'static, ()>) {
+        tokio::spawn(work);
+    }
 }
 
 /// Takes batches from one input. Cloning is cheap; several tasks of one input may emit at once.
@@ -85,5 +91,11 @@ impl Emitter {
     /// Whether the batch known by `once` was taken before.
     pub fn seen(&self, once: &[u8]) -> bool {
         self.0.seen(once)
+    }
+
+    /// Goes on with `work` after the input has ended: a position that waits for the delivery of what memory buffers hold,
+    /// which a stop brings about only once inputs have ended. The work ends by itself when the buffers are closed.
+    pub fn linger(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.linger(Box::pin(work));
     }
 }

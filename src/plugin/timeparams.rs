@@ -30,6 +30,12 @@ impl TimeParams {
         self
     }
 
+    /// The same times in another format.
+    pub fn with_format(mut self, format: &str) -> TimeParams {
+        self.time_format = Some(format.to_owned());
+        self
+    }
+
     /// The same local or UTC choice with another type, format and zone.
     pub fn only(&self, time_type: &str, format: Option<&str>, zone: Option<&str>) -> TimeParams {
         TimeParams {

@@ -13,5 +13,5 @@ mod zone;
 
 pub use civil::Civil;
 pub use formatter::{TimeFormatConfig, TimeFormatter};
-pub use parser::{TimeError, TimeParseConfig, TimeParser};
+pub use parser::{TimeError, TimeParseConfig, TimeParser, by_format, guess};
 pub use zone::Zone;

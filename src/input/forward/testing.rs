@@ -189,7 +189,7 @@ pub(crate) fn process() -> Arc<Process> {
 /// Makes a plugin from the one section in `text`. Gives its warnings, or its faults.
 pub(crate) fn configured<P: Configure>(text: &str) -> Result<(P, Vec<String>), Vec<String>> {
     static REGISTRY: Registry = Registry { inputs: &[], filters: &[], outputs: &[], parsers: &[], formatters: &[] };
-    let options = LoadOptions::new("fluentd", "utf-8").map_err(|e| vec![e])?;
+    let options = LoadOptions::new(crate::config::Surroundings::default());
     let lines = |d: Diagnostics| d.iter().map(Diagnostic::one_line).collect::<Vec<_>>();
     let root = load_text("test.conf", text, &options).map_err(lines)?.root;
     let (process, mut diagnostics) = (process(), Diagnostics::new());

@@ -1,0 +1,107 @@
+//! The paths.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::query::{self, Shown, Wanted};
+use super::{rows, text};
+use crate::event::json::write_record;
+use crate::event::{Arena, Record, Value};
+use crate::net::tls::Stream;
+use crate::plugin::{PluginView, Process, Stop};
+
+/// Time for a request's headers, which is also how long an idle connection stays.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest request head, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+
+/// What answers.
+pub(super) struct Api {
+    pub(super) process: Arc<Process>,
+    pub(super) shown: Shown,
+}
+
+/// Serves one connection until it ends or the stop comes.
+pub(super) async fn serve(stream: Stream, api: Arc<Api>, mut stop: Stop) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = api.answer(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
+    // A client that breaks off needs no word, and answers are made at once: nothing is cut by the stop.
+    let _ = stop.or(http.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+impl Api {
+    fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Full<Bytes>> {
+        let (wanted, shown) = query::read(query, self.shown);
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let pretty = |json: Vec<u8>| if shown.debug { text::indented(&json) } else { json };
+        match (method, path) {
+            (&Method::GET, "/api/plugins") => self.plugins(&wanted, shown, |rows| plain(text::ltsv(rows))),
+            (&Method::GET, "/api/plugins.json") => {
+                self.plugins(&wanted, shown, |rows| json(StatusCode::OK, pretty(text::json_list(rows))))
+            }
+            (&Method::GET, "/api/config") => plain(text::ltsv(&[self.config(&Arena::new())])),
+            (&Method::GET, "/api/config.json") => {
+                let mut out = Vec::new();
+                write_record(&self.config(&Arena::new()), &mut out);
+                json(StatusCode::OK, pretty(out))
+            }
+            (&Method::GET, "/healthz") => plain(b"ok\n".to_vec()),
+            _ => json(StatusCode::NOT_FOUND, br#"{"message":"Not found"}"#.to_vec()),
+        }
+    }
+
+    fn plugins<T>(&self, wanted: &Wanted, shown: Shown, render: impl FnOnce(&[Record<'_>]) -> T) -> T {
+        let views = self.views(wanted);
+        let arena = Arena::new();
+        let rows: Vec<Record<'_>> = views.iter().map(|view| rows::row(view, shown, &arena)).collect();
+        render(&rows)
+    }
+
+    fn views(&self, wanted: &Wanted) -> Vec<PluginView> {
+        let Some(inspect) = self.process.inspect() else { return Vec::new() };
+        let by_id = |id: &str| inspect.plugins().into_iter().filter(|v| v.id == id).take(1).collect();
+        match wanted {
+            Wanted::All => inspect.plugins(),
+            Wanted::Id(id) => by_id(id),
+            Wanted::Tag(tag) => inspect.plugin_for_tag(tag).map(|id| by_id(&id)).unwrap_or_default(),
+            Wanted::Type(kind) => inspect.plugins().into_iter().filter(|v| v.kind == *kind).collect(),
+        }
+    }
+
+    fn config<'a>(&'a self, arena: &'a Arena) -> Record<'a> {
+        let mut record = Record::new();
+        record.push(b"pid", Value::Int(i64::from(std::process::id())));
+        record.push(b"ppid", Value::Int(i64::from(std::os::unix::process::parent_id())));
+        record.push(b"version", Value::str(env!("CARGO_PKG_VERSION")));
+        if let Some(root_dir) = &self.process.root_dir {
+            record.push(b"root_dir", arena.str(root_dir.as_os_str().as_encoded_bytes()));
+        }
+        record
+    }
+}
+
+fn plain(body: Vec<u8>) -> Response<Full<Bytes>> {
+    respond(StatusCode::OK, "text/plain", body)
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+    respond(status, "application/json", body)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,323 @@
+//! All positions of one position file, and which of them a file that was found goes on from.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use smallvec::SmallVec;
+
+use super::super::identity::{Meta, Print, TAIL_BYTES, has_head, has_tail, head_print, read_at, same_birth};
+use super::posfile::{self, Line, UNWATCHED};
+use super::row::{Mark, Row};
+use super::sidecar::{self, Hint};
+
+/// Files that are no longer followed and whose positions are kept, should they come back (renamed, changed again after
+/// `limit_recently_modified`). Past it the oldest are forgotten.
+const MAX_PARKED: usize = 10_000;
+/// Lines of files that are gone, which the position file keeps until the next compaction, as in Fluentd.
+const MAX_GONE: usize = 1000;
+
+/// How a file was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Arrival {
+    /// It was there at the start: one that was never seen is read from here on.
+    AtStart { from: u64 },
+    /// It came later, or took another's place: it is read from its head.
+    Later,
+}
+
+/// A file that was found and is open.
+pub(in super::super) struct Arrived<'a> {
+    pub(in super::super) path: &'a Path,
+    pub(in super::super) file: &'a File,
+    pub(in super::super) meta: Meta,
+    pub(in super::super) how: Arrival,
+    /// What buffers hold of a stream.
+    pub(in super::super) newest: &'a dyn Fn(&str) -> Option<u64>,
+}
+
+impl Arrived<'_> {
+    fn new_row(&self, mark: Mark, order: u64) -> Row {
+        Row::new(self.path.to_owned(), self.meta.id, self.meta.born, mark, order)
+    }
+}
+
+/// Positions by file.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// Files that are followed.
+    followed: BTreeMap<u64, Arc<Row>>,
+    /// Files that are not, by order of parking.
+    parked: BTreeMap<u64, Arc<Row>>,
+    /// Where the parked rows of an inode are.
+    by_inode: HashMap<u64, SmallVec<[u64; 1]>>,
+    /// Whether positions belong to inodes alone (`follow_inodes`).
+    follow_inodes: bool,
+    /// Lines of a position file without hints: Fluentd wrote it.
+    foreign: Vec<Line>,
+    /// Inodes that paths had at the start.
+    at_start: HashMap<PathBuf, u64>,
+    gone: VecDeque<(PathBuf, u64)>,
+    orders: u64,
+}
+
+impl Table {
+    /// Of both files' texts. The position file is the truth about what it has lines of; hints add to it.
+    pub(super) fn load(position_file: &[u8], hints: &[u8], follow_inodes: bool) -> Table {
+        let mut table = Table { follow_inodes, ..Table::default() };
+        let mut hints: HashMap<(PathBuf, u64), Hint> =
+            sidecar::parse(hints).into_iter().map(|h| ((h.path.clone(), h.id.inode), h)).collect();
+        for line in posfile::parse(position_file, follow_inodes).into_iter().filter(|l| l.position != UNWATCHED) {
+            table.at_start.insert(line.path.clone(), line.inode);
+            match hints.remove(&(line.path.clone(), line.inode)).filter(|hint| hint.listed) {
+                Some(hint) => table.load_row(&line, hint),
+                None => table.foreign.push(line),
+            }
+        }
+        for mut hint in hints.into_values() {
+            // A path whose line is gone was taken out on purpose; one with another inode was rotated.
+            if !hint.listed || table.at_start.get(&hint.path).is_some_and(|inode| *inode != hint.id.inode) {
+                hint.listed = false;
+                let order = table.order();
+                table.park(Arc::new(Row::from_hint(hint, order)));
+            }
+        }
+        table
+    }
+
+    fn load_row(&mut self, line: &Line, mut hint: Hint) {
+        let order = self.order();
+        let row = if line.position < hint.mark.position {
+            // Both are saved in this order: position file, hints. So somebody set it back, to read again.
+            let mark = Mark { position: line.position, tail: Print::default(), ..hint.mark };
+            Row::new(hint.path, hint.id, hint.born, mark, order)
+        } else {
+            if line.position > hint.mark.position {
+                hint.mark = Mark { position: line.position, tail: Print::default(), ..hint.mark };
+            }
+            Row::from_hint(hint, order)
+        };
+        self.park(Arc::new(row));
+    }
+
+    fn order(&mut self) -> u64 {
+        self.orders += 1;
+        self.orders
+    }
+
+    fn park(&mut self, row: Arc<Row>) {
+        let order = self.order();
+        self.by_inode.entry(row.id.inode).or_default().push(order);
+        self.parked.insert(order, row);
+    }
+
+    fn unpark(&mut self, order: u64) -> Option<Arc<Row>> {
+        let row = self.parked.remove(&order)?;
+        if let Some(orders) = self.by_inode.get_mut(&row.id.inode) {
+            orders.retain(|o| *o != order);
+            if orders.is_empty() {
+                self.by_inode.remove(&row.id.inode);
+            }
+        }
+        Some(row)
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.parked.len() > MAX_PARKED
+            && let Some(oldest) = self.parked.keys().next().copied()
+        {
+            self.unpark(oldest);
+        }
+    }
+
+    /// The row that a file goes on with, and from where. The row's own mark may lag behind: what buffers hold, or have on
+    /// their way, is not read again, but the position waits for it.
+    pub(super) fn adopt(&mut self, arrived: &Arrived<'_>) -> io::Result<(Arc<Row>, Mark)> {
+        let (row, start) = match self.resume(arrived)? {
+            Some(resumed) => resumed,
+            None => {
+                let mark = mark_at(arrived.file, self.first_position(arrived))?;
+                (Arc::new(arrived.new_row(mark, self.order())), mark)
+            }
+        };
+        self.gone.retain(|(path, _)| path != arrived.path);
+        self.followed.insert(row.order, row.clone());
+        Ok((row, start))
+    }
+
+    fn first_position(&mut self, arrived: &Arrived<'_>) -> u64 {
+        let meta = arrived.meta;
+        let lines = self.foreign.iter().enumerate().filter(|(_, l)| l.inode == meta.id.inode);
+        let best = lines.filter(|(_, l)| self.may_be(arrived, &l.path)).max_by_key(|(_, l)| l.path == arrived.path);
+        if let Some(at) = best.map(|(at, _)| at) {
+            let line = self.foreign.swap_remove(at);
+            return if line.position <= meta.size { line.position } else { 0 };
+        }
+        let known = self.at_start.remove(arrived.path).is_some_and(|inode| inode != 0);
+        match arrived.how {
+            // A path that had another file in it when the position file was written: that one was rotated.
+            Arrival::AtStart { from } if !known => from.min(meta.size),
+            _ => 0,
+        }
+    }
+
+    /// Whether a file that was known as `path` may be known as the arrived one's path now. Where it still is at its old
+    /// path as well, these are two names of one file, and each has a position of its own.
+    fn may_be(&self, arrived: &Arrived<'_>, path: &Path) -> bool {
+        self.follow_inodes
+            || path == arrived.path
+            || !Meta::of_path(path).is_ok_and(|there| there.id == arrived.meta.id)
+    }
+
+    /// The parked row of the very file, if the bytes it has read are still there; else a new generation of it.
+    fn resume(&mut self, arrived: &Arrived<'_>) -> io::Result<Option<(Arc<Row>, Mark)>> {
+        let Some(row) = self.take_parked(arrived) else { return Ok(None) };
+        self.at_start.remove(arrived.path);
+        let (meta, mark) = (arrived.meta, row.mark());
+        let fresh = |mark| Ok(Some((Arc::new(arrived.new_row(mark, row.order)), mark)));
+        if !still_has(arrived.file, meta.size, mark)? {
+            return fresh(Mark::default());
+        }
+        let start = match (arrived.newest)(&row.stream).unwrap_or(0).max(mark.position) {
+            // Less is there than was taken: what a power cut took from the file, or worse. The mark is sure, and what
+            // follows it must not be taken for a repetition.
+            newest if newest > meta.size => return fresh(mark),
+            position => mark_at(arrived.file, position)?,
+        };
+        if row.id != meta.id || row.born != meta.born {
+            return Ok(Some((Arc::new(row.renewed(arrived.path.to_owned(), meta.id, meta.born, mark)), start)));
+        }
+        row.set_path(arrived.path.to_owned());
+        row.set_listed(true);
+        Ok(Some((row, start)))
+    }
+
+    fn take_parked(&mut self, arrived: &Arrived<'_>) -> Option<Arc<Row>> {
+        let orders = self.by_inode.get(&arrived.meta.id.inode)?;
+        let rows = orders.iter().filter_map(|order| Some((*order, self.parked.get(order)?)));
+        let of_it =
+            rows.filter(|(_, row)| same_birth(row.born, arrived.meta.born) && self.may_be(arrived, &row.path()));
+        let best = of_it.max_by_key(|(order, row)| (row.path() == arrived.path, *order))?.0;
+        self.unpark(best)
+    }
+
+    /// A parked row is followed again as it is, without a line in the position file: its file was found elsewhere.
+    pub(super) fn take_over(&mut self, row: &Arc<Row>) {
+        let orders = self.by_inode.get(&row.id.inode).cloned().unwrap_or_default();
+        let same = |order: &u64| self.parked.get(order).is_some_and(|parked| Arc::ptr_eq(parked, row));
+        if let Some(order) = orders.into_iter().find(same) {
+            self.unpark(order);
+        }
+        row.set_listed(false);
+        self.followed.insert(row.order, row.clone());
+    }
+
+    /// Number of files that are saved.
+    pub(super) fn len(&self) -> usize {
+        self.followed.len() + self.parked.len()
+    }
+
+    /// Rows of files with this inode that are not followed now.
+    pub(super) fn parked_of(&self, inode: u64) -> Vec<Arc<Row>> {
+        let orders = self.by_inode.get(&inode).into_iter().flatten();
+        orders.filter_map(|order| self.parked.get(order).cloned()).collect()
+    }
+
+    /// Rows of files that are not followed now.
+    pub(super) fn parked_rows(&self) -> Vec<Arc<Row>> {
+        self.parked.values().cloned().collect()
+    }
+
+    /// Lines of files that are to be looked for.
+    pub(super) fn foreign_lines(&self) -> &[Line] {
+        &self.foreign
+    }
+
+    /// The start is over: what the position file named and was not found has no line any more, as in Fluentd.
+    pub(super) fn settle(&mut self) {
+        self.foreign.clear();
+        self.at_start.clear();
+        self.parked.values().for_each(|row| row.set_listed(false));
+        self.forget_oldest();
+    }
+
+    /// A file is followed no longer. With `gone` its line stays, marked as unwatched, until the next compaction.
+    pub(super) fn retire(&mut self, row: &Arc<Row>, gone: bool) {
+        self.followed.remove(&row.order);
+        if gone && row.is_listed() {
+            self.gone.push_back((row.path(), row.id.inode));
+            if self.gone.len() > MAX_GONE {
+                self.gone.pop_front();
+            }
+        }
+        row.set_listed(false);
+        self.park(row.clone());
+        self.forget_oldest();
+    }
+
+    /// Another file is at the path now: the row has no line in the position file any more.
+    pub(super) fn unlist(&mut self, row: &Row) {
+        if !self.follow_inodes {
+            row.set_listed(false);
+        }
+    }
+
+    /// A file that is still followed goes by another path from now on.
+    pub(super) fn rename(&mut self, row: &Arc<Row>, path: &Path) {
+        self.gone.retain(|(gone, _)| gone != path);
+        row.set_path(path.to_owned());
+        row.set_listed(true);
+    }
+
+    /// Gives back all rows: the input that followed them has ended.
+    pub(super) fn release(&mut self) {
+        let rows = std::mem::take(&mut self.followed);
+        for row in rows.into_values() {
+            if row.is_listed() {
+                self.at_start.insert(row.path(), row.id.inode);
+            }
+            self.park(row);
+        }
+    }
+
+    /// Forgets lines of files that are gone.
+    pub(super) fn compact(&mut self) {
+        self.gone.clear();
+    }
+
+    /// The texts of position file and hints.
+    pub(super) fn texts(&self, looked: Option<SystemTime>) -> (Vec<u8>, Vec<u8>) {
+        let (mut lines, mut hints) = (Vec::new(), sidecar::header(looked));
+        let mut rows: Vec<&Arc<Row>> = self.followed.values().chain(self.parked.values()).collect();
+        rows.sort_by_key(|row| row.order);
+        for hint in rows.into_iter().map(|row| row.hint()) {
+            if hint.listed && posfile::can_hold(&hint.path) {
+                posfile::write_line(&mut lines, &hint.path, hint.mark.position, hint.id.inode);
+            }
+            sidecar::write_line(&mut hints, &hint);
+        }
+        for line in self.foreign.iter().filter(|l| posfile::can_hold(&l.path)) {
+            posfile::write_line(&mut lines, &line.path, line.position, line.inode);
+        }
+        for (path, inode) in self.gone.iter().filter(|(path, _)| posfile::can_hold(path)) {
+            posfile::write_line(&mut lines, path, UNWATCHED, *inode);
+        }
+        (lines, hints)
+    }
+}
+
+/// A mark at a position of a file: its prints are of what is there now.
+fn mark_at(file: &File, position: u64) -> io::Result<Mark> {
+    let mut buf = [0; TAIL_BYTES];
+    let want = usize::try_from(position).unwrap_or(TAIL_BYTES).min(TAIL_BYTES);
+    let got = read_at(file, &mut buf[..want], position - want as u64)?;
+    Ok(Mark { position, head: head_print(file, position)?, tail: Print::of(&buf[..got]) })
+}
+
+/// Whether the bytes that a mark stands for are still there.
+pub(in super::super) fn still_has(file: &File, size: u64, mark: Mark) -> io::Result<bool> {
+    Ok(size >= mark.position && has_head(file, mark.head)? && has_tail(file, mark.position, mark.tail)?)
+}

@@ -1,0 +1,170 @@
+//! What inputs of text over a network share: who sent a message, batches by tag, delivery that waits for room.
+
+mod datagrams;
+mod plain;
+mod stream;
+#[cfg(test)]
+pub(super) mod testing;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(super) use datagrams::{Datagrams, serve_datagrams};
+pub(super) use plain::Plain;
+pub(super) use stream::{Streams, serve_streams};
+
+use crate::config::Diagnostic;
+use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
+use crate::net::{LogGate, hostname};
+use crate::plugin::{BuildContext, EmitError, Emitter, Stop};
+
+/// Log lines that a sender can cause pass once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits between attempts while a buffer has no room: the first and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a name that was looked up is believed, and how many are kept.
+const NAME_LIFE: Duration = Duration::from_secs(60);
+const MAX_NAMES: usize = 4096;
+
+/// A gate for log lines about what senders do.
+pub(super) fn log_gate() -> LogGate {
+    LogGate::new(LOG_INTERVAL)
+}
+
+/// Turns one message into events.
+pub(super) trait Handler: Send + Sync + 'static {
+    /// Reads `text` and adds its events to `batches`.
+    fn handle(&self, text: &[u8], sender: &Sender, batches: &mut Batches);
+
+    /// What is told of senders.
+    fn senders(&self) -> &Senders;
+}
+
+/// Who sent a message.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    address: String,
+    name: String,
+}
+
+/// Which fields tell who sent a message.
+pub(super) struct Senders {
+    address_key: Option<String>,
+    name_key: Option<String>,
+    resolves: bool,
+    names: Mutex<HashMap<IpAddr, (Instant, String)>>,
+}
+
+impl Senders {
+    /// Field names for the address and the name; `resolves`: names are looked up, else they are the addresses.
+    pub(super) fn new(address_key: Option<String>, name_key: Option<String>, resolves: bool) -> Senders {
+        Senders { address_key, name_key, resolves, names: Mutex::default() }
+    }
+
+    /// The sender at an address.
+    pub(super) async fn sender(&self, ip: Option<IpAddr>) -> Sender {
+        let Some(ip) = ip else { return Sender { address: String::new(), name: String::new() } };
+        let ip = ip.to_canonical();
+        let name = match self.name_key {
+            Some(_) if self.resolves => self.name(ip).await,
+            _ => ip.to_string(),
+        };
+        Sender { address: ip.to_string(), name }
+    }
+
+    async fn name(&self, ip: IpAddr) -> String {
+        let names = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, name)) = names().get(&ip)
+            && at.elapsed() < NAME_LIFE
+        {
+            return name.clone();
+        }
+        let name = hostname::of(ip).await;
+        let mut names = names();
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
+        names.insert(ip, (Instant::now(), name.clone()));
+        name
+    }
+
+    /// Puts the fields into a record.
+    pub(super) fn put<'a>(&'a self, sender: &'a Sender, record: &mut Record<'a>) {
+        if let Some(key) = &self.address_key {
+            record.set(key.as_bytes(), Value::str(&sender.address));
+        }
+        if let Some(key) = &self.name_key {
+            record.set(key.as_bytes(), Value::str(&sender.name));
+        }
+    }
+}
+
+/// Events by tag, tags in the order they were first seen.
+#[derive(Default)]
+pub(super) struct Batches {
+    places: HashMap<Tag, usize>,
+    builders: Vec<(Tag, BatchBuilder)>,
+}
+
+impl Batches {
+    /// Adds one event.
+    pub(super) fn push(&mut self, tag: &str, time: EventTime, record: &Record<'_>) {
+        let place = match self.places.get(tag) {
+            Some(place) => *place,
+            None => {
+                let tag = Tag::from(tag);
+                self.builders.push((tag.clone(), BatchBuilder::new()));
+                self.places.insert(tag, self.builders.len() - 1);
+                self.builders.len() - 1
+            }
+        };
+        self.builders[place].1.push(time, record);
+    }
+
+    /// Emits everything; waits while there is no room.
+    pub(super) async fn deliver(&mut self, emit: &Emitter, stop: &mut Stop) {
+        self.places.clear();
+        for (tag, mut builder) in self.builders.drain(..) {
+            deliver(builder.finish(tag), emit, stop).await;
+        }
+    }
+}
+
+/// Emits one batch; while a buffer has no room it is tried again, so that the sender has to wait, until the stop.
+pub(super) async fn deliver(batch: Batch, emit: &Emitter, stop: &mut Stop) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let (why, events) = match emit.emit(batch.clone()).await {
+            Ok(_) => return,
+            Err(EmitError::Full(why)) if !stop.is_stopped() => {
+                tracing::debug!(tag = %batch.tag, %why, "no room, waiting");
+                let _ = stop.or(tokio::time::sleep(wait)).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+                continue;
+            }
+            Err(why) => (why, batch.len()),
+        };
+        tracing::error!(tag = %batch.tag, error = %why, events, "failed to emit, these events are lost");
+        return;
+    }
+}
+
+/// `\n` and the like as a delimiter: the two characters mean one.
+pub(super) fn delimiter(text: &str, cx: &BuildContext<'_>) -> Result<Vec<u8>, Diagnostic> {
+    if text.is_empty() {
+        return Err(cx.fault("delimiter", "'delimiter' parameter must not be empty"));
+    }
+    Ok(text.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t").replace("\\0", "\0").into_bytes())
+}
+
+/// Warns of what tunes Fluentd's event loop.
+pub(super) fn warn_of_blocking_timeout(given: bool, cx: &mut BuildContext<'_>) {
+    if given {
+        cx.warn("blocking_timeout", "blocking_timeout tunes Fluentd's event loop and has no effect here; take it out");
+    }
+}

@@ -1,0 +1,113 @@
+//! `secondary_file`: writes chunks that the primary output could not deliver into files, as the primary would have
+//! formatted them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::file::{Compress, Sink};
+use crate::buffer::{Block, Chunk};
+use crate::config::Diagnostic;
+use crate::plugin::{BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
+
+/// Numbers tried for a file that must be new before the disk is taken to be in disorder.
+const MAX_INDEX: u32 = 1_000_000;
+
+/// Parameters of `secondary_file`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct SecondaryFileParams {
+    /// Directory of the files; placeholders too.
+    directory: Option<String>,
+    /// Name of the files; placeholders too.
+    basename: String,
+    /// One file that chunks are added to, instead of a new numbered file each.
+    append: bool,
+    /// `text` or `gzip`.
+    compress: Compress,
+}
+
+impl Default for SecondaryFileParams {
+    fn default() -> Self {
+        SecondaryFileParams { directory: None, basename: "dump.bin".into(), append: false, compress: Compress::Text }
+    }
+}
+
+/// The output.
+pub struct SecondaryFile {
+    root: Root,
+    name: Template,
+    suffix: &'static str,
+    append: bool,
+    compress: Compress,
+    /// The primary's format; without one the entries are written as they are.
+    render: Option<Render>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Configure for SecondaryFile {
+    type Config = SecondaryFileParams;
+
+    fn new(config: SecondaryFileParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        if cx.section.name != "secondary" {
+            return Err(cx.fault("@type", "This plugin can only be used in the <secondary> section"));
+        }
+        let directory = config.directory.ok_or_else(|| cx.fault("directory", "'directory' parameter is required"))?;
+        let whole = format!("{}/{}", directory.trim_end_matches('/'), config.basename);
+        let checked = Template::new(&whole, "basename", cx)?;
+        let fixed = checked.constant_prefix();
+        let root = &fixed[..fixed.rfind('/').unwrap_or(0)];
+        let name = Template::new(whole[root.len()..].trim_start_matches('/'), "basename", cx)?;
+        let render = if cx.section.child("format").is_some() { Some(cx.render("json")?) } else { None };
+        let root = if root.is_empty() && whole.starts_with('/') { "/" } else { root };
+        Ok(SecondaryFile {
+            root: Root::new(root, cx.process.dir_permission, cx.process.file_permission),
+            name,
+            suffix: match config.compress {
+                Compress::Text => "",
+                Compress::Gzip => ".gz",
+                Compress::Zstd => ".zstd",
+            },
+            append: config.append,
+            compress: config.compress,
+            render,
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+}
+
+impl Output for SecondaryFile {
+    async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
+        let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
+        let _turn = self.turn.lock().await;
+        let mut sink = self.open(&name)?;
+        for block in chunk.blocks() {
+            sink.write(&self.text(&block?))?;
+        }
+        sink.finish().await?;
+        Ok(())
+    }
+}
+
+impl SecondaryFile {
+    fn text(&self, block: &Block) -> Vec<u8> {
+        let Some(render) = &self.render else { return block.entries.to_vec() };
+        let mut text = Vec::new();
+        render.block(block, &mut text);
+        text
+    }
+
+    fn open(&self, name: &str) -> Result<Sink, WriteError> {
+        let open = |name: PathBuf, exclusive| Sink::open(&self.root, Path::new(&name), exclusive, self.compress);
+        if self.append {
+            return Ok(open(format!("{name}{}", self.suffix).into(), false)?);
+        }
+        for index in 0..MAX_INDEX {
+            match open(format!("{name}.{index}{}", self.suffix).into(), true) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(WriteError::Retry(format!("{name}: there are {MAX_INDEX} files already")))
+    }
+}

@@ -1,0 +1,188 @@
+//! What the documents and the shipped files say is true: configurations pass the check, the images' paths, ports and flags
+//! exist, and the README names what is built in.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::cli::{suiro, text};
+
+/// Plugins that the shipped configurations use and that may be missing still: the one fault that is let pass. A name goes
+/// from here with the merge that brings the plugin.
+const PENDING: &[&str] = &[
+    "input plugin 'tail'",
+    "input plugin 'http'",
+    "input plugin 'syslog'",
+    "input plugin 'monitor_agent'",
+    "filter plugin 'record_transformer'",
+    "output plugin 'forward'",
+    "output plugin 'http'",
+    "output plugin 'secondary_file'",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn configurations() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("conf")).unwrap().map(|e| e.unwrap().path());
+    let mut found: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "conf")).collect();
+    found.sort();
+    found
+}
+
+/// Faults of a check's output that are none of a pending plugin.
+fn real_faults(output: &str) -> Vec<&str> {
+    let pending = |line: &str| PENDING.iter().any(|name| line.contains(&format!("Unknown {name}")));
+    output.lines().filter(|line| line.contains("error:") && !pending(line)).collect()
+}
+
+#[test]
+fn every_shipped_configuration_passes_the_check() {
+    let work = TempDir::new().unwrap();
+    let files = configurations();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let output = suiro().arg("check").arg("--strict").arg(&file).env("SUIRO_WORK", work.path()).output().unwrap();
+        let printed = text(&output);
+        assert!(real_faults(&printed).is_empty(), "{}:\n{printed}", file.display());
+        assert_eq!(output.status.success(), !printed.contains("error:"), "{}:\n{printed}", file.display());
+    }
+    assert_eq!(fs::read_dir(work.path()).unwrap().count(), 0, "a check writes nothing");
+}
+
+#[test]
+fn a_fault_beside_a_pending_plugin_is_not_let_pass() {
+    let output = "error: Unknown input plugin 'tail'. x\nerror: Unknown input plugin 'tali'. x\nerror: bad";
+    assert_eq!(real_faults(output).len(), 2);
+}
+
+#[test]
+fn the_quickstart_names_files_that_are_there() {
+    let script = read("scripts/quickstart.sh");
+    for path in ["conf/quickstart.conf", "conf/samples/access.log"] {
+        assert!(script.contains(path), "{path}");
+        assert!(root().join(path).is_file(), "{path}");
+    }
+    let config = read("conf/quickstart.conf");
+    for (name, parameter) in [("HTTP_PORT=", "port "), ("SYSLOG_PORT=", "port ")] {
+        let port = digits_behind(&script, name);
+        assert!(config.contains(&format!("{parameter}{port}")), "{name}{port} is no port of the configuration");
+    }
+}
+
+fn digits_behind(text: &str, mark: &str) -> String {
+    let (_, rest) = text.split_once(mark).unwrap_or_else(|| panic!("{mark} is missing"));
+    rest.chars().take_while(char::is_ascii_digit).collect()
+}
+
+// ---- docker ----
+
+/// Long flags of `suiro --help`.
+fn flags() -> Vec<String> {
+    let help = text(&suiro().arg("--help").output().unwrap());
+    let words = help.split(|c: char| !(c.is_alphanumeric() || c == '-'));
+    words.filter(|w| w.starts_with("--")).map(str::to_owned).collect()
+}
+
+/// Long flags in the exec forms (`["suiro", "--config", ...]`) that start or check suiro.
+fn exec_flags(file: &str) -> Vec<String> {
+    let forms = ["ENTRYPOINT [", "CMD [\"--", "command: [", "test: ["];
+    let lines = file.lines().filter(|l| forms.iter().any(|form| l.trim_start().starts_with(form)));
+    let words = lines.flat_map(|l| l.split('"').map(str::to_owned).collect::<Vec<_>>());
+    words.filter(|w| w.starts_with("--")).collect()
+}
+
+#[test]
+fn the_images_use_flags_that_exist() {
+    let known = flags();
+    assert!(known.iter().any(|f| f == "--config"), "{known:?}");
+    for file in ["docker/Dockerfile", "docker/compose.yaml"] {
+        let used = exec_flags(&read(file));
+        let unknown: Vec<&String> = used.iter().filter(|f| !known.contains(f)).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+    assert!(
+        exec_flags(&read("docker/Dockerfile")).contains(&"--config".to_owned()),
+        "the image names its configuration"
+    );
+}
+
+#[test]
+fn the_image_copies_what_is_there() {
+    let dockerfile = read("docker/Dockerfile");
+    let copies = dockerfile.lines().filter(|l| l.starts_with("COPY ") && !l.contains("--from="));
+    for line in copies {
+        let words: Vec<&str> = line.split_whitespace().skip(1).filter(|w| !w.starts_with("--")).collect();
+        let (_, sources) = words.split_last().unwrap();
+        for source in sources {
+            assert!(root().join(source).exists(), "{line}: {source}");
+        }
+    }
+}
+
+#[test]
+fn compose_mounts_what_is_there() {
+    let compose = read("docker/compose.yaml");
+    let mounts = compose.lines().filter_map(|l| l.trim().strip_prefix("- ../"));
+    let paths: Vec<&str> = mounts.map(|m| m.split(':').next().unwrap()).collect();
+    assert!(!paths.is_empty(), "no configuration is mounted");
+    for path in paths {
+        assert!(root().join(path).is_file(), "{path}");
+    }
+}
+
+#[test]
+fn exposed_ports_are_ports_of_a_configuration() {
+    let configs: String = configurations().iter().map(|p| fs::read_to_string(p).unwrap()).collect();
+    let dockerfile = read("docker/Dockerfile");
+    let exposed: Vec<&str> =
+        dockerfile.lines().filter_map(|l| l.strip_prefix("EXPOSE ")).flat_map(str::split_whitespace).collect();
+    assert!(!exposed.is_empty(), "no port is exposed");
+    for port in exposed {
+        let number = port.split('/').next().unwrap();
+        assert!(configs.contains(&format!("port {number}\n")), "{port}");
+    }
+}
+
+// ---- README ----
+
+#[test]
+fn the_readme_names_what_is_built_in() {
+    let readme = read("README.md");
+    let listed = text(&suiro().arg("plugins").output().unwrap());
+    let names = listed.lines().flat_map(|line| line.split_whitespace().skip(1)).flat_map(|names| names.split('|'));
+    let missing: Vec<&str> = names.filter(|name| !readme.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "README.md does not name {missing:?}");
+}
+
+#[test]
+fn the_readme_names_flags_that_exist() {
+    let known = flags();
+    let readme = read("README.md");
+    let (_, part) = readme.split_once("## Command line").unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    let words = part.split(|c: char| !(c.is_alphanumeric() || c == '-')).filter(|w| w.starts_with("--") && w.len() > 2);
+    let unknown: Vec<&str> =
+        words.filter(|w| !w.trim_matches('-').is_empty() && !known.iter().any(|f| f == w)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn the_files_that_documents_point_to_are_there() {
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = read(document);
+        let quoted = text.split('`').skip(1).step_by(2);
+        let starts = ["src/", "conf/", "tests/", "scripts/", "docker/", "benches/", ".ci/"];
+        let paths = quoted.filter(|p| starts.iter().any(|s| p.starts_with(s)) && !p.contains([' ', '*', '{']));
+        for path in paths {
+            assert!(root().join(path.trim_start_matches("./")).exists(), "{document}: {path}");
+        }
+    }
+}
