@@ -574,3 +574,12 @@ fn every_parameter_of_fluentd_is_known() {
         assert!(warnings.iter().any(|w| w.contains(part)), "{inner}: {warnings:?}");
     }
 }
+
+#[tokio::test]
+async fn a_chunk_without_a_tag_can_not_be_sent() {
+    let receiver = Receiver::new(None, None).await;
+    let (output, _stopper) = started(params(), vec![receiver.server.clone()]).await;
+    let batch = Batch::new(Tag::from("t"), entry(1, 1).into(), 1);
+    let chunk = Chunk::of(Default::default(), &batch);
+    assert!(matches!(output.write(&chunk).await, Err(WriteError::Reject(_))));
+}
