@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use super::balance::{Balancer, Weighted};
 use super::discovery::Discovery;
@@ -187,7 +187,8 @@ impl Cluster {
             beat.tick().await;
             // A connection that hangs must not keep the clock from being looked at.
             let connecting = timeout(self.common.watch.hard_timeout, node.beat_by_connecting());
-            let mut looks = interval(self.common.watch.interval);
+            let pause = self.common.watch.interval;
+            let mut looks = interval_at(Instant::now() + pause, pause);
             let mut connecting = std::pin::pin!(connecting);
             let came = loop {
                 tokio::select! {
