@@ -39,7 +39,7 @@ impl std::error::Error for InflateError {}
 
 /// Bytes that are unpacked into memory before it is known whether the whole fits the limit. Larger data is unpacked twice,
 /// the first time only to be counted, so that a bomb takes no more memory than this.
-const UNCOUNTED_BYTES: usize = 32 * 1024 * 1024;
+const UNCOUNTED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Unpacks everything in `data`; at most `limit` bytes come out, counted while inflating.
 pub fn inflate(data: &[u8], packing: Packing, limit: usize) -> Result<Vec<u8>, InflateError> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
-use super::budget::Hold;
+use super::budget::{FREE_BYTES, Hold};
 use super::deliver::deliver;
 use super::intake::Intake;
 use super::queue::Queue;
@@ -20,6 +20,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a peer may leave an answer unread before it is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a peer that holds a place in memory is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves one connection until its peer goes, the input stops, or it sends what can't be read.
 pub(crate) async fn serve<S>(stream: S, peer: Peer, shared: Arc<Shared>)
@@ -101,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             if let Some(message) = self.decoder.next().map_err(io::Error::other)? {
                 break message;
             }
-            if read(&mut self.stream, &mut self.decoder).await? == 0 {
+            if read(&mut self.stream, &mut self.decoder, MAX_HANDSHAKE_BYTES).await? == 0 {
                 return Ok(false);
             }
         };
@@ -199,8 +202,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 }
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S, decoder: &mut Decoder) -> io::Result<usize> {
-    let bytes = stream.read_buf(decoder.room()).await?;
+/// Reads `most` bytes at most.
+async fn read<S: AsyncRead + Unpin>(stream: &mut S, decoder: &mut Decoder, most: usize) -> io::Result<usize> {
+    let bytes = stream.take(most as u64).read_buf(decoder.room(most)).await?;
     decoder.filled(bytes);
     Ok(bytes)
 }
@@ -212,14 +216,22 @@ async fn read_admitted<S: AsyncRead + Unpin>(
     hold: &mut Option<Hold>,
     shared: &Shared,
 ) -> io::Result<usize> {
-    if let Some(wanted) = decoder.wanted() {
+    let wanted = decoder.wanted();
+    if let Some(wanted) = wanted {
         shared.budget.admit(hold, wanted).await;
     }
-    match hold {
-        None => read(stream, decoder).await,
-        Some(hold) => {
-            let late = || io::Error::new(io::ErrorKind::TimedOut, "a large message comes too slowly");
-            timeout_at(hold.deadline, read(stream, decoder)).await.map_err(|_| late())?
+    let buffered = wanted.map_or(0, |w| w.buffered);
+    let Some(hold) = hold else {
+        return read(stream, decoder, FREE_BYTES.saturating_sub(buffered).max(1)).await;
+    };
+    let waiting = hold.wait();
+    loop {
+        match timeout(LOOK_INTERVAL, read(stream, decoder, usize::MAX)).await {
+            Ok(done) => return done,
+            Err(_) if waiting.is_over(buffered, &shared.budget) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "a large message comes too slowly"));
+            }
+            Err(_) => {}
         }
     }
 }

@@ -21,7 +21,6 @@ mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
@@ -92,8 +91,8 @@ impl Input for Forward {
         options.keepalive = self.params.send_keepalive_packet;
         options.receive_buffer = self.params.transport.receive_buffer_size.map(|size| size.len());
         let shared = Shared::new(settings, emit, stop.clone());
-        let (resolves, linger) = (self.params.resolves(), self.params.linger_timeout);
-        let handler = move |stream, peer| handle(stream, peer, shared.clone(), resolves, linger);
+        let resolves = self.params.resolves();
+        let handler = move |stream, peer| handle(stream, peer, shared.clone(), resolves);
         let mut told = stop.clone();
         let accepting =
             accept::serve(Listener::try_from(listener)?, options, async move { told.wait().await }, handler);
@@ -103,12 +102,7 @@ impl Input for Forward {
     }
 }
 
-async fn handle(stream: Stream, peer: accept::Peer, shared: Arc<Shared>, resolves: bool, linger: Option<i64>) {
-    if let (Stream::Plain(tcp), Some(seconds)) = (&stream, linger) {
-        // It only changes how the connection is closed.
-        let time = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        let _ = socket2::SockRef::from(tcp).set_linger(Some(time));
-    }
+async fn handle(stream: Stream, peer: accept::Peer, shared: Arc<Shared>, resolves: bool) {
     let peer = match peer {
         accept::Peer::Tcp(address) => named(address, &shared.settings, resolves).await,
         accept::Peer::Local => Peer::local(),

@@ -26,7 +26,7 @@ pub struct ForwardParams {
     pub(super) bind: String,
     /// Length of the kernel's queue of connections that are not accepted yet.
     pub(super) backlog: Option<i32>,
-    /// Seconds that closing may wait for unsent bytes; 0 resets the connection.
+    /// Has no effect: connections are closed in order, never reset, so that no acknowledgement is lost.
     pub(super) linger_timeout: Option<i64>,
     /// Time that Fluentd's event loop waits; there is no such loop here.
     pub(super) blocking_timeout: Option<TimeSpan>,
@@ -145,6 +145,10 @@ impl ForwardParams {
         if self.send_keepalive_packet && self.deny_keepalive {
             let why = "both 'send_keepalive_packet' and 'deny_keepalive' cannot be set to true";
             return Err(cx.fault("send_keepalive_packet", why));
+        }
+        if self.linger_timeout.is_some() {
+            let why = "linger_timeout has no effect here: connections are closed in order, so that no answer is lost";
+            cx.warn("linger_timeout", why);
         }
         if self.blocking_timeout.is_some() {
             cx.warn(

@@ -15,7 +15,7 @@ use crate::plugin::{Emitter, Stop};
 /// and what is around it.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 257 * 1024 * 1024;
 
-/// Payloads inflated at once over all connections of an input; each takes 32 MiB before it is known to be no bomb.
+/// Payloads inflated at once over all connections of an input; each takes 16 MiB before it is known to be no bomb.
 const INFLATED_AT_ONCE: usize = 2;
 
 /// How an input treats what it receives.

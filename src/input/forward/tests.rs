@@ -414,7 +414,7 @@ fn parameters_that_do_not_go_together_are_faults() {
 
 #[tokio::test]
 async fn the_plugin_takes_events_and_heartbeats_until_it_is_stopped() {
-    let text = "<source>\n@type forward\nport 0\nbind 127.0.0.1\nlinger_timeout 1\n<security>\nself_hostname s\n\
+    let text = "<source>\n@type forward\nport 0\nbind 127.0.0.1\n<security>\nself_hostname s\n\
                 shared_key k\n<client>\nhost 127.0.0.1\nshared_key own\n</client>\n</security>\n</source>\n";
     let (mut input, said) = configured::<Forward>(text).unwrap();
     assert!(said.is_empty(), "{said:?}");

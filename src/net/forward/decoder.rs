@@ -12,6 +12,9 @@ const IDLE_READ_BYTES: usize = 4 * 1024;
 /// Most bytes read at once.
 const MAX_READ_BYTES: usize = 256 * 1024;
 
+/// Largest message of JSON text, which loggers for testing and small scripts send; in bytes.
+const MAX_TEXT_BYTES: usize = 32 * 1024 * 1024;
+
 /// Why a stream can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireError {
@@ -89,12 +92,12 @@ impl Decoder {
         matches!(self.mode, Mode::Text(_))
     }
 
-    /// The buffer with room for the next read. The room grows with what reads bring and with what a message still needs,
-    /// and an idle connection holds next to nothing.
-    pub(crate) fn room(&mut self) -> &mut BytesMut {
+    /// The buffer with room for a read of `most` bytes or fewer. The room grows with what reads bring and with what a
+    /// message still needs, and an idle connection holds next to nothing.
+    pub(crate) fn room(&mut self, most: usize) -> &mut BytesMut {
         let missing = self.wanted.saturating_sub(self.buf.len());
-        let grown = (self.last_read * 2).max(missing.min(MAX_READ_BYTES));
-        self.buf.reserve(grown.clamp(IDLE_READ_BYTES, MAX_READ_BYTES));
+        let grown = (self.last_read * 2).max(missing).clamp(IDLE_READ_BYTES, MAX_READ_BYTES);
+        self.buf.reserve(grown.min(most));
         &mut self.buf
     }
 
@@ -130,10 +133,14 @@ impl Decoder {
             },
             Mode::Text(splitter) => match splitter.next_end(&self.buf) {
                 Some(end) => self.cut_text(end).map(Some),
-                None if self.buf.len() >= self.limit => {
-                    Err(WireError::TooLarge { declared: self.buf.len(), limit: self.limit })
+                None => {
+                    let (declared, limit) = (self.buf.len(), self.limit.min(MAX_TEXT_BYTES));
+                    if declared < limit {
+                        Ok(self.need(declared + 1))
+                    } else {
+                        Err(WireError::TooLarge { declared, limit })
+                    }
                 }
-                None => Ok(self.need(self.buf.len() + 1)),
             },
             Mode::Unknown => Ok(None),
         }
@@ -169,7 +176,7 @@ mod tests {
     fn decode_in_pieces(decoder: &mut Decoder, bytes: &[u8], piece: usize) -> Result<Vec<Bytes>, WireError> {
         let mut got = Vec::new();
         for part in bytes.chunks(piece) {
-            decoder.room().extend_from_slice(part);
+            decoder.room(usize::MAX).extend_from_slice(part);
             decoder.filled(part.len());
             while let Some(message) = decoder.next()? {
                 got.push(message);
@@ -215,11 +222,11 @@ mod tests {
     #[test]
     fn a_declared_length_takes_no_memory_before_its_bytes() {
         let mut decoder = Decoder::new(1 << 30);
-        decoder.room().extend_from_slice(&[0xc6, 0x30, 0, 0, 0, 1]);
+        decoder.room(usize::MAX).extend_from_slice(&[0xc6, 0x30, 0, 0, 0, 1]);
         decoder.filled(6);
         assert_eq!(decoder.next(), Ok(None));
         assert_eq!(decoder.wanted(), Some(Wanted { buffered: 6, declared: 0x3000_0005 }));
-        assert!(decoder.room().capacity() <= 2 * MAX_READ_BYTES);
+        assert!(decoder.room(usize::MAX).capacity() <= 2 * MAX_READ_BYTES);
     }
 
     #[test]

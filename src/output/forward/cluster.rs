@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use super::balance::{Balancer, Weighted};
 use super::discovery::Discovery;
+use super::link::LinkError;
 use super::node::{Common, Node, NodeError};
 use super::send::Outgoing;
 use super::server::Server;
@@ -186,7 +187,8 @@ impl Cluster {
             beat.tick().await;
             // A connection that hangs must not keep the clock from being looked at.
             let connecting = timeout(self.common.watch.hard_timeout, node.beat_by_connecting());
-            let mut looks = interval(self.common.watch.interval);
+            let pause = self.common.watch.interval;
+            let mut looks = interval_at(Instant::now() + pause, pause);
             let mut connecting = std::pin::pin!(connecting);
             let came = loop {
                 tokio::select! {
@@ -196,6 +198,13 @@ impl Cluster {
             };
             match came {
                 Ok(Ok(())) => self.note(node.alive()),
+                Ok(Err(LinkError::Handshake(why))) => {
+                    // It is there and does not let this side in: no chunk would go through either.
+                    if node.disable() {
+                        tracing::warn!("heartbeat refused: {why} node={:?}", node.name());
+                        self.rebuild();
+                    }
+                }
                 Ok(Err(e)) => tracing::debug!("failed to send heartbeat node={:?} error={e}", node.name()),
                 Err(_) => tracing::debug!("heartbeat timed out node={:?}", node.name()),
             }

@@ -13,24 +13,42 @@ const PHI_FACTOR: f64 = 1.0 / std::f64::consts::LN_10;
 pub(super) struct Detector {
     heartbeat_interval: f64,
     hard_timeout: f64,
+    /// The last sign of life.
     last: f64,
+    /// The last heartbeat.
+    last_beat: f64,
     pauses: VecDeque<f64>,
 }
 
 impl Detector {
     /// A server that was alive at `now`.
     pub(super) fn new(heartbeat_interval: f64, hard_timeout: f64, now: f64) -> Detector {
-        Detector { heartbeat_interval, hard_timeout, last: now, pauses: VecDeque::from([heartbeat_interval]) }
+        Detector {
+            heartbeat_interval,
+            hard_timeout,
+            last: now,
+            last_beat: now,
+            pauses: VecDeque::from([heartbeat_interval]),
+        }
     }
 
-    /// A sign of life.
-    pub(super) fn add(&mut self, now: f64) {
-        let pause = if self.pauses.is_empty() { self.heartbeat_interval } else { now - self.last };
+    /// A sign of life between heartbeats: a chunk was delivered. It says nothing about the pauses between beats; counted
+    /// as one of them, as in Fluentd, a burst of chunks makes the usual pause look like the end.
+    pub(super) fn touch(&mut self, now: f64) {
+        if !self.pauses.is_empty() {
+            self.last = now;
+        }
+    }
+
+    /// A heartbeat.
+    pub(super) fn beat(&mut self, now: f64) {
+        let pause = if self.pauses.is_empty() { self.heartbeat_interval } else { now - self.last_beat };
         self.pauses.push_back(pause);
         if self.pauses.len() > SAMPLES {
             self.pauses.pop_front();
         }
         self.last = now;
+        self.last_beat = now;
     }
 
     /// Whether the last sign of life is too long ago, whatever the pauses were.
@@ -52,7 +70,7 @@ impl Detector {
         PHI_FACTOR * pause / mean
     }
 
-    /// Signs of life since the last [`clear`](Self::clear).
+    /// Heartbeats since the last [`clear`](Self::clear).
     pub(super) fn samples(&self) -> usize {
         self.pauses.len()
     }
@@ -71,21 +89,31 @@ mod tests {
     #[test]
     fn suspicion_grows_with_silence_and_sinks_with_a_beat() {
         let mut detector = Detector::new(1.0, 60.0, 0.0);
-        (1..=10).for_each(|n| detector.add(f64::from(n)));
+        (1..=10).for_each(|n| detector.beat(f64::from(n)));
         assert!(detector.phi(10.5) < 1.0);
         assert!((detector.phi(11.0) - 1.0 / std::f64::consts::LN_10).abs() < 1e-9);
         assert!(detector.phi(47.0) > 16.0);
         assert!(detector.phi(30.0) < 16.0);
-        detector.add(47.0);
+        detector.beat(47.0);
         assert!(detector.phi(48.0) < 1.0);
     }
 
     #[test]
     fn a_server_that_beats_irregularly_is_suspected_later() {
         let (mut regular, mut irregular) = (Detector::new(1.0, 60.0, 0.0), Detector::new(1.0, 60.0, 0.0));
-        (1..=10).for_each(|n| regular.add(f64::from(n)));
-        [3.0, 4.0, 9.0, 10.0].iter().for_each(|n| irregular.add(*n));
+        (1..=10).for_each(|n| regular.beat(f64::from(n)));
+        [3.0, 4.0, 9.0, 10.0].iter().for_each(|n| irregular.beat(*n));
         assert!(irregular.phi(20.0) < regular.phi(20.0));
+    }
+
+    #[test]
+    fn a_burst_of_chunks_does_not_make_the_pause_behind_it_suspicious() {
+        let mut detector = Detector::new(1.0, 60.0, 0.0);
+        (1..=10).for_each(|n| detector.beat(f64::from(n)));
+        (0..1000).for_each(|n| detector.touch(10.0 + f64::from(n) / 1000.0));
+        detector.beat(11.0);
+        assert!(detector.phi(13.0) < 2.0);
+        assert!(detector.phi(60.0) > 16.0);
     }
 
     #[test]
@@ -95,7 +123,7 @@ mod tests {
         assert!(detector.is_overdue(160.1));
         detector.clear();
         assert!(detector.is_overdue(100.0));
-        detector.add(500.0);
+        detector.beat(500.0);
         assert!(!detector.is_overdue(501.0));
         assert_eq!(detector.samples(), 1);
     }

@@ -113,7 +113,7 @@ async fn message(stream: &mut Stream, decoder: &mut Decoder) -> Result<bytes::By
         if let Some(message) = decoder.next().map_err(|e| format!("received an invalid message: {e}"))? {
             return Ok(message);
         }
-        let read = stream.read_buf(decoder.room()).await;
+        let read = stream.read_buf(decoder.room(MAX_HANDSHAKE_BYTES)).await;
         match read.map_err(|e| format!("disconnected by error in the handshake: {e}"))? {
             0 => return Err("disconnected in the handshake".into()),
             bytes => decoder.filled(bytes),

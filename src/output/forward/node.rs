@@ -23,7 +23,7 @@ pub(super) struct Watch {
     pub(super) hard_timeout: Duration,
     /// Suspicion above which it counts as gone; the hard timeout alone decides where there is none.
     pub(super) phi_threshold: Option<f64>,
-    /// Signs of life after which it is back.
+    /// Heartbeats after which it is back.
     pub(super) recover_samples: usize,
 }
 
@@ -127,7 +127,7 @@ impl Node {
         };
         if sent.is_ok() {
             let now = self.now();
-            self.state().detector.add(now);
+            self.state().detector.touch(now);
         }
         sent
     }
@@ -200,11 +200,11 @@ impl Node {
         Ok(())
     }
 
-    /// Takes note of a sign of life. `true` where the server is back.
+    /// Takes note of a heartbeat. `true` where the server is back.
     pub(super) fn alive(&self) -> bool {
         let now = self.now();
         let mut state = self.state();
-        state.detector.add(now);
+        state.detector.beat(now);
         if state.available || state.detector.samples() <= self.common.watch.recover_samples {
             return false;
         }

@@ -162,7 +162,7 @@ async fn chunk_id(tcp: &mut TcpStream, decoder: &mut Decoder) -> Option<String> 
             let Message::Events(events) = Message::parse(&message) else { panic!("no events") };
             return Some(String::from_utf8(events.chunk?[1..].to_vec()).unwrap());
         }
-        let read = tcp.read_buf(decoder.room()).await.unwrap_or(0);
+        let read = tcp.read_buf(decoder.room(usize::MAX)).await.unwrap_or(0);
         decoder.filled(read);
         if read == 0 {
             return None;
@@ -573,4 +573,13 @@ fn every_parameter_of_fluentd_is_known() {
         let warnings = said(&format!("<server>\nhost 127.0.0.1\n</server>\n{inner}")).unwrap();
         assert!(warnings.iter().any(|w| w.contains(part)), "{inner}: {warnings:?}");
     }
+}
+
+#[tokio::test]
+async fn a_chunk_without_a_tag_can_not_be_sent() {
+    let receiver = Receiver::new(None, None).await;
+    let (output, _stopper) = started(params(), vec![receiver.server.clone()]).await;
+    let batch = Batch::new(Tag::from("t"), entry(1, 1).into(), 1);
+    let chunk = Chunk::of(Default::default(), &batch);
+    assert!(matches!(output.write(&chunk).await, Err(WriteError::Reject(_))));
 }
