@@ -6,7 +6,7 @@
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::secret::{MASK, looks_secret};
+use super::secret::{MASK, looks_secret, mask_url_passwords};
 use super::span::Span;
 
 /// The longest piece of a source line that is shown, in characters.
@@ -104,15 +104,17 @@ fn window(line: &str, caret: std::ops::Range<usize>) -> (String, std::ops::Range
     (shown, from..to.max(from))
 }
 
-/// The line of a parameter that looks like a secret, without its value.
+/// The line of a parameter that looks like a secret, without its value, and of one with a password in a URL without that.
 fn mask(line: &str) -> Option<String> {
     let indent = line.len() - line.trim_start().len();
-    let name_len = line[indent..].find(|c: char| !(c.is_alphanumeric() || "_-@".contains(c)))?;
+    let name_len = line[indent..].find(|c: char| !(c.is_alphanumeric() || "_-@".contains(c))).unwrap_or(0);
     let name = &line[indent..indent + name_len];
     let rest = &line[indent + name_len..];
     let gap = rest.len() - rest.trim_start_matches([' ', '\t', ':', '=']).len();
-    looks_secret(name)
-        .then(|| format!("{}{name}{}{MASK}", &line[..indent].replace('\t', " "), &rest[..gap].replace('\t', " ")))
+    if looks_secret(name) {
+        return Some(format!("{}{name}{}{MASK}", &line[..indent].replace('\t', " "), &rest[..gap].replace('\t', " ")));
+    }
+    mask_url_passwords(line).map(|masked| masked.replace(char::is_control, " "))
 }
 
 /// In double quotes, with quotes, backslashes and control characters escaped.

@@ -40,6 +40,23 @@ pub fn looks_secret(name: &str) -> bool {
     })
 }
 
+/// `text` with the passwords in its URLs (`scheme://user:password@host`) masked; `None` where there are none.
+pub(super) fn mask_url_passwords(text: &str) -> Option<String> {
+    let (mut out, mut done, mut found) = (String::new(), 0, false);
+    for (at, mark) in text.match_indices("://") {
+        let start = at + mark.len();
+        let rest = &text[start..];
+        let authority = &rest[..rest.find(|c: char| "/?#\"',".contains(c) || c.is_whitespace()).unwrap_or(rest.len())];
+        let Some(end) = authority.rfind('@') else { continue };
+        let Some(colon) = authority[..end].find(':') else { continue };
+        out.push_str(&text[done..start + colon + 1]);
+        out.push_str(MASK);
+        (done, found) = (start + end, true);
+    }
+    out.push_str(&text[done..]);
+    found.then_some(out)
+}
+
 /// A text that is never printed: `Debug` and `Display` give `xxxxxx`.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(String);
@@ -98,6 +115,16 @@ mod tests {
             ["private_key_path", "tag_key", "time_key", "keys", "path_key", "saslauth", "tokens_per_second", "gas"]
         {
             assert!(!looks_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_urls_are_masked() {
+        let mask = mask_url_passwords;
+        assert_eq!(mask("proxy http://u:canary@p:1/x").as_deref(), Some("proxy http://u:xxxxxx@p:1/x"));
+        assert_eq!(mask("a://b:c@d, e://f:g@h@i").as_deref(), Some("a://b:xxxxxx@d, e://f:xxxxxx@i"));
+        for plain in ["http://h:80/a:b@c", "http://user@h", "a@b", "", "://", "x://@", "http://h/?q=a:b@c"] {
+            assert_eq!(mask(plain), None, "{plain}");
         }
     }
 

@@ -97,6 +97,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_fault(body: Vec<u8>, pieces in proptest::collection::vec(0..6_usize, 0..20)) {
+            const PIECES: [&[u8]; 6] =
+                [b"--b\r\n", b"--b--", b"\r\n\r\n", b"Content-Disposition: x; name=", b"\"json\"", b"\n"];
+            let mixed: Vec<u8> = pieces.iter().flat_map(|p| [PIECES[*p], &body[..body.len().min(3)]].concat()).collect();
+            for text in [&body, &mixed] {
+                let _ = parse(text, "b");
+                let _ = Parameters::parse(text);
+            }
+        }
+    }
+
     #[test]
     fn boundaries_may_be_quoted() {
         assert_eq!(boundary("multipart/form-data; boundary=\"a b\""), Some("a b"));

@@ -395,6 +395,28 @@ async fn the_same_request_twice_at_a_time_is_stored_once() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_does_not_stop_its_batch() {
+    let server = Server::start("").await;
+    server.got.shut(true);
+    for half in [true, false] {
+        let mut tcp = TcpStream::connect(server.address).await.unwrap();
+        tcp.write_all(&request("POST", "/g", "Content-Type: application/json\r\n", b"{\"a\":1}")).await.unwrap();
+        tcp.shutdown().await.unwrap();
+        if half {
+            server.got.shut(false);
+            let mut got = String::new();
+            tcp.read_to_string(&mut got).await.unwrap();
+            assert_eq!(Answer(got).status(), 200);
+            server.got.shut(true);
+        }
+    }
+    // Gives the server the time to see that the second client is gone.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    server.got.shut(false);
+    server.got.wait_events(2).await;
+}
+
+#[tokio::test]
 async fn a_connection_serves_many_requests_and_a_stop_ends_it() {
     let server = Server::start("").await;
     let mut tcp = TcpStream::connect(server.address).await.unwrap();

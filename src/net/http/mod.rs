@@ -15,8 +15,8 @@ mod timed;
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
 pub use client::{Answer, Client, ClientError, ClientOptions};
 pub use proxy::Proxy;
-pub use sigv4::{AwsCredentials, AwsScope};
 pub use server::{ServerLimits, ServerResponse, serve_connection};
+pub use sigv4::{AwsCredentials, AwsScope};
 
 /// Largest head of a request or answer, in bytes.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;

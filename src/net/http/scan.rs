@@ -82,6 +82,15 @@ mod tests {
         assert!(ambiguous(&format!("{post}X: y\nContent-Length: 1\r\n\r\n")));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_looked_at_without_a_fault(bytes: Vec<u8>) {
+            let mut scan = HeadScan::default();
+            scan.feed(&bytes);
+            let _ = scan.is_ambiguous();
+        }
+    }
+
     #[test]
     fn plain_heads_and_bodies_are_left_alone() {
         assert!(!ambiguous("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\ncontent-length: 1\ntransfer-encoding: 2\n"));

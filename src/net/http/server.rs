@@ -77,6 +77,8 @@ where
         })
     });
     let mut connection = http1::Builder::new()
+        // A client that has ended its side, or is gone, must not stop a batch on its way into some of its buffers.
+        .half_close(true)
         .max_buf_size(MAX_READ_BUFFER)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)

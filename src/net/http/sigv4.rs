@@ -71,7 +71,8 @@ impl AwsScope {
         let text = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
         let signature = hex(&mac(&self.key(credentials, &time[..8]), text.as_bytes()));
         let access_key = &credentials.access_key;
-        let value = format!("{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}");
+        let value =
+            format!("{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}");
         headers.insert(AUTHORIZATION, HeaderValue::try_from(value)?);
         Ok(())
     }

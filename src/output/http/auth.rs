@@ -68,7 +68,13 @@ impl Auth {
     }
 
     /// Adds its headers. AWS credentials are looked up anew each time: those that are lent for a time change.
-    pub(super) fn apply(&self, method: &Method, url: &Url, headers: &mut HeaderMap, body: &Bytes) -> Result<(), String> {
+    pub(super) fn apply(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &mut HeaderMap,
+        body: &Bytes,
+    ) -> Result<(), String> {
         match self {
             Auth::Basic(value) => {
                 headers.insert(AUTHORIZATION, value.clone());

@@ -49,6 +49,9 @@ impl Endpoint {
         };
         let timed = cx.chunk_keys().iter().any(|key| key == "time");
         let host = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        if host.is_empty() {
+            return Err(fault("the endpoint has no host".into()));
+        }
         let variable = host.contains("${") || host.contains('%') && timed;
         if variable && params.allowed_hosts.is_empty() {
             let remedy = "allowed_hosts is strictly required when using placeholders in the endpoint host. \

@@ -24,9 +24,7 @@ use crate::config::Diagnostic;
 use crate::event::{Packing, pack};
 use crate::net::http::{Answer, Client, ClientError, ClientOptions};
 use crate::net::tls::{ClientSettings, ClientTls};
-use crate::plugin::{
-    BufferDefaults, BuildContext, Configure, InputError, Output, Render, Stop, Template, WriteError,
-};
+use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Render, Stop, Template, WriteError};
 
 /// How much of an answer's body goes into a log line, in characters.
 const SHOWN_CHARS: usize = 500;
@@ -143,7 +141,10 @@ impl Output for Http {
         let mut options = self.options.clone();
         if let Some(settings) = &self.tls {
             if settings.verify.nothing {
-                tracing::warn!(plugin = self.name, "tls_verify_mode none: the target's certificate is not checked at all");
+                tracing::warn!(
+                    plugin = self.name,
+                    "tls_verify_mode none: the target's certificate is not checked at all"
+                );
             }
             options.tls = Some(ClientTls::open(settings)?);
         }

@@ -163,9 +163,10 @@ impl HttpParams {
 
     pub(super) fn templates(&self, cx: &BuildContext<'_>) -> Result<Vec<(HeaderName, Template)>, Diagnostic> {
         let parameter = "headers_from_placeholders";
-        let each = self.headers_from_placeholders.iter().map(|pair| {
-            Ok((header_name(&pair.name, parameter, cx)?, Template::new(pair.text(), parameter, cx)?))
-        });
+        let each = self
+            .headers_from_placeholders
+            .iter()
+            .map(|pair| Ok((header_name(&pair.name, parameter, cx)?, Template::new(pair.text(), parameter, cx)?)));
         each.collect()
     }
 
