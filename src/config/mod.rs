@@ -37,4 +37,4 @@ pub use secret::{Secret, looks_secret};
 pub use section::{Param, Section, Value as ConfigValue};
 pub use settings::{Settings, load as load_settings};
 pub use span::Span;
-pub use types::{Pairs, Size, TimeSpan};
+pub use types::{Pairs, Size, SizeLimit, TimeSpan};

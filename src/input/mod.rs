@@ -4,6 +4,7 @@ pub mod forward;
 mod monitor_agent;
 mod sample;
 mod syslog;
+mod tail;
 mod tcp;
 mod udp;
 pub mod unix;
@@ -17,6 +18,7 @@ pub const INPUTS: &[InputPlugin] = &[
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<sample::Sample>(&["sample", "dummy"]),
     input::<syslog::Syslog>(&["syslog"]),
+    input::<tail::Tail>(&["tail"]),
     input::<tcp::Tcp>(&["tcp"]),
     input::<udp::Udp>(&["udp"]),
     input::<unix::Unix>(&["unix"]),

@@ -115,7 +115,7 @@ pub(super) struct Prepared {
     /// The mark behind it.
     pub(super) upto: Mark,
     /// The memory it takes, counted until it is dropped.
-    pub(super) charge: Option<Charge>,
+    pub(super) _charge: Option<Charge>,
 }
 
 /// Asks a reader to go back: what came after was not taken.
@@ -297,7 +297,7 @@ mod tests {
 
     fn prepared(upto: u64) -> Prepared {
         let at = |position| Mark { position, ..Mark::default() };
-        Prepared { batch: BatchBuilder::new().finish(Tag::from("t")), from: at(0), upto: at(upto), charge: None }
+        Prepared { batch: BatchBuilder::new().finish(Tag::from("t")), from: at(0), upto: at(upto), _charge: None }
     }
 
     #[test]

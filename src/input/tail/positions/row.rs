@@ -126,11 +126,6 @@ impl Row {
         self.state().path = path;
     }
 
-    /// Whether batches are stored that are not delivered yet.
-    pub(in super::super) fn is_waiting(&self) -> bool {
-        !self.receipts().waiting.is_empty()
-    }
-
     /// Everything that is saved.
     pub(super) fn hint(&self) -> Hint {
         let state = self.state();
@@ -160,10 +155,8 @@ impl Row {
     pub(super) async fn delivered(&self, moved: impl Fn()) {
         let mut watch = Watch { row: self, ended: false };
         while let Some((mark, receipt)) = self.first_receipt() {
-            if !receipt.delivered().await {
-                // The buffer went away with it: the position stays, and a restart reads it again.
-                return;
-            }
+            // It never comes where the buffer went away: the position stays then, and a restart reads it again.
+            let () = receipt.delivered().await;
             self.state().mark = mark;
             self.receipts().waiting.pop_front();
             moved();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -248,7 +248,6 @@ pub(super) struct World {
 impl World {
     /// Follows `in.log` from its head.
     pub(super) fn new() -> World {
-        let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         World {
             dir: tempfile::tempdir().unwrap(),
             collector: Arc::default(),
@@ -448,16 +447,12 @@ pub(super) async fn quiet_time() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
-pub(super) fn base(path: &Path) -> String {
-    path.file_name().unwrap().to_string_lossy().into_owned()
-}
-
 fn memory_buffer() -> Buffer {
     use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, Env, FlushMode, Overflow};
     let config = BufferConfig {
         id: "test".into(),
         kind: BufferKind::Memory,
-        keys: ChunkKeys::default(),
+        keys: ChunkKeys { tag: false, time: None, fields: Vec::new() },
         chunk_limit_size: 8 << 20,
         chunk_limit_records: None,
         total_limit_size: 512 << 20,

@@ -228,7 +228,7 @@ async fn rotation_under_load_loses_and_doubles_nothing() {
             world.append("in.log", format!("{line}\n"));
             expected.push(line);
         }
-        for n in (1..5).rev().filter(|n| world.path(&format!("in.log.{n}")).exists()) {
+        for n in (1..40).rev().filter(|n| world.path(&format!("in.log.{n}")).exists()) {
             world.rename(&format!("in.log.{n}"), &format!("in.log.{}", n + 1));
         }
         world.rename("in.log", "in.log.1");
