@@ -119,7 +119,8 @@ impl Turn<'_> {
             return Ok(Scan::Ends(end));
         }
         // A part of a line longer than a block is passed over too, or there would be no end to it.
-        let passed = if passed == 0 && (progress.unbroken || !at_end) { charset.whole_characters(data) } else { passed };
+        let passed =
+            if passed == 0 && (progress.unbroken || !at_end) { charset.whole_characters(data) } else { passed };
         progress.scanned += passed as u64;
         self.complain_once(progress);
         if at_end && self.file.flags.finish.load(SeqCst) && self.is_over_limit(progress) {

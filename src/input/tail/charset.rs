@@ -42,7 +42,9 @@ impl Charset {
     /// Errors: a name that is not known, or `from_encoding` alone, in Fluentd's words.
     pub(super) fn new(encoding: Option<&str>, from: Option<&str>) -> Result<Charset, String> {
         let decode = match (encoding.map(find).transpose()?, from.map(find).transpose()?) {
-            (None, Some(_)) => return Err("tail: 'from_encoding' parameter must be specified with 'encoding' parameter.".into()),
+            (None, Some(_)) => {
+                return Err("tail: 'from_encoding' parameter must be specified with 'encoding' parameter.".into());
+            }
             (None | Some(Decode::Ascii), None) => Decode::Keep,
             (Some(alone), None) => alone,
             // Ruby converts nothing between two names of one charset.
@@ -101,7 +103,10 @@ impl Charset {
     pub(super) fn text(self, line: &[u8]) -> Cow<'_, [u8]> {
         match self.decode {
             Decode::Keep => Cow::Borrowed(line),
-            _ if line.is_ascii() && self.line_end == LineEnd::Byte && self.decode != Decode::With(encoding_rs::ISO_2022_JP) => {
+            _ if line.is_ascii()
+                && self.line_end == LineEnd::Byte
+                && self.decode != Decode::With(encoding_rs::ISO_2022_JP) =>
+            {
                 Cow::Borrowed(line)
             }
             Decode::Ascii => Cow::Owned(ascii(line)),
@@ -127,7 +132,7 @@ impl LineEnd {
     fn end_at(self, data: &[u8], at: usize) -> Option<usize> {
         match self {
             LineEnd::Byte => Some(at + 1),
-            LineEnd::Utf16Le => (at % 2 == 0 && data.get(at + 1) == Some(&0)).then_some(at + 2),
+            LineEnd::Utf16Le => (at.is_multiple_of(2) && data.get(at + 1) == Some(&0)).then_some(at + 2),
             LineEnd::Utf16Be => (at % 2 == 1 && data[at - 1] == 0).then_some(at + 1),
         }
     }
@@ -141,7 +146,9 @@ fn is_binary(name: &str) -> bool {
 fn find(name: &str) -> Result<Decode, String> {
     let upper = name.trim().to_ascii_uppercase();
     let label = match upper.as_str() {
-        "ASCII-8BIT" | "BINARY" | "UTF-8" | "CP65001" | "LOCALE" | "EXTERNAL" | "FILESYSTEM" => return Ok(Decode::Keep),
+        "ASCII-8BIT" | "BINARY" | "UTF-8" | "CP65001" | "LOCALE" | "EXTERNAL" | "FILESYSTEM" => {
+            return Ok(Decode::Keep);
+        }
         "US-ASCII" | "ASCII" | "ANSI_X3.4-1968" | "646" => return Ok(Decode::Ascii),
         "ISO-8859-1" | "ISO8859-1" => return Ok(Decode::Latin1),
         "UTF-16" | "UTF-32" | "UTF-32LE" | "UTF-32BE" => {
@@ -202,14 +209,17 @@ mod tests {
 
     #[test]
     fn bytes_stay_as_they_are_unless_another_charset_is_named() {
-        for charset in [Charset::default(), charset("UTF-8", None), charset("ASCII-8BIT", None), charset("UTF-8", Some("UTF-8"))] {
+        for charset in
+            [Charset::default(), charset("UTF-8", None), charset("ASCII-8BIT", None), charset("UTF-8", Some("UTF-8"))]
+        {
             assert_eq!(charset.text(b"a\xff\n"), b"a\xff\n".as_slice());
         }
     }
 
     #[test]
     fn charsets_become_utf8() {
-        let text = |name, bytes: &[u8]| String::from_utf8(charset("UTF-8", Some(name)).text(bytes).into_owned()).unwrap();
+        let text =
+            |name, bytes: &[u8]| String::from_utf8(charset("UTF-8", Some(name)).text(bytes).into_owned()).unwrap();
         assert_eq!(text("ISO-8859-1", b"caf\xe9 \x80"), "café \u{80}");
         assert_eq!(text("Windows-1252", b"\x80"), "€");
         assert_eq!(text("CP1252", b"\x80"), "€");

@@ -323,7 +323,14 @@ impl Discovery {
     }
 
     /// A `Followed` for an open file. `path` is what it is followed as, `real` where it is.
-    pub(super) fn follow(&self, path: &Path, real: &Path, file: File, meta: Meta, how: Arrival) -> io::Result<Arc<Followed>> {
+    pub(super) fn follow(
+        &self,
+        path: &Path,
+        real: &Path,
+        file: File,
+        meta: Meta,
+        how: Arrival,
+    ) -> io::Result<Arc<Followed>> {
         let newest = |stream: &str| self.shared.emit.newest(stream);
         let adopted = self.shared.positions.adopt(&Arrived { path, file: &file, meta, how, newest: &newest })?;
         Ok(self.followed(path, real, adopted, file))

@@ -57,7 +57,8 @@ impl Discovery {
     fn hold(&self, file: &Arc<Followed>) {
         let mut progress = file.progress();
         if progress.file.is_none() {
-            let found = lost::renamed(&Listings::default().around(&file.path), file.id.inode, file.born, progress.mark());
+            let found =
+                lost::renamed(&Listings::default().around(&file.path), file.id.inode, file.born, progress.mark());
             progress.file = found.map(|(_, open)| open);
             self.shared.open_files.fetch_add(usize::from(progress.file.is_some()), SeqCst);
         }

@@ -19,7 +19,8 @@ const MAX_BETWEEN: usize = 100;
 /// File systems stamp with a clock that goes in steps.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
 /// Endings of files that are no logs to be read, or not any more.
-const OTHER_FILES: &[&str] = &[".gz", ".bz2", ".xz", ".zst", ".lz4", ".lzo", ".br", ".zip", ".Z", ".7z", ".tmp", ".swp", "~"];
+const OTHER_FILES: &[&str] =
+    &[".gz", ".bz2", ".xz", ".zst", ".lz4", ".lzo", ".br", ".zip", ".Z", ".7z", ".tmp", ".swp", "~"];
 
 /// A file beside another.
 #[derive(Clone, Debug)]
@@ -135,7 +136,8 @@ pub(super) fn is_rotated_name(path: &Path, of: &Path) -> bool {
     let stem = of.file_stem().map_or(base, |stem| stem.as_bytes());
     let extension = &base[stem.len()..];
     let longer = name.strip_prefix(base).is_some_and(parted);
-    let inserted = !extension.is_empty() && name.strip_prefix(stem).is_some_and(|rest| parted(rest) && rest.ends_with(extension));
+    let inserted =
+        !extension.is_empty() && name.strip_prefix(stem).is_some_and(|rest| parted(rest) && rest.ends_with(extension));
     (longer || (inserted && name != base)) && !OTHER_FILES.iter().any(|ending| name.ends_with(ending.as_bytes()))
 }
 

@@ -49,8 +49,8 @@ use tracing::warn;
 
 use self::discover::{AtStart, Discovery, Scope};
 use self::follow::{Followed, Prepared};
-pub use self::params::TailParams;
 use self::params::Settings;
+pub use self::params::TailParams;
 use self::paths::Paths;
 use self::positions::{Claim, Positions};
 use self::queue::Queue;
@@ -85,7 +85,7 @@ struct Opened {
 }
 
 /// What discovery, readers and senders share.
-pub(self) struct Shared {
+struct Shared {
     settings: Settings,
     queue: Arc<Queue>,
     quiet: Quiet,

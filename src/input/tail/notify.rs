@@ -130,7 +130,9 @@ impl Watcher {
             let mut events = Vec::new();
             let outcome = loop {
                 match reader.next() {
-                    Ok(event) => events.push((event.wd(), event.events(), event.file_name().map(|n| n.to_bytes().to_vec()))),
+                    Ok(event) => {
+                        events.push((event.wd(), event.events(), event.file_name().map(|n| n.to_bytes().to_vec())))
+                    }
                     Err(e) => break e,
                 }
                 if events.len() >= MAX_EVENTS && reader.is_buffer_empty() {

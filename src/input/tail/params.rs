@@ -161,7 +161,8 @@ impl Settings {
         params.check(cx)?;
         let tag = params.tag.as_deref().ok_or_else(|| cx.fault("tag", "'tag' parameter is required"))?;
         let charset = Charset::new(params.encoding.as_deref(), params.from_encoding.as_deref());
-        let charset = charset.map_err(|e| cx.fault(if params.encoding.is_some() { "encoding" } else { "from_encoding" }, e))?;
+        let charset =
+            charset.map_err(|e| cx.fault(if params.encoding.is_some() { "encoding" } else { "from_encoding" }, e))?;
         if params.encoding.is_some() && params.encoding == params.from_encoding {
             cx.warn("from_encoding", "'encoding' and 'from_encoding' are same encoding. No effect");
         }
@@ -213,10 +214,13 @@ impl TailParams {
             return Err(cx.fault("path_delimiter", format!("/, *, % are reserved words: {delimiter}")));
         }
         if self.glob_policy == GlobPolicy::Always && delimiter == "," {
-            return Err(cx.fault("glob_policy", "cannot use glob_policy as always with the default path_delimiter: `,\""));
+            return Err(
+                cx.fault("glob_policy", "cannot use glob_policy as always with the default path_delimiter: `,\"")
+            );
         }
         if self.glob_policy == GlobPolicy::Extended && has_braces(path) && has_wildcard(path) {
-            let why = format!("cannot include curly braces with glob patterns in `{path}\". Use glob_policy always instead.");
+            let why =
+                format!("cannot include curly braces with glob patterns in `{path}\". Use glob_policy always instead.");
             return Err(cx.fault("path", why));
         }
         let mut include: Vec<String> = Vec::new();
@@ -366,7 +370,8 @@ mod tests {
     #[test]
     fn the_parser_says_how_lines_are_put_together() {
         let of = |parse: &str| {
-            let text = format!("@type tail\npath /x\ntag t\npos_file /tmp/x.pos\n<parse>\n@type multiline\n{parse}\n</parse>");
+            let text =
+                format!("@type tail\npath /x\ntag t\npos_file /tmp/x.pos\n<parse>\n@type multiline\n{parse}\n</parse>");
             build::<Tail>(&text).settings.multiline
         };
         assert_eq!(of("format1 /(?<a>.*)/"), Multiline::Collect);

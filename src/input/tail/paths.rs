@@ -111,7 +111,9 @@ impl Pattern {
             glob.walk(&mut found);
         }
         if found.cut {
-            warn!("path {text:?} matches more than {MAX_MATCHES} files; the others are not read. Write a narrower pattern");
+            warn!(
+                "path {text:?} matches more than {MAX_MATCHES} files; the others are not read. Write a narrower pattern"
+            );
         }
         (found, true)
     }

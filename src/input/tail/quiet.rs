@@ -84,7 +84,10 @@ impl Quiet {
         let mut period = self.period();
         if period.since.is_some_and(|since| now.duration_since(since) >= PERIOD) {
             if period.left_out > 0 {
-                warn!("{} more complaints about lines were left out; {} since the start", period.left_out, period.total);
+                warn!(
+                    "{} more complaints about lines were left out; {} since the start",
+                    period.left_out, period.total
+                );
             }
             *period = Period { total: period.total, ..Period::default() };
         }

@@ -113,7 +113,8 @@ impl Turn<'_> {
         let block = if self.shared.queue.is_short_of_memory() { SMALL_BLOCK_BYTES } else { BLOCK_BYTES };
         let mut allowance = Allowance { bytes: block, texts: self.shared.settings.lines_per_batch };
         if let Some(limit) = self.shared.settings.bytes_per_second {
-            let (since, read) = progress.window.filter(|(t, _)| self.now.duration_since(*t) < RATE_WINDOW).unwrap_or((self.now, 0));
+            let (since, read) =
+                progress.window.filter(|(t, _)| self.now.duration_since(*t) < RATE_WINDOW).unwrap_or((self.now, 0));
             progress.window = Some((since, read));
             let left = limit.saturating_sub(read);
             if left == 0 {

@@ -27,8 +27,8 @@ use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 pub(super) use self::row::{Mark, Row, Stored};
-pub(super) use self::table::{Arrival, Arrived, still_has};
 use self::table::Table;
+pub(super) use self::table::{Arrival, Arrived, still_has};
 use crate::buffer::Receipt;
 use crate::plugin::Stop;
 
@@ -85,7 +85,8 @@ impl Claim {
             None => Arc::new(Positions::load(&file, follow_inodes)?),
         };
         if positions.claimed.swap(true, Relaxed) {
-            let why = format!("Other 'in_tail' plugin already use same pos_file path: pos_file path = {}", file.display());
+            let why =
+                format!("Other 'in_tail' plugin already use same pos_file path: pos_file path = {}", file.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
         }
         in_use.insert(file, Arc::downgrade(&positions));
@@ -290,7 +291,10 @@ impl Complaint {
         let now = tokio::time::Instant::now();
         if self.0.is_none_or(|last| now.duration_since(last) >= WARN_INTERVAL) {
             let file = file.unwrap_or(Path::new(""));
-            warn!("can't save positions to {}: {why}. Until it can, lines may come twice after a crash", file.display());
+            warn!(
+                "can't save positions to {}: {why}. Until it can, lines may come twice after a crash",
+                file.display()
+            );
             self.0 = Some(now);
         }
     }
@@ -310,8 +314,10 @@ fn sidecar_of(file: &Path) -> PathBuf {
 }
 
 fn read_hints(path: &Path) -> Vec<u8> {
-    save::read(path).unwrap_or_else(|e| {
-        warn!("can't read {}: {e}. Positions are taken from the position file alone", path.display());
-        None
-    }).unwrap_or_default()
+    save::read(path)
+        .unwrap_or_else(|e| {
+            warn!("can't read {}: {e}. Positions are taken from the position file alone", path.display());
+            None
+        })
+        .unwrap_or_default()
 }

@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn torn_and_foreign_lines_are_passed_over() {
-        let text = b"/a\t0000000000000001\t0000000000000002\n\0\0\0\0\nno tabs\n/b\tzz\t1\n\t1\t1\n/c\t10\t20\n/d\t0000";
+        let text =
+            b"/a\t0000000000000001\t0000000000000002\n\0\0\0\0\nno tabs\n/b\tzz\t1\n\t1\t1\n/c\t10\t20\n/d\t0000";
         assert_eq!(parse(text, false), [line("/a", 1, 2), line("/c", 16, 32)]);
         assert_eq!(parse(b"/a\tfffffffffffffffff\t1\n", false), []);
         assert_eq!(parse(b"/a\tffffffffffffffff\t1 trailing\n", false), [line("/a", UNWATCHED, 1)]);

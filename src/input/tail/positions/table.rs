@@ -198,9 +198,8 @@ impl Table {
     fn take_parked(&mut self, arrived: &Arrived<'_>) -> Option<Arc<Row>> {
         let orders = self.by_inode.get(&arrived.meta.id.inode)?;
         let rows = orders.iter().filter_map(|order| Some((*order, self.parked.get(order)?)));
-        let of_it = rows.filter(|(_, row)| {
-            same_birth(row.born, arrived.meta.born) && self.may_be(arrived, &row.path())
-        });
+        let of_it =
+            rows.filter(|(_, row)| same_birth(row.born, arrived.meta.born) && self.may_be(arrived, &row.path()));
         let best = of_it.max_by_key(|(order, row)| (row.path() == arrived.path, *order))?.0;
         self.unpark(best)
     }

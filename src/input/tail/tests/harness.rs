@@ -56,7 +56,12 @@ pub(super) enum Rule {
 }
 
 impl Parser for Lines {
-    fn parse<'a>(&'a self, text: &'a [u8], _: &'a Arena, record: &mut Record<'a>) -> Result<Option<EventTime>, ParseError> {
+    fn parse<'a>(
+        &'a self,
+        text: &'a [u8],
+        _: &'a Arena,
+        record: &mut Record<'a>,
+    ) -> Result<Option<EventTime>, ParseError> {
         record.clear();
         if text.starts_with(b"unmatched") {
             return Err(ParseError::Unmatched);
@@ -134,7 +139,11 @@ impl Collector {
     /// The buffers of a tag have no room, or have again.
     pub(super) fn set_full(&self, tag: &str, full: bool) {
         let mut tags = self.full.lock().unwrap();
-        if full { tags.insert(tag.to_owned()) } else { tags.remove(tag) };
+        if full {
+            tags.insert(tag.to_owned())
+        } else {
+            tags.remove(tag)
+        };
     }
 
     pub(super) fn refuse(&self, text: &str) {
@@ -357,7 +366,13 @@ impl World {
 
     fn paths(&self) -> Paths {
         let absolute = |names: &[String]| names.iter().map(|n| self.path(n).display().to_string()).collect::<Vec<_>>();
-        Paths::new(&absolute(&self.include), &absolute(&self.exclude), GlobPolicy::Extended, &Zone::utc(), self.recently)
+        Paths::new(
+            &absolute(&self.include),
+            &absolute(&self.exclude),
+            GlobPolicy::Extended,
+            &Zone::utc(),
+            self.recently,
+        )
     }
 
     /// Opens the input.
@@ -447,7 +462,8 @@ pub(super) async fn quiet_time() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
-fn memory_buffer() -> Buffer {
+/// A memory buffer that is emptied only when asked to.
+pub(in super::super) fn memory_buffer() -> Buffer {
     use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, Env, FlushMode, Overflow};
     let config = BufferConfig {
         id: "test".into(),

@@ -263,7 +263,8 @@ async fn two_inputs_can_not_share_a_position_file() {
 
 #[tokio::test]
 async fn a_file_that_is_gone_is_marked_and_compacted() {
-    let world = World { include: vec!["*.log".into()], ..World::with(|s| s.compaction = Some(Duration::from_millis(1500))) };
+    let world =
+        World { include: vec!["*.log".into()], ..World::with(|s| s.compaction = Some(Duration::from_millis(1500))) };
     world.write("a.log", "a1\n");
     world.write("b.log", "b1\n");
     let running = world.start().await;

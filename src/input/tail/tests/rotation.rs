@@ -170,7 +170,8 @@ async fn a_rotated_file_that_matches_as_well_is_not_read_again() {
         }
         world.until_messages(&["a1", "b0", "b1"]).await;
         // Past `rotate_wait` files are followed under their new names.
-        until(|| world.pos_text(), || world.pos_text().contains("in.log.2") && world.pos_text().contains("in.log.1")).await;
+        until(|| world.pos_text(), || world.pos_text().contains("in.log.2") && world.pos_text().contains("in.log.1"))
+            .await;
         quiet_time().await;
         world.append("in.log.2", "a2\n");
         world.until_events(4).await;
