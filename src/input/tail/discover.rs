@@ -4,7 +4,7 @@
 //! readers which of them are to be looked at, and lets go of those that are done. Passes run on a blocking thread, one at a
 //! time: they look at many files, and a file system may let them wait.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,9 @@ pub(super) struct Discovery {
     /// When the last pass began that missed nothing.
     pub(super) last_pass: SystemTime,
     /// A file of the present pass went away before it could be opened.
-    missed: bool,
+    pub(super) missed: bool,
+    /// Copies of files that were cut.
+    pub(super) copies: VecDeque<(FileId, u64)>,
     /// Files that may not be read, so that each is warned of once.
     unreadable: HashSet<PathBuf>,
     /// What the present pass found: woken at its end, when it is known which file waits for which.
@@ -103,6 +105,7 @@ impl Discovery {
             held: HashMap::new(),
             last_pass: SystemTime::now(),
             missed: false,
+            copies: VecDeque::new(),
             unreadable: HashSet::new(),
             fresh: Vec::new(),
             regular: false,
@@ -116,11 +119,14 @@ impl Discovery {
         self.shared.quiet.look(Instant::now());
         let targets = self.targets(scope, began);
         let there: HashMap<&Path, Meta> = targets.files.iter().map(|t| (t.path.as_path(), t.meta)).collect();
+        let fixed = if scope == Scope::Named { self.paths.fixed(began) } else { Vec::new() };
         self.departures(&there);
-        self.unseen_of_missing();
+        if !self.startup {
+            self.unseen_of_missing(&fixed);
+        }
         self.arrivals(&targets);
         if scope == Scope::Named && self.startup {
-            self.recover();
+            self.recover(&fixed);
             self.shared.positions.settle();
             self.startup = false;
         }
@@ -216,7 +222,7 @@ impl Discovery {
         }
         // Looked for after the new one was opened, so that nothing can come between.
         let mut chain = vec![old.clone()];
-        chain.extend(self.unseen_after(&old));
+        chain.extend(self.unseen_after(&old, self.last_pass));
         chain.extend(new);
         chain_up(&chain);
         self.fresh.extend(chain);

@@ -164,7 +164,12 @@ impl Input for Tail {
 /// Reads what is there already, for a moment: a stop follows the last lines often enough.
 async fn read_rest(shared: &Arc<Shared>, discovery: Discovery) -> Result<(), InputError> {
     shared.queue.set_stopping();
-    let (discovery, _) = drive::pass(discovery, Scope::Followed).await?;
+    let mut discovery = discovery;
+    if discovery.is_waiting_for_first_look() {
+        // It looks at what was there at the start; what came since is found by the next.
+        (discovery, _) = drive::pass(discovery, Scope::Named).await?;
+    }
+    (discovery, _) = drive::pass(discovery, Scope::Named).await?;
     discovery.wake_all();
     let end = Instant::now() + STOP_READ_TIME;
     while !shared.queue.is_idle() && Instant::now() < end {

@@ -61,6 +61,7 @@ fn turn(shared: &Arc<Shared>, file: &Arc<Followed>, block: &mut Vec<u8>) -> Afte
     if let Some(Rewind { to, single_until }) = file.take_rewind() {
         progress.move_to(to);
         progress.single_until = single_until;
+        file.flags.finished.store(false, SeqCst);
     }
     if file.is_full() || file.flags.finished.load(SeqCst) || file.flags.truncated.load(SeqCst) {
         return After::Rest;

@@ -403,6 +403,19 @@ impl World {
         until(what, || self.collector.count() >= count).await;
     }
 
+    /// Waits for all of these, and shows that nothing else came and nothing twice. Order does not count.
+    pub(super) async fn until_exactly(&self, expected: &[String]) {
+        let missing = || {
+            let messages: HashSet<String> = self.collector.messages().into_iter().collect();
+            expected.iter().filter(|line| !messages.contains(*line)).cloned().collect::<Vec<_>>()
+        };
+        until(|| format!("{:?}", missing()), || missing().is_empty()).await;
+        quiet_time().await;
+        let mut seen = HashSet::new();
+        let twice: Vec<String> = self.collector.messages().into_iter().filter(|m| !seen.insert(m.clone())).collect();
+        assert_eq!((twice, seen.len()), (Vec::new(), expected.len()));
+    }
+
     /// The messages, once they are these; order counts.
     pub(super) async fn until_messages(&self, messages: &[&str]) {
         self.until_events(messages.len()).await;
