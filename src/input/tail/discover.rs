@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime};
 use tracing::{info, warn};
 
 use super::Shared;
-use super::follow::Followed;
+use super::follow::{Followed, OpenFile};
 use super::identity::{FileId, Meta};
 use super::leaving::Leaving;
 use super::paths::{Paths, Targets};
@@ -346,12 +346,11 @@ impl Discovery {
     pub(super) fn followed(&self, path: &Path, real: &Path, adopted: (Arc<Row>, Mark), file: File) -> Arc<Followed> {
         let settings = &self.shared.settings;
         let member = settings.groups.as_ref().map(|groups| groups.join(path));
-        let followed = Arc::new(Followed::new(path.to_owned(), settings.tag.tag(path), adopted, member, file));
-        let open_files = self.shared.open_files.fetch_add(1, SeqCst) + 1;
+        let open = OpenFile::new(file, &self.shared.open_files);
+        let followed = Arc::new(Followed::new(path.to_owned(), settings.tag.tag(path), adopted, member, open));
         // A file that is not where its path says can't be opened again.
-        if open_files > self.shared.most_open_files && path == real {
+        if self.shared.open_files.load(SeqCst) > self.shared.most_open_files && path == real {
             followed.progress().file = None;
-            self.shared.open_files.fetch_sub(1, SeqCst);
         }
         followed
     }

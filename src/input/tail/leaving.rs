@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use tracing::{info, warn};
 
 use super::discover::{Discovery, Watch, chain_up};
-use super::follow::Followed;
+use super::follow::{Followed, OpenFile};
 use super::identity::{FileId, Meta, nanos};
 use super::lost::{self, Before, Between, Listings, Sibling};
 use super::positions::{Arrival, Mark, Row, still_has};
@@ -66,8 +66,7 @@ impl Discovery {
         if progress.file.is_none() {
             let found =
                 lost::renamed(&Listings::default().around(&file.path), file.id.inode, file.born, progress.mark());
-            progress.file = found.map(|(_, open)| open);
-            self.shared.open_files.fetch_add(usize::from(progress.file.is_some()), SeqCst);
+            progress.file = found.map(|(_, open)| OpenFile::new(open, &self.shared.open_files));
         }
     }
 
@@ -137,9 +136,7 @@ impl Discovery {
         info!("{} holds what was not read of {} yet", copy.path.display(), old.path.display());
         self.copies.push_front((copy.meta.id, copy.meta.born));
         self.copies.truncate(MAX_COPIES);
-        if progress.file.replace(open).is_none() {
-            self.shared.open_files.fetch_add(1, SeqCst);
-        }
+        progress.file = Some(OpenFile::new(open, &self.shared.open_files));
         progress.move_to(mark);
         drop(progress);
         old.flags.truncated.store(false, SeqCst);
@@ -176,7 +173,7 @@ impl Discovery {
         for (path, inode) in lines {
             by_path.entry(path).or_default().inodes.push(inode);
         }
-        if let Some(since) = self.shared.positions.looked_before() {
+        if let Some(since) = self.shared.positions.last_look() {
             let new = |watch: &Watch| matches!(watch, Watch::File(file) if file.born > nanos(since));
             let new = self.watches.iter().filter(|(_, watch)| new(watch)).map(|(path, _)| path.clone());
             for path in new.chain(fixed.iter().cloned()) {
@@ -212,7 +209,7 @@ impl Discovery {
             Some(Watch::File(current)) => Some(current.clone()),
             _ => None,
         };
-        if let Some(since) = self.shared.positions.looked_before() {
+        if let Some(since) = self.shared.positions.last_look() {
             chain.extend(self.unseen(path, last, since));
         }
         chain.extend(current);
@@ -254,7 +251,7 @@ impl Discovery {
     /// Files that came to the path of `old` after it and were rotated away before anybody looked.
     pub(super) fn unseen_after(&mut self, old: &Arc<Followed>, since: SystemTime) -> Vec<Arc<Followed>> {
         let progress = old.progress();
-        let modified = progress.file.as_ref().and_then(|file| Meta::of_file(file).ok()).map(|meta| meta.modified);
+        let modified = progress.file.as_ref().and_then(|open| Meta::of_file(open).ok()).map(|meta| meta.modified);
         let before = modified.map(|modified| Before { modified, mark: progress.mark() });
         drop(progress);
         self.unseen(&old.path, before, since)

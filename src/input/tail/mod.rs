@@ -98,7 +98,7 @@ struct Shared {
     receipts: Tasks,
     /// One per file that is to be looked at later.
     timers: Tasks,
-    open_files: AtomicUsize,
+    open_files: Arc<AtomicUsize>,
     /// Above it files are closed between reads.
     most_open_files: usize,
     /// Asks for a pass.
@@ -236,7 +236,7 @@ impl Shared {
             senders: Tasks::new(),
             receipts: Tasks::new(),
             timers: Tasks::new(),
-            open_files: AtomicUsize::new(0),
+            open_files: Arc::default(),
             most_open_files: most_open_files(),
             look_again: Notify::new(),
         }

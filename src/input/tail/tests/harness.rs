@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::super::charset::Charset;
-use super::super::follow::Followed;
+use super::super::follow::{Followed, OpenFile};
 use super::super::identity::Meta;
 use super::super::params::{Multiline, Settings, TagRule};
 use super::super::paths::{GlobPolicy, Paths};
@@ -38,7 +38,8 @@ pub(in super::super) fn followed(text: &str) -> (TempDir, Arc<Followed>) {
     let meta = Meta::of_file(&file).unwrap();
     let arrived = Arrived { path: &path, file: &file, meta, how: Arrival::Later, newest: &|_| None };
     let adopted = claim.adopt(&arrived).unwrap();
-    (dir, Arc::new(Followed::new(path, Tag::from("t"), adopted, None, file)))
+    let open = OpenFile::new(file, &Arc::default());
+    (dir, Arc::new(Followed::new(path, Tag::from("t"), adopted, None, open)))
 }
 
 /// The line in one field; lines with certain words are refused.
@@ -314,10 +315,16 @@ impl World {
         std::fs::write(self.pos_path(), text).unwrap();
     }
 
-    /// Both position files as they are on disk.
+    /// Both position files as they are on disk at one moment.
     pub(super) fn positions(&self) -> [Option<Vec<u8>>; 2] {
         let sidecar = self.path("positions/tail.pos.suiro");
-        [self.pos_path(), sidecar].map(|path| std::fs::read(path).ok())
+        let read = || [&self.pos_path(), &sidecar].map(|path| std::fs::read(path).ok());
+        loop {
+            let (once, again) = (read(), read());
+            if once == again {
+                return once;
+            }
+        }
     }
 
     /// Puts both back, as after a crash.
