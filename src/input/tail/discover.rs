@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::Shared;
 use super::follow::{Followed, OpenFile};
-use super::identity::{FileId, Meta};
+use super::identity::{FileId, Meta, nanos};
 use super::leaving::Leaving;
 use super::paths::{Paths, Targets};
 use super::positions::{Arrival, Arrived, Mark, Row};
@@ -275,14 +275,21 @@ impl Discovery {
                     continue;
                 }
             }
-            let from = if self.shared.settings.read_from_head { 0 } else { target.meta.size };
-            let how = if self.startup { Arrival::AtStart { from } } else { Arrival::Later };
+            let how = self.arrival(target.meta);
             if let Some(file) = self.arrive(path, how) {
                 followed.insert(file.id, file.path.clone());
                 self.leaving_before(&file);
                 self.fresh.push(file);
             }
         }
+    }
+
+    /// How a file counts that is not followed yet. One that came into being after an earlier process looked last would have
+    /// been read from its head by that one, so it is by this one too.
+    fn arrival(&self, meta: Meta) -> Arrival {
+        let came_since = self.shared.positions.last_look().is_some_and(|look| meta.born > nanos(look));
+        let from = if self.shared.settings.read_from_head { 0 } else { meta.size };
+        if self.startup && !came_since { Arrival::AtStart { from } } else { Arrival::Later }
     }
 
     fn followed_ids(&self) -> HashMap<FileId, PathBuf> {
