@@ -260,13 +260,8 @@ impl Followed {
     }
 
     /// Whether this is the first batch: the position file has to know the stream before a buffer does.
-    pub(super) fn announce(&self) -> bool {
+    pub(super) fn is_first_batch(&self) -> bool {
         !self.flags.announced.swap(true, SeqCst)
-    }
-
-    /// The announcement did not come about.
-    pub(super) fn announce_again(&self) {
-        self.flags.announced.store(false, SeqCst);
     }
 
     /// Whether nothing is on its way.

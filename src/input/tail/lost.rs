@@ -159,7 +159,8 @@ pub(super) fn is_rotated_name(path: &Path, of: &Path) -> bool {
 /// A number, a date, a time or a word for what is old, parted from the rest.
 fn is_mark_of_rotation(part: &[u8]) -> bool {
     let Some((separator, rest)) = part.split_first() else { return false };
-    let dated = rest.iter().any(u8::is_ascii_digit) && rest.iter().all(|b| b.is_ascii_digit() || b"-_.:+TZ".contains(b));
+    let dated =
+        rest.iter().any(u8::is_ascii_digit) && rest.iter().all(|b| b.is_ascii_digit() || b"-_.:+TZ".contains(b));
     b".-_".contains(separator) && (dated || matches!(rest, b"old" | b"prev" | b"last"))
 }
 
@@ -180,10 +181,27 @@ mod tests {
     #[test]
     fn names_that_rotations_make_are_known() {
         let is = |name: &str, of: &str| is_rotated_name(Path::new(name), Path::new(of));
-        for name in ["app.log.1", "app.log-20240101", "app-20240101.log", "app.1.log", "app.log_old", "app.log.2024-01-01T00:00:00Z"] {
+        for name in [
+            "app.log.1",
+            "app.log-20240101",
+            "app-20240101.log",
+            "app.1.log",
+            "app.log_old",
+            "app.log.2024-01-01T00:00:00Z",
+        ] {
             assert!(is(name, "/var/log/app.log"), "{name}");
         }
-        for name in ["app.log", "app.log.1.gz", "apple.log", "other.log", "app.log2", "app-1.txt", "app.log~", "app-debug.log", "app.log.lock"] {
+        for name in [
+            "app.log",
+            "app.log.1.gz",
+            "apple.log",
+            "other.log",
+            "app.log2",
+            "app-1.txt",
+            "app.log~",
+            "app-debug.log",
+            "app.log.lock",
+        ] {
             assert!(!is(name, "/var/log/app.log"), "{name}");
         }
         assert!(is("syslog.1", "syslog") && !is("syslog2", "syslog"));

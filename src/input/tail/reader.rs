@@ -137,9 +137,7 @@ impl Turn<'_> {
         }
         let same = |open: &File| Ok::<_, io::Error>(Meta::of_file(open)?.same_file(self.file.id, self.file.born));
         match File::open(&self.file.path) {
-            Ok(open) if same(&open)? => {
-                Ok(Some(OpenFile::new(open, &self.shared.open_files)))
-            }
+            Ok(open) if same(&open)? => Ok(Some(OpenFile::new(open, &self.shared.open_files))),
             Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Err(e),
             _ => {
                 self.file.flags.at_end.store(true, SeqCst);
