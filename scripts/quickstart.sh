@@ -30,7 +30,7 @@ wait_for() {
     local what="$1" deadline=$((SECONDS + WAIT_SECONDS))
     shift
     until "$@"; do
-        kill -0 "$pid" 2>/dev/null || die "suiro ended before $what"
+        kill -0 "$pid" 2>/dev/null || die "suiro has ended; no sign of $what"
         [ "$SECONDS" -lt "$deadline" ] || die "no sign of $what after $WAIT_SECONDS s"
         sleep 0.1
     done

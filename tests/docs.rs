@@ -169,7 +169,8 @@ fn the_readme_names_flags_that_exist() {
     let (_, part) = readme.split_once("## Command line").unwrap();
     let part = part.split("\n## ").next().unwrap();
     let words = part.split(|c: char| !(c.is_alphanumeric() || c == '-')).filter(|w| w.starts_with("--") && w.len() > 2);
-    let unknown: Vec<&str> = words.filter(|w| w.trim_matches('-') != "" && !known.iter().any(|f| f == w)).collect();
+    let unknown: Vec<&str> =
+        words.filter(|w| !w.trim_matches('-').is_empty() && !known.iter().any(|f| f == w)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 

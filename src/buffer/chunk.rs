@@ -1,206 +1,285 @@
-//! A sealed chunk, as an output sees it: an id, a key and blocks of entries that never change again.
+//! A sealed chunk: its bytes never change again, and it is read in blocks of bounded size.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+use tracing::error;
 
-use super::env::{DiskFile, Env};
-use super::frame::{self, FRAME_HEAD, FRAME_MARK, Frame};
-use super::id::ChunkId;
+use super::aside::Aside;
+use super::config::MAX_INFLATED_BATCH;
+use super::env::{Disk, DiskFile, Env};
+use super::format::Head;
+use super::id::{ChunkId, IdSource};
 use super::key::ChunkKey;
-use super::setaside;
-use crate::event::{Batch, EventTime, Tag};
+use super::receipt::Done;
+use super::split::Frame;
+use super::walk::{Step, Walk};
+use crate::event::pack::{self, InflateError};
+use crate::event::{Batch, Packing, Tag};
 
-/// Largest size of a compressed frame's entries, in bytes.
-const MAX_INFLATED: usize = 1 << 30;
-/// Bytes read at once while looking for the next frame behind a bad one.
-const RESYNC_BLOCK: usize = 1 << 20;
+/// Small frames are gathered into blocks of up to this many bytes.
+const GATHER: usize = 256 << 10;
 
-/// A run of entries under one tag.
+/// Events that go to a target as one piece of work. Id, key and bytes never change.
+pub struct Chunk {
+    pub(super) id: ChunkId,
+    pub(super) key: Arc<ChunkKey>,
+    /// Microseconds since the epoch.
+    pub(super) created: i64,
+    pub(super) bytes: u64,
+    pub(super) count: u64,
+    /// Whether any frame has an origin that must be remembered.
+    pub(super) has_origins: bool,
+    pub(super) source: Source,
+    pub(super) done: Done,
+    /// Frames that were found damaged while reading.
+    pub(super) damaged: Arc<AtomicU64>,
+}
+
+/// Where a chunk's bytes are.
+pub(super) enum Source {
+    Memory(Vec<Frame>),
+    File(ChunkFile),
+}
+
+/// A chunk's file and the part of it that was acknowledged.
+pub(super) struct ChunkFile {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) path: PathBuf,
+    /// Offset of the first frame.
+    pub(super) start: u64,
+    /// Offset behind the last acknowledged frame.
+    pub(super) end: u64,
+    /// Where damaged bytes are brought.
+    pub(super) aside: Aside,
+}
+
+/// Some of a chunk's events under one tag.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The events' tag.
+    /// Their tag.
     pub tag: Tag,
-    /// Plain entries.
+    /// Plain entries. At most [`MAX_FRAME`](super::MAX_FRAME) bytes, unless it is a single larger entry.
     pub entries: Bytes,
-    /// Number of events.
+    /// Number of entries.
     pub count: u32,
 }
 
-pub(super) enum Data {
-    Memory(Vec<Frame>),
-    File(FileData),
-}
-
-#[derive(Clone)]
-pub(super) struct FileData {
-    pub env: Env,
-    pub path: PathBuf,
-    pub backup: PathBuf,
-}
-
-/// A sealed chunk.
-pub struct Chunk {
-    pub(super) id: ChunkId,
-    pub(super) key: ChunkKey,
-    pub(super) created: EventTime,
-    pub(super) bytes: u64,
-    pub(super) count: u32,
-    pub(super) data: Data,
-}
-
 impl Chunk {
-    /// A chunk of one batch that is in no buffer, for outputs that write as events come.
+    /// A chunk that was never in a buffer, keyed by the batch's tag: for outputs that write as events come.
     pub fn direct(batch: &Batch) -> Chunk {
-        let frame = Frame { origin: Default::default(), tag: None, count: batch.len(), entries: batch.bytes().clone() };
+        Chunk::of(ChunkKey { tag: Some(batch.tag.clone()), ..ChunkKey::default() }, batch)
+    }
+
+    /// A chunk that was never in a buffer: one block with all events of a batch.
+    pub fn of(key: ChunkKey, batch: &Batch) -> Chunk {
+        let env = Env::real();
+        let created = env.clock.wall_micros();
+        let (payload, count) = (batch.bytes().clone(), batch.len());
+        let bytes = payload.len() as u64;
+        let crc = crc32c::crc32c(&payload);
+        let plain = if batch.packing() == Packing::Plain { bytes as usize } else { MAX_INFLATED_BATCH };
+        let frame = Frame {
+            payload,
+            plain: u32::try_from(plain).unwrap_or(u32::MAX),
+            count,
+            packing: batch.packing(),
+            crc,
+            tag: Some(batch.tag.clone()),
+        };
         Chunk {
-            id: ChunkId::new(EventTime::now(), [0; 10]),
-            key: ChunkKey { tag: Some(batch.tag.clone()), time: None, fields: Vec::new() },
-            created: EventTime::now(),
-            bytes: batch.bytes().len() as u64,
-            count: batch.len(),
-            data: Data::Memory(vec![frame]),
+            id: IdSource::default().next(created, (env.random.next(), env.random.next())),
+            key: Arc::new(key),
+            created,
+            bytes,
+            count: u64::from(count),
+            has_origins: false,
+            source: Source::Memory(vec![frame]),
+            done: watch::Sender::new(false),
+            damaged: Arc::default(),
         }
     }
 
-    /// Its id: the same for every attempt, also after a crash.
+    /// The chunk's id: the same over restarts, never used twice.
     pub fn id(&self) -> ChunkId {
         self.id
     }
 
-    /// What its events have in common.
+    /// What all its events have in common.
     pub fn key(&self) -> &ChunkKey {
         &self.key
     }
 
-    /// When it was created.
-    pub fn created(&self) -> EventTime {
-        self.created
+    /// When its first event came.
+    pub fn created(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.created.max(0) as u64)
     }
 
-    /// Size of its entries in bytes; of a chunk found at the start, that of its file.
+    /// Bytes of entries as stored (packed, if the buffer packs).
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Number of events.
     pub fn count(&self) -> u32 {
-        self.count
+        u32::try_from(self.count).unwrap_or(u32::MAX)
     }
 
-    /// The blocks in order. Reading a file chunk blocks the thread for the time of a read of one frame. A damaged frame is
-    /// passed over after the file was set aside; an error means that the file can't be read now.
+    /// The events, block by block, in the order they came. Reads the disk in the calling thread, about 1 MiB at a time.
+    ///
+    /// A damaged frame is set aside, logged and counted, and the blocks behind it follow. Errors: the disk can't be
+    /// read, or damage can't be set aside; the chunk is then to be given back.
     pub fn blocks(&self) -> Blocks<'_> {
-        Blocks { chunk: self, at: 0, file: None, damaged: false }
+        let state = match &self.source {
+            Source::Memory(frames) => State::Memory(frames.iter()),
+            Source::File(file) => State::Unopened(file),
+        };
+        Blocks { chunk: self, state, ahead: None }
     }
 
-    fn block(&self, frame: Frame) -> Block {
-        let tag = frame.tag.or_else(|| self.key.tag.clone()).unwrap_or_else(|| Tag::from(""));
-        Block { tag, entries: frame.entries, count: frame.count }
+    fn block(&self, head_tag: Option<&Tag>, entries: Bytes, count: u32) -> Block {
+        let tag = self.key.tag.as_ref().or(head_tag).cloned().unwrap_or_else(|| Tag::from(""));
+        Block { tag, entries, count }
     }
 }
 
-/// Walks over a chunk's blocks.
-pub struct Blocks<'c> {
-    chunk: &'c Chunk,
-    at: u64,
-    file: Option<Arc<dyn DiskFile>>,
-    damaged: bool,
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Chunk");
+        debug.field("id", &self.id).field("key", &self.key);
+        debug.field("bytes", &self.bytes).field("count", &self.count).finish()
+    }
+}
+
+/// The blocks of a chunk.
+pub struct Blocks<'a> {
+    chunk: &'a Chunk,
+    state: State<'a>,
+    /// What was read behind the block that was given last.
+    ahead: Option<io::Result<Block>>,
+}
+
+enum State<'a> {
+    Memory(std::slice::Iter<'a, Frame>),
+    Unopened(&'a ChunkFile),
+    Open(&'a ChunkFile, Box<dyn DiskFile>, Walk),
+    Ended,
 }
 
 impl Iterator for Blocks<'_> {
-    type Item = std::io::Result<Block>;
+    type Item = io::Result<Block>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        match &self.chunk.data {
-            Data::Memory(frames) => {
-                let frame = frames.get(self.at as usize)?;
-                self.at += 1;
-                Some(Ok(self.chunk.block(frame.clone())))
-            }
-            Data::File(file) => self.read(file).transpose(),
+    fn next(&mut self) -> Option<io::Result<Block>> {
+        match self.ahead.take().or_else(|| self.read())? {
+            Ok(first) => Some(Ok(self.gather(first))),
+            Err(e) => Some(Err(e)),
         }
     }
 }
 
 impl Blocks<'_> {
-    fn read(&mut self, data: &FileData) -> std::io::Result<Option<Block>> {
-        let file = match &self.file {
-            Some(file) => file.clone(),
-            None => {
-                let file = data.env.disk.open(&data.path)?;
-                self.at = frames_start(&*file)?;
-                self.file.insert(file).clone()
-            }
-        };
+    fn read(&mut self) -> Option<io::Result<Block>> {
+        let result = self.step();
+        if result.is_err() {
+            self.state = State::Ended;
+        }
+        result.transpose()
+    }
+
+    /// Small frames are given together: what a target does per block is then done rarely.
+    fn gather(&mut self, first: Block) -> Block {
+        if first.entries.len() >= GATHER {
+            return first;
+        }
+        let mut gathered: Option<BytesMut> = None;
+        let Block { tag, entries, mut count } = first;
         loop {
-            let mut head = [0; FRAME_HEAD];
-            let got = file.read_at(&mut head, self.at)?;
-            if got == 0 {
-                return Ok(None);
-            }
-            if let Some(frame) = read_frame(&*file, self.at, &head[..got])? {
-                self.at += (FRAME_HEAD + frame.1) as u64;
-                return Ok(Some(self.chunk.block(frame.0)));
-            }
-            self.damage(data)?;
-            match next_frame(&*file, self.at + 1)? {
-                Some(at) => self.at = at,
-                None => return Ok(None),
+            let held = gathered.as_ref().map_or(entries.len(), BytesMut::len);
+            match self.read() {
+                Some(Ok(next)) if next.tag == tag && held + next.entries.len() <= GATHER => {
+                    let all = gathered.get_or_insert_with(|| BytesMut::from(&entries[..]));
+                    all.extend_from_slice(&next.entries);
+                    count += next.count;
+                }
+                other => {
+                    self.ahead = other;
+                    return Block { tag, entries: gathered.map_or(entries, BytesMut::freeze), count };
+                }
             }
         }
     }
+}
 
-    fn damage(&mut self, data: &FileData) -> std::io::Result<()> {
-        if !self.damaged {
-            self.damaged = true;
-            let reason = format!("a frame at offset {} is damaged; the others were delivered", self.at);
-            setaside::copy(&data.env, &data.path, &data.backup, &reason)?;
+impl Blocks<'_> {
+    fn step(&mut self) -> io::Result<Option<Block>> {
+        if let State::Unopened(file) = self.state {
+            let open = file.disk.open(&file.path)?;
+            self.state = State::Open(file, open, Walk::new(self.chunk.id, file.start, file.end));
         }
-        Ok(())
-    }
-}
-
-/// Offset of the first frame.
-pub(super) fn frames_start(file: &dyn DiskFile) -> std::io::Result<u64> {
-    let mut fixed = [0; frame::FILE_HEAD];
-    let got = file.read_at(&mut fixed, 0)?;
-    let len = frame::header_len(&fixed[..got]).map_err(std::io::Error::other)?;
-    Ok((frame::FILE_HEAD + len) as u64)
-}
-
-fn read_frame(file: &dyn DiskFile, at: u64, head: &[u8]) -> std::io::Result<Option<(Frame, usize)>> {
-    let Some(parsed) = frame::frame_head(head) else { return Ok(None) };
-    // The length is believed only as far as the file goes.
-    if at + (FRAME_HEAD + parsed.len) as u64 > file.len()? {
-        return Ok(None);
-    }
-    let mut body = vec![0; parsed.len];
-    if file.read_at(&mut body, at + FRAME_HEAD as u64)? < body.len() || !frame::is_whole(head, &body) {
-        return Ok(None);
-    }
-    Ok(frame::open_frame(&parsed, body.into(), MAX_INFLATED).ok().map(|f| (f, parsed.len)))
-}
-
-/// The next offset from `at` on where a whole frame begins.
-pub(super) fn next_frame(file: &dyn DiskFile, mut at: u64) -> std::io::Result<Option<u64>> {
-    let mut block = vec![0; RESYNC_BLOCK];
-    loop {
-        let got = file.read_at(&mut block, at)?;
-        if got < FRAME_HEAD {
-            return Ok(None);
+        match &mut self.state {
+            State::Memory(frames) => match frames.next() {
+                Some(frame) => memory_block(self.chunk, frame).map(Some),
+                None => Ok(None),
+            },
+            State::Open(file, open, walk) => file_block(self.chunk, file, &**open, walk),
+            State::Unopened(_) | State::Ended => Ok(None),
         }
-        for found in memchr::memmem::find_iter(&block[..got], FRAME_MARK) {
-            let start = at + found as u64;
-            let mut head = [0; FRAME_HEAD];
-            let n = file.read_at(&mut head, start)?;
-            if read_frame(file, start, &head[..n])?.is_some() {
-                return Ok(Some(start));
-            }
-        }
-        // A mark may lie across the border of two blocks.
-        at += (got - (FRAME_MARK.len() - 1)) as u64;
     }
 }
 
+fn memory_block(chunk: &Chunk, frame: &Frame) -> io::Result<Block> {
+    let entries = unpack(frame.payload.clone(), frame.packing, frame.plain).map_err(io::Error::other)?;
+    Ok(chunk.block(frame.tag.as_ref(), entries, frame.count))
+}
+
+fn unpack(payload: Bytes, packing: Packing, plain: u32) -> Result<Bytes, InflateError> {
+    if packing == Packing::Plain {
+        return Ok(payload);
+    }
+    pack::inflate(&payload, packing, plain as usize).map(Bytes::from)
+}
+
+fn file_block(chunk: &Chunk, file: &ChunkFile, open: &dyn DiskFile, walk: &mut Walk) -> io::Result<Option<Block>> {
+    while let Some(step) = walk.next(open)? {
+        match step {
+            Step::Frame { head, .. } if head.footer => {}
+            Step::Frame { at, head } => match plain_entries(walk, open, at, &head)? {
+                Some(entries) => return Ok(Some(chunk.block(head.tag.as_ref(), entries, head.count))),
+                None => damaged(chunk, file, open, at, head.frame_len(), Some(head.count))?,
+            },
+            Step::Damage { at, len } => damaged(chunk, file, open, at, len, None)?,
+        }
+    }
+    Ok(None)
+}
+
+fn plain_entries(walk: &mut Walk, open: &dyn DiskFile, at: u64, head: &Head) -> io::Result<Option<Bytes>> {
+    let stored = walk.entries(open, at, head)?;
+    Ok(stored.and_then(|stored| unpack(stored, head.packing, head.plain).ok()))
+}
+
+fn damaged(
+    chunk: &Chunk,
+    file: &ChunkFile,
+    open: &dyn DiskFile,
+    at: u64,
+    len: u64,
+    count: Option<u32>,
+) -> io::Result<()> {
+    let name = format!("{}.{at}.damaged", chunk.id);
+    let events = count.map_or("an unknown number of".to_owned(), |n| n.to_string());
+    let reason = format!(
+        "{}: {len} bytes at offset {at} with {events} events do not match their checksum; the events around them are good",
+        file.path.display()
+    );
+    if file.aside.copy(open, at, len, &name, &reason)? {
+        chunk.damaged.fetch_add(1, Relaxed);
+        error!("{reason}. The bytes are in {}", file.aside.dir.join(&name).display());
+    }
+    Ok(())
+}

@@ -1,172 +1,134 @@
-//! Disk, clock and randomness behind one seam, so that a simulation can stand in for them.
+//! What a buffer needs of the machine, behind traits, so that a simulation with a seed can drive it.
 
-use std::fs::{File, OpenOptions};
+use std::fmt;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::event::EventTime;
+use super::disk::RealDisk;
 
-/// An open file.
-pub trait DiskFile: Send + Sync {
-    /// Writes all of `data` at `offset`.
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
-    /// Reads at `offset` until `buf` is full or the file ends; gives the length read.
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// What was written is on the disk when this returns.
-    fn sync(&self) -> io::Result<()>;
-    /// Cuts the file.
-    fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Length of the file.
-    fn len(&self) -> io::Result<u64>;
-}
-
-/// A disk.
-pub trait Disk: Send + Sync {
-    /// Creates a file that must not be there, for reading and writing.
-    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file for reading and writing; links are not followed.
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// Removes a file.
-    fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Renames a file.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Names in the directory that are plain files.
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// The directory's names are on the disk when this returns.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Creates a directory and those above it.
-    fn create_dir(&self, dir: &Path, mode: u32) -> io::Result<()>;
-    /// Takes the directory for one owner; it is free again when the guard is dropped.
-    ///
-    /// Errors: who has it.
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>>;
-}
-
-/// What a buffer needs of the world.
+/// Disk, clock and randomness of a buffer.
 #[derive(Clone)]
 pub struct Env {
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
-    /// The wall clock.
-    pub now: fn() -> EventTime,
-    /// Random bytes.
-    pub random: fn() -> [u8; 10],
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    /// I/O runs in the calling thread instead of the buffer's own: for simulations, where each step must be one.
+    pub(super) inline: bool,
 }
 
 impl Env {
-    /// The machine's own.
+    /// The machine itself.
     pub fn real() -> Env {
-        Env { disk: Arc::new(RealDisk), now: EventTime::now, random }
+        Env { disk: Arc::new(RealDisk), clock: Arc::new(RealClock), random: Arc::new(RealRandom), inline: false }
     }
 }
 
-fn random() -> [u8; 10] {
-    let mut bytes = [0; 10];
-    // Without randomness ids still differ by their time; two in one microsecond would be refused by O_EXCL.
-    let _ = getrandom::fill(&mut bytes);
-    bytes
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").finish_non_exhaustive()
+    }
 }
 
-/// The machine's disk.
-struct RealDisk;
+/// Time.
+pub(super) trait Clock: Send + Sync {
+    /// Monotonic time.
+    fn now(&self) -> Instant;
+    /// Microseconds since the epoch, as the clock on the wall says.
+    fn wall_micros(&self) -> i64;
+}
 
-impl Disk for RealDisk {
-    fn create(&self, path: &Path, mode: u32) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)?;
-        Ok(Arc::new(RealFile(file)))
-    }
+/// Random numbers.
+pub(super) trait Random: Send + Sync {
+    /// A random number.
+    fn next(&self) -> u64;
+}
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
-        Ok(Arc::new(RealFile(file)))
-    }
+/// A file system. A call either does what it says or fails; nothing but [`sync`](DiskFile::sync) and
+/// [`sync_dir`](Disk::sync_dir) makes anything durable.
+pub(super) trait Disk: Send + Sync {
+    /// Makes a directory, its missing parents too, durably. One that is there is left as it is.
+    fn create_dir(&self, dir: &Path, mode: u32) -> io::Result<()>;
+    /// The entries of a directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Makes a new file for reading and appending; fails if the name is taken. The mode holds whatever the umask.
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a regular file for reading and appending; follows no symbolic link.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Renames a file, over an old one too.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the lock that `path` stands for and writes `who` into it; gives what the present owner wrote if there is
+    /// one. The lock is held until the value is dropped.
+    fn lock(&self, path: &Path, mode: u32, who: &str) -> io::Result<Result<Box<dyn Send + Sync>, String>>;
+}
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
-    }
+/// A file open for reading and appending.
+pub(super) trait DiskFile: Send + Sync {
+    /// Writes all of the buffers at the end of the file. After an error any part of them may be there.
+    fn append(&self, bufs: &[&[u8]]) -> io::Result<()>;
+    /// Reads at most `buf.len()` bytes at an offset; 0 at the end.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Makes the file's bytes and length durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+    /// The file's length in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Takes room on the disk for `len` bytes.
+    fn reserve(&self, len: u64) -> io::Result<()>;
+}
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
+/// Fills `buf` from an offset; gives how much there was before the end of the file.
+pub(super) fn read_full(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64)? {
+            0 => break,
+            n => done += n,
         }
-        Ok(names)
+    }
+    Ok(done)
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DirEntry {
+    pub(super) name: String,
+    pub(super) kind: EntryKind,
+}
+
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    File,
+    Dir,
+    /// A link, a pipe, a socket, a device: never opened.
+    Other,
+}
+
+struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
-    }
-
-    fn create_dir(&self, dir: &Path, mode: u32) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir)?;
-        // The names of new directories must survive a power cut like those of files.
-        let parents: Vec<PathBuf> = dir.ancestors().skip(1).take(2).map(Path::to_owned).collect();
-        parents.iter().filter(|p| !p.as_os_str().is_empty()).try_for_each(|p| self.sync_dir(p))
-    }
-
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        Ok(Box::new(lock(dir)?))
+    fn wall_micros(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
 }
 
-/// Name of the lock file.
-const LOCK: &str = "lock";
+struct RealRandom;
 
-fn lock(dir: &Path) -> io::Result<File> {
-    use rustix::fs::{FlockOperation, flock};
-    let path = dir.join(LOCK);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let owner = std::fs::read_to_string(&path).unwrap_or_default();
-        let owner = owner.lines().next().unwrap_or("another process").to_owned();
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("{} is in use by {owner}", dir.display())));
-    }
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let text = format!("suiro pid {} on {host}\n", std::process::id());
-    file.set_len(0)?;
-    file.write_all_at(text.as_bytes(), 0)?;
-    Ok(file)
-}
-
-struct RealFile(File);
-
-impl DiskFile for RealFile {
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            match self.0.read_at(&mut buf[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+impl Random for RealRandom {
+    fn next(&self) -> u64 {
+        // Ids are kept unique within a buffer by their time part; randomness only tells machines apart.
+        getrandom::u64().unwrap_or(0)
     }
 }

@@ -1,39 +1,280 @@
 //! Custody: the only place where a batch waits.
 //!
-//! A batch comes in through [`Buffer::append`], a sealed [`Chunk`] goes out through [`Buffer::take`] and is forgotten by
-//! [`Buffer::commit`]. Layers, from the bytes up:
+//! A batch comes in with [`Buffer::append`] and is acknowledged by a [`Receipt`]; chunks go out with [`Buffer::take`] and
+//! stay in the buffer until [`Buffer::commit`]. What every part of this layer holds to:
 //!
-//! - `frame`: the bytes of a chunk file; `origin`: where a batch came from; `id`, `key`: what a chunk is called.
-//! - `env`: disk, clock and randomness behind a seam. `setaside`: nothing is deleted that could not be delivered.
-//! - `chunk`: what an output reads. `recover`: what a former process left.
-//! - `state`: staged, queued, taken, under one short lock. `owner`: the thread that writes a file buffer, with group commit.
-//! - `buffer`: the calls that others make.
+//! - An append is answered once all of it is stored: in a file buffer written and synced in every file that it touched;
+//!   in a memory buffer admitted. An append that fails has stored nothing.
+//! - A chunk is sealed before it is handed out, and its id, key and bytes never change again.
+//! - A chunk is forgotten only after what must be remembered of it is durable (`journal`).
+//! - Damage costs the frame that it is in. Nothing is deleted that was not delivered, or dropped by configuration and
+//!   counted; what can't be delivered is set aside (`aside`).
+//! - No lock is held over an await or over I/O of others; every size, count and wait is bounded by a name in `config`.
 //!
-//! Invariants: an append to a file buffer is answered only after the sync of its group; a sealed chunk's bytes never
-//! change; a chunk's file is removed only after its origins are noted; the sum of all chunks stays below
-//! `total_limit_size`.
+//! From the caller to the disk: `split` (batch to frames, in the caller), `shared` (room, queue), `driver` (who runs
+//! it), `writer` (stage, sealing), `group` (write, sync, acknowledge or take back), `removal`, `files` and `format` (one chunk's file), `env`
+//! (the machine, or a simulation of it). From the disk back: `recovery` at the start, `walk` and `chunk` for reading.
 
-#[expect(clippy::module_inception, reason = "the buffer is the layer's main type")]
-mod buffer;
+mod aside;
 mod chunk;
 mod config;
+mod disk;
+mod driver;
 mod env;
-mod frame;
+mod error;
+mod files;
+mod format;
+mod group;
 mod id;
+mod journal;
 mod key;
+mod memory;
+mod open;
 mod origin;
-mod owner;
 mod receipt;
-mod recover;
-mod setaside;
-mod state;
+mod recovery;
+mod removal;
+mod shared;
+mod split;
+mod staged;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod writer;
 
-pub use buffer::{Buffer, BufferError, BufferStats};
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tracing::warn;
+
 pub use chunk::{Block, Blocks, Chunk};
-pub use config::{BufferConfig, BufferKind, ChunkKeys, FieldKey, FlushMode, Overflow, TimeKey};
-pub use env::{Disk, DiskFile, Env};
+pub use config::{
+    BufferConfig, BufferKind, ChunkKeys, FieldKey, FieldPath, FlushMode, MAX_FRAME, Overflow, TimeKey, ZoneOffset,
+};
+pub use env::Env;
+pub use error::{BufferError, Oversize};
 pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
 pub use origin::Origin;
 pub use receipt::Receipt;
-pub use recover::RecoveryReport;
+pub use recovery::RecoveryReport;
+pub use shared::BufferStats;
+
+use crate::event::Batch;
+use driver::{Driver, Request};
+use shared::{Reservation, Room, Shared, Taken};
+use split::Part;
+use writer::{Append, Writer};
+
+/// A buffer. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub struct Buffer(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    driver: Driver,
+    durable: bool,
+    /// Settings aside of memory chunks that are under way.
+    asides: Mutex<Vec<oneshot::Receiver<()>>>,
+}
+
+impl Inner {
+    fn new(shared: Arc<Shared>, driver: Driver, durable: bool) -> Inner {
+        Inner { shared, driver, durable, asides: Mutex::default() }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without this the thread would still hold the lock for a moment.
+        self.driver.submit(Request::Stop(oneshot::channel().0));
+        self.driver.join();
+    }
+}
+
+impl Buffer {
+    /// Opens a buffer: makes and locks its directory and takes up what an earlier run left. Blocks on the disk.
+    ///
+    /// Errors: [`BufferError::Locked`], [`BufferError::Disk`], [`BufferError::DiskFull`]. Damaged data is no error.
+    pub fn open(config: BufferConfig, env: Env) -> Result<(Buffer, RecoveryReport), BufferError> {
+        match config.kind.clone() {
+            BufferKind::Memory => {
+                let shared = Arc::new(Shared::new(config, env));
+                let writer = Writer::new(shared.clone(), None, 0);
+                let inner = Inner::new(shared, Driver::Inline(Box::new(Mutex::new(writer))), false);
+                Ok((Buffer(Arc::new(inner)), RecoveryReport::default()))
+            }
+            BufferKind::File { dir } => {
+                let (inner, report) = open::open(config, env, &dir)?;
+                Ok((Buffer(Arc::new(inner)), report))
+            }
+        }
+    }
+
+    /// Stores a batch. When this returns `Ok` it is stored as the receipt says; when it fails, nothing of it is.
+    ///
+    /// Waits for room ([`Overflow::Block`]), fails with [`BufferError::Full`], or makes room by dropping the oldest
+    /// queued chunks, as configured. All of a source's events with one origin must come in one append: an origin counts
+    /// as held as soon as one append with it is stored.
+    pub async fn append(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, BufferError> {
+        let shared = &self.0.shared;
+        let parts = split::split(batch, &shared.config)?;
+        if parts.is_empty() {
+            return Ok(Receipt::new(self.0.durable));
+        }
+        let room = self.reserve(parts.iter().map(Part::bytes).sum()).await?;
+        let (reply, stored) = oneshot::channel();
+        self.0.driver.submit(Request::Append(Append { parts, origin: origin.bounded(), room, reply }));
+        stored.await.unwrap_or(Err(BufferError::Closed))
+    }
+
+    async fn reserve(&self, bytes: u64) -> Result<Reservation, BufferError> {
+        loop {
+            match self.0.shared.room(bytes)? {
+                Room::Granted(reservation) => return Ok(reservation),
+                Room::InLine(granted) => return granted.await.map_err(|_| BufferError::Closed),
+                Room::Dropped(chunks) => self.drop_chunks(chunks),
+            }
+        }
+    }
+
+    fn drop_chunks(&self, chunks: Vec<Arc<Chunk>>) {
+        for chunk in chunks {
+            warn!(
+                "{}: dropping oldest chunk to make space after buffer overflow: chunk {} with {} events",
+                self.0.shared.config.id, chunk.id, chunk.count
+            );
+            self.0.driver.submit(Request::Remove { chunk, free: false });
+        }
+    }
+
+    /// The oldest chunk that is ready to be delivered; waits for one. `None` once the buffer is closed and has nothing
+    /// more to hand out. Each chunk must be answered with [`commit`](Self::commit), [`give_back`](Self::give_back),
+    /// [`set_aside`](Self::set_aside) or [`discard`](Self::discard).
+    pub async fn take(&self) -> Option<Arc<Chunk>> {
+        let shared = &self.0.shared;
+        loop {
+            let changed = shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match shared.try_take() {
+                Taken::Chunk(chunk) => return Some(chunk),
+                Taken::Ended => return None,
+                Taken::SealDue => self.0.driver.submit(Request::SealDue),
+                Taken::Wait(longest) => {
+                    let _ = tokio::time::timeout(longest, changed).await;
+                }
+            }
+        }
+    }
+
+    /// The chunk was delivered: it is forgotten. Its file goes soon after, once its origins are durable; a crash before
+    /// that brings it back.
+    pub fn commit(&self, id: ChunkId) -> Result<(), BufferError> {
+        let chunk = self.0.shared.claim(id).ok_or(BufferError::UnknownChunk(id))?;
+        self.0.driver.submit(Request::Remove { chunk, free: true });
+        Ok(())
+    }
+
+    /// The chunk was not delivered: it comes again, not before the moment given. Others are not held up. Once the buffer
+    /// is closed it stays in its file and is not handed out again by this process.
+    pub fn give_back(&self, id: ChunkId, not_before: Instant) {
+        self.0.shared.give_back(id, not_before);
+    }
+
+    /// The chunk will never be delivered: it is kept in `backup_dir` with the reason beside it. If that fails, it comes
+    /// again a minute later.
+    pub fn set_aside(&self, id: ChunkId, reason: &str) {
+        let Some(chunk) = self.0.shared.claim(id) else { return };
+        let shared = self.0.shared.clone();
+        if self.0.durable {
+            let answer = Box::new(move |writer: &mut Writer, chunk: Arc<Chunk>, result: io::Result<()>| {
+                if shared.set_aside(&chunk, result) {
+                    writer.forget(&chunk);
+                }
+            });
+            self.0.driver.submit(Request::SetAside { chunk, reason: reason.to_owned(), answer });
+        } else {
+            let done = memory::set_aside(shared, chunk, reason.to_owned());
+            let mut asides = self.0.asides.lock().unwrap_or_else(PoisonError::into_inner);
+            asides.retain_mut(|aside| aside.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+            asides.push(done);
+        }
+    }
+
+    /// The chunk will never be delivered, and the configuration says that such chunks are not kept.
+    pub fn discard(&self, id: ChunkId, reason: &str) {
+        let Some(chunk) = self.0.shared.claim(id) else { return };
+        let counts = &self.0.shared.counts;
+        counts.discarded_chunks.fetch_add(1, Relaxed);
+        counts.discarded_events.fetch_add(chunk.count, Relaxed);
+        warn!("{}: chunk {id} with {} events is discarded: {reason}", self.0.shared.config.id, chunk.count);
+        self.0.driver.submit(Request::Remove { chunk, free: true });
+    }
+
+    /// Queues everything that is staged.
+    pub fn flush_all(&self) {
+        self.0.driver.submit(Request::FlushAll);
+    }
+
+    /// Takes nothing more. With `flush_at_shutdown` everything is queued and handed out, each chunk once more at most;
+    /// else a file buffer hands out nothing more and keeps everything.
+    pub fn close(&self) {
+        self.0.shared.close();
+        self.0.driver.submit(Request::Close);
+    }
+
+    /// Ends the buffer after [`close`](Self::close): waits for the disk, gives the lock back. A line for
+    /// everything that is lost with the process; a file buffer loses nothing.
+    pub async fn finish(&self) -> Vec<String> {
+        self.close();
+        let asides = std::mem::take(&mut *self.0.asides.lock().unwrap_or_else(PoisonError::into_inner));
+        for aside in asides {
+            let _ = aside.await;
+        }
+        let (answer, stopped) = oneshot::channel();
+        self.0.driver.submit(Request::Stop(answer));
+        let staged = stopped.await.unwrap_or_default();
+        self.0.driver.join();
+        let left = self.0.shared.end();
+        if self.0.durable {
+            return Vec::new();
+        }
+        let chunks = left.len() + staged.chunks;
+        let events = left.iter().map(|c| c.count).sum::<u64>() + staged.events;
+        let lost = (chunks > 0)
+            .then(|| format!("{events} events in {chunks} chunks were only in memory and are lost with the process"));
+        lost.into_iter().collect()
+    }
+
+    /// Whether what is stored outlives the process.
+    pub fn is_durable(&self) -> bool {
+        self.0.durable
+    }
+
+    /// Lengths, sizes and counts.
+    pub fn stats(&self) -> BufferStats {
+        self.0.shared.stats()
+    }
+
+    /// The newest position of a stream that this buffer holds or has held.
+    pub fn newest(&self, stream: &str) -> Option<u64> {
+        self.0.shared.origins().newest(stream)
+    }
+
+    /// Whether this buffer holds or has held a batch with this once id; it remembers the last 100,000.
+    pub fn seen(&self, once: &[u8]) -> bool {
+        self.0.shared.origins().seen(once)
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Buffer").field(&self.0.shared.config.id).finish()
+    }
+}

@@ -1,119 +1,129 @@
-//! Where a batch came from, and what of each origin is already here.
+//! Where entries came from: what a buffer tells its inputs at start, so that nothing enters twice.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-use crate::event::msgpack;
-use crate::event::{Malformed, Value};
-
-/// Ids that are remembered per buffer: a sender that repeats a chunk does so within minutes.
-pub const ONCE_WINDOW: usize = 100_000;
-/// Streams whose newest position is remembered per buffer.
-pub const MAX_STREAMS: usize = 100_000;
-/// Longest origin that is stored, in bytes; longer ids are not remembered.
-pub const MAX_ORIGIN: usize = 4096;
+use super::config::{MAX_ORIGIN_BYTES, ONCE_WINDOW, STREAM_WINDOW};
 
 /// Where a batch came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Origin {
-    /// A source that can't tell.
+    /// From a source that can't tell.
     #[default]
     None,
-    /// A source with positions: a tailed file, a topic's partition. Positions only grow.
+    /// From a stream that is read in order: a file's identity and the offset behind the batch, a topic's partition and
+    /// the offset to go on from.
     Stream {
-        /// What the positions are of.
+        /// Which stream.
         stream: Arc<str>,
-        /// The position after the batch.
+        /// The position behind the batch.
         upto: u64,
     },
-    /// A source that names its batches: a forward chunk id, an idempotency key.
+    /// From a sender that marks what it sends again with the same id: a forward chunk, an HTTP idempotency key.
     Once(Bytes),
 }
 
 impl Origin {
-    /// Appends the stored form: nothing, `[stream, upto]` or the id as MessagePack.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    /// The same origin with a name of bounded length.
+    pub(super) fn bounded(&self) -> Origin {
         match self {
-            Origin::Stream { stream, upto } if stream.len() <= MAX_ORIGIN => {
-                msgpack::put_array_len(out, 2);
-                msgpack::put_str(out, stream.as_bytes());
-                msgpack::put_uint(out, *upto);
+            Origin::Stream { stream, upto } if stream.len() > MAX_ORIGIN_BYTES => {
+                Origin::Stream { stream: digest_text(stream.as_bytes()), upto: *upto }
             }
-            Origin::Once(id) if id.len() <= MAX_ORIGIN => msgpack::put_bin(out, id),
-            _ => {}
-        }
-    }
-
-    /// Reads the stored form.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Origin, Malformed> {
-        if bytes.is_empty() {
-            return Ok(Origin::None);
-        }
-        match Value::decode(bytes)? {
-            Value::Bin(id) => Ok(Origin::Once(Bytes::copy_from_slice(id))),
-            pair @ Value::Array(_) => {
-                let mut items = pair.items();
-                match (items.next(), items.next()) {
-                    (Some(Value::Str(stream)), Some(Value::Int(upto))) if upto >= 0 => {
-                        let stream = Arc::from(String::from_utf8_lossy(stream));
-                        Ok(Origin::Stream { stream, upto: upto as u64 })
-                    }
-                    _ => Err(Malformed::Invalid),
-                }
-            }
-            _ => Err(Malformed::Invalid),
+            Origin::Once(id) if id.len() > MAX_ORIGIN_BYTES => Origin::Once(digest_text(id).as_bytes().to_vec().into()),
+            other => other.clone(),
         }
     }
 }
 
-/// What of each origin is here, in chunks or delivered.
-#[derive(Default)]
+fn digest_text(name: &[u8]) -> Arc<str> {
+    let digest = Sha256::digest(name);
+    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}").into()
+}
+
+/// The newest position of each stream, and a window of once ids in the order they came.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
-    newest: HashMap<Arc<str>, u64>,
-    once: HashSet<Bytes>,
-    order: VecDeque<Bytes>,
+    streams: HashMap<Arc<str>, Position>,
+    turn: u64,
+    once: VecDeque<Bytes>,
+    known: HashSet<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    upto: u64,
+    touched: u64,
 }
 
 impl Origins {
     /// Takes note of an origin.
-    pub fn note(&mut self, origin: &Origin) {
+    pub(super) fn note(&mut self, origin: &Origin) {
         match origin {
             Origin::None => {}
-            Origin::Stream { stream, upto } => {
-                if self.newest.len() < MAX_STREAMS || self.newest.contains_key(stream) {
-                    let newest = self.newest.entry(stream.clone()).or_insert(0);
-                    *newest = (*newest).max(*upto);
-                }
-            }
-            Origin::Once(id) => {
-                if self.once.insert(id.clone()) {
-                    self.order.push_back(id.clone());
-                }
-                if self.order.len() > ONCE_WINDOW
-                    && let Some(oldest) = self.order.pop_front()
-                {
-                    self.once.remove(&oldest);
-                }
-            }
+            Origin::Stream { stream, upto } => self.note_stream(stream, *upto),
+            Origin::Once(id) => self.note_once(id),
         }
     }
 
-    /// The highest position of a stream.
-    pub fn newest(&self, stream: &str) -> Option<u64> {
-        self.newest.get(stream).copied()
+    fn note_stream(&mut self, stream: &Arc<str>, upto: u64) {
+        self.turn += 1;
+        let fresh = Position { upto, touched: self.turn };
+        let held = self.streams.entry(stream.clone()).or_insert(fresh);
+        *held = Position { upto: held.upto.max(upto), touched: self.turn };
+        // Rotation makes new streams for ever. The half not touched for longest goes, so the search is paid for rarely.
+        if self.streams.len() > STREAM_WINDOW {
+            let mut ages: Vec<u64> = self.streams.values().map(|p| p.touched).collect();
+            let middle = ages.len() / 2;
+            let (_, limit, _) = ages.select_nth_unstable(middle);
+            let limit = *limit;
+            self.streams.retain(|_, p| p.touched >= limit);
+        }
     }
 
-    /// Whether an id is known.
-    pub fn seen(&self, id: &[u8]) -> bool {
-        self.once.contains(id)
+    fn note_once(&mut self, id: &Bytes) {
+        if !self.known.insert(id.clone()) {
+            return;
+        }
+        self.once.push_back(id.clone());
+        if self.once.len() > ONCE_WINDOW
+            && let Some(oldest) = self.once.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
     }
 
-    /// Everything known, to write it anew.
-    pub fn all(&self) -> impl Iterator<Item = Origin> + '_ {
-        let streams = self.newest.iter().map(|(stream, upto)| Origin::Stream { stream: stream.clone(), upto: *upto });
-        streams.chain(self.order.iter().map(|id| Origin::Once(id.clone())))
+    /// The newest position of a stream.
+    pub(super) fn newest(&self, stream: &str) -> Option<u64> {
+        if stream.len() > MAX_ORIGIN_BYTES {
+            return self.streams.get(&digest_text(stream.as_bytes())).map(|p| p.upto);
+        }
+        self.streams.get(stream).map(|p| p.upto)
+    }
+
+    /// Whether an id was noted and is still in the window.
+    pub(super) fn seen(&self, id: &[u8]) -> bool {
+        if id.len() > MAX_ORIGIN_BYTES {
+            return self.known.contains(digest_text(id).as_bytes());
+        }
+        self.known.contains(id)
+    }
+
+    /// Whether nothing was noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.once.is_empty()
+    }
+
+    /// Everything, in an order in which noting it again gives the same.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Origin> + '_ {
+        let mut streams: Vec<_> = self.streams.iter().collect();
+        streams.sort_by_key(|(_, p)| p.touched);
+        let streams = streams.into_iter().map(|(s, p)| Origin::Stream { stream: s.clone(), upto: p.upto });
+        streams.chain(self.once.iter().cloned().map(Origin::Once))
     }
 }
 
@@ -121,27 +131,45 @@ impl Origins {
 mod tests {
     use super::*;
 
-    #[test]
-    fn origins_come_back_from_their_stored_form() {
-        let stream = Origin::Stream { stream: "f".into(), upto: 77 };
-        for origin in [Origin::None, stream, Origin::Once(Bytes::from_static(b"id"))] {
-            let mut out = Vec::new();
-            origin.encode(&mut out);
-            assert_eq!(Origin::decode(&out), Ok(origin));
-        }
-        assert!(Origin::decode(&[0xc1]).is_err() && Origin::decode(&[0x90]).is_err());
+    fn stream(name: &str, upto: u64) -> Origin {
+        Origin::Stream { stream: name.into(), upto }
     }
 
     #[test]
-    fn positions_only_grow_and_old_ids_are_forgotten_past_the_window() {
-        let mut o = Origins::default();
-        for upto in [5, 3] {
-            o.note(&Origin::Stream { stream: "f".into(), upto });
+    fn a_streams_position_never_goes_back() {
+        let mut origins = Origins::default();
+        origins.note(&stream("a", 10));
+        origins.note(&stream("a", 5));
+        assert_eq!(origins.newest("a"), Some(10));
+        assert_eq!(origins.newest("b"), None);
+    }
+
+    #[test]
+    fn both_windows_are_bounded_and_forget_the_oldest() {
+        let mut origins = Origins::default();
+        for n in 0..=ONCE_WINDOW as u64 {
+            origins.note(&Origin::Once(Bytes::copy_from_slice(&n.to_be_bytes())));
+            origins.note(&stream(&n.to_string(), n));
         }
-        assert_eq!(o.newest("f"), Some(5));
-        for n in 0..=ONCE_WINDOW {
-            o.note(&Origin::Once(Bytes::from(n.to_string())));
-        }
-        assert!(!o.seen(b"0") && o.seen(b"1"));
+        assert!(!origins.seen(&0u64.to_be_bytes()));
+        assert!(origins.seen(&1u64.to_be_bytes()));
+        assert_eq!(origins.newest("0"), None);
+        assert_eq!(origins.newest(&ONCE_WINDOW.to_string()), Some(ONCE_WINDOW as u64));
+        assert!(origins.streams.len() <= STREAM_WINDOW);
+    }
+
+    #[test]
+    fn long_names_are_recognised_by_their_digest() {
+        let mut origins = Origins::default();
+        let long = "x".repeat(5000);
+        origins.note(&Origin::Once(long.clone().into()).bounded());
+        origins.note(&stream(&long, 3).bounded());
+        assert!(origins.seen(long.as_bytes()));
+        assert_eq!(origins.newest(&long), Some(3));
+        assert!(origins.iter().all(|o| match o {
+            Origin::Once(id) => id.len() <= MAX_ORIGIN_BYTES,
+            Origin::Stream { stream, .. } => stream.len() <= MAX_ORIGIN_BYTES,
+            Origin::None => false,
+        }));
     }
 }

@@ -1,72 +1,53 @@
-//! What an append gives back: proof that a batch is stored, and a way to wait until it is delivered.
-
-use std::sync::Arc;
+//! What an append gives back: how safe the events are now, and when they will be gone for good.
 
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
-/// The end of a chunk, which receipts wait for.
-#[derive(Debug)]
-pub(super) struct Fate(watch::Sender<bool>);
+/// Told once a chunk is out of the buffer's hands: delivered, dropped or set aside.
+pub(super) type Done = watch::Sender<bool>;
 
-impl Fate {
-    pub fn new() -> Arc<Fate> {
-        Arc::new(Fate(watch::channel(false).0))
-    }
-
-    /// The chunk was delivered, dropped or set aside.
-    pub fn ended(&self) {
-        self.0.send_replace(true);
-    }
-
-    fn is_ended(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    async fn wait(&self) {
-        // The sender lives as long as this fate, so the wait can only end well.
-        let _ = self.0.subscribe().wait_for(|ended| *ended).await;
-    }
-}
-
-/// Proof that a batch is stored.
+/// What an append gives back.
 #[derive(Clone, Debug)]
+#[must_use = "the source may be answered only as far as the receipt goes"]
 pub struct Receipt {
     durable: bool,
-    fates: SmallVec<[Arc<Fate>; 1]>,
+    chunks: SmallVec<[watch::Receiver<bool>; 1]>,
 }
 
 impl Receipt {
-    /// Of something that needs no more care: it is delivered, or there was nothing to store.
+    /// For events that need no keeping: they were delivered at once, or meant for nobody.
     pub fn durable() -> Receipt {
-        Receipt { durable: true, fates: SmallVec::new() }
+        Receipt { durable: true, chunks: SmallVec::new() }
     }
 
-    pub(super) fn of(durable: bool, fates: impl IntoIterator<Item = Arc<Fate>>) -> Receipt {
-        Receipt { durable, fates: fates.into_iter().collect() }
+    pub(super) fn new(durable: bool) -> Receipt {
+        Receipt { durable, chunks: SmallVec::new() }
     }
 
-    /// Whether it is safe even if the process ends now.
+    pub(super) fn touch(&mut self, done: &Done) {
+        self.chunks.push(done.subscribe());
+    }
+
+    /// Whether the events survive the end of the process and a power cut.
     pub fn is_durable(&self) -> bool {
         self.durable
     }
 
-    /// Whether every chunk that holds a part has ended.
-    pub fn is_delivered(&self) -> bool {
-        self.fates.iter().all(|f| f.is_ended())
-    }
-
-    /// Waits until every chunk that holds a part was delivered, dropped or set aside.
-    pub async fn delivered(&self) {
-        for fate in &self.fates {
-            fate.wait().await;
+    /// Waits until every chunk that holds some of the events was delivered, dropped by configuration or set aside.
+    /// Gives `false` when the buffer went away first.
+    pub async fn delivered(&self) -> bool {
+        for chunk in &self.chunks {
+            if chunk.clone().wait_for(|done| *done).await.is_err() {
+                return false;
+            }
         }
+        true
     }
 
-    /// Both.
+    /// One receipt for events that went two ways.
     pub fn merge(mut self, other: Receipt) -> Receipt {
         self.durable &= other.durable;
-        self.fates.extend(other.fates);
+        self.chunks.extend(other.chunks);
         self
     }
 }

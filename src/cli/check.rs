@@ -33,7 +33,7 @@ fn counted(warnings: &Diagnostics) -> String {
 
 fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry) -> Result<Diagnostics, Diagnostics> {
     let loaded = super::run::load(path, flags)?;
-    let Loaded { root, warnings } = loaded;
+    let Loaded { root, warnings, .. } = loaded;
     let settings = config::load_settings(root.child("system"), &flags.settings());
     let settings = settings.map_err(|e| Diagnostics::from(config::Diagnostic::error(e.to_string(), &root.span)))?;
     let settings = Settings { strict_config_value: strict, ..settings };

@@ -5,7 +5,7 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use super::{FAILED, Flags, OK};
-use crate::config::{self, Diagnostic, Diagnostics, LoadOptions, Loaded, Settings, Span};
+use crate::config::{self, Diagnostic, Diagnostics, LoadOptions, Loaded, Settings, Span, Surroundings};
 use crate::daemon::{self, LogOutput, Start};
 use crate::engine;
 use crate::plugin::Registry;
@@ -60,20 +60,16 @@ fn set_umask(flags: &Flags) -> Result<(), String> {
 
 /// Reads the configuration with what the flags add to it.
 pub fn load(path: &Path, flags: &Flags) -> Result<Loaded, Diagnostics> {
-    let mut loaded = config::load_file(path, &options(flags)?)?;
-    if let Some(text) = &flags.inline_config {
-        // In an inline text the two characters `\n` stand for a line end, as in Fluentd.
-        let text = text.replace("\\n", "\n");
-        let more = config::load_text("inline_config", &text, &options(flags)?)?;
-        loaded.root.children.extend(more.root.children);
-        loaded.warnings.extend(more.warnings);
-    }
-    Ok(loaded)
+    config::load_all(path, &options(flags)?)
 }
 
 fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
-    let options = LoadOptions::new(&flags.config_file_type, &flags.conf_encoding);
-    options.map_err(|e| Diagnostics::from(Diagnostic::error(e, &Span::nowhere())))
+    let language = flags.config_file_type.parse();
+    let mut options = LoadOptions::new(Surroundings::of_process("0"));
+    options.language = language.map_err(|e: String| Diagnostics::from(Diagnostic::error(e, &Span::nowhere())))?;
+    options.encoding = flags.conf_encoding.clone();
+    options.inline = flags.inline_config.clone();
+    Ok(options)
 }
 
 fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: LogOutput, registry: &'static Registry) -> u8 {

@@ -10,13 +10,10 @@ pub(super) type Converted<T> = Result<T, String>;
 pub(super) fn ruby_integer(text: &str) -> i64 {
     let text = text.trim_start_matches(is_space);
     let (negative, digits) = sign(text);
-    let value = leading_digits(digits)
-        .bytes()
-        .filter(|b| *b != b'_')
-        .try_fold(0_i64, |value, digit| {
-            let digit = i64::from(digit - b'0');
-            value.checked_mul(10)?.checked_sub(digit)
-        });
+    let value = leading_digits(digits).bytes().filter(|b| *b != b'_').try_fold(0_i64, |value, digit| {
+        let digit = i64::from(digit - b'0');
+        value.checked_mul(10)?.checked_sub(digit)
+    });
     match value {
         Some(value) if negative => value,
         Some(value) => value.checked_neg().unwrap_or(i64::MAX),
@@ -32,11 +29,7 @@ pub(super) fn ruby_float(text: &str) -> f64 {
     let whole = leading_digits(rest);
     let mut number = whole.to_owned();
     let mut after = &rest[whole.len()..];
-    if let Some(fraction) = after
-        .strip_prefix('.')
-        .map(leading_digits)
-        .filter(|digits| !digits.is_empty())
-    {
+    if let Some(fraction) = after.strip_prefix('.').map(leading_digits).filter(|digits| !digits.is_empty()) {
         number = format!("{number}.{fraction}");
         after = &after[1 + fraction.len()..];
     }
@@ -49,6 +42,24 @@ pub(super) fn ruby_float(text: &str) -> f64 {
     }
     let value: f64 = number.replace('_', "").parse().unwrap_or(0.0);
     if negative { -value } else { value }
+}
+
+/// As Ruby's `Float#to_s`: at least one decimal, and exponents from 1e16 on and below 1e-4.
+pub(super) fn ruby_float_text(value: f64) -> String {
+    let size = value.abs();
+    if value.is_nan() {
+        "NaN".into()
+    } else if value.is_infinite() {
+        if value > 0.0 { "Infinity".into() } else { "-Infinity".into() }
+    } else if size != 0.0 && !(1e-4..1e16).contains(&size) {
+        let text = format!("{value:e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        let point = if digits.contains('.') { "" } else { ".0" };
+        let power: i32 = power.parse().unwrap_or(0);
+        format!("{digits}{point}e{}{:02}", if power < 0 { '-' } else { '+' }, power.abs())
+    } else {
+        format!("{value:?}")
+    }
 }
 
 /// An integer parameter.
@@ -79,18 +90,11 @@ fn strict_integer(text: &str) -> Option<i64> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, lower.as_str()),
     };
-    let digits = digits
-        .strip_prefix('_')
-        .filter(|_| radix == 8)
-        .unwrap_or(digits);
+    let digits = digits.strip_prefix('_').filter(|_| radix == 8).unwrap_or(digits);
     if !well_spaced(digits) || !digits.starts_with(|c: char| c.is_digit(radix)) {
         return None;
     }
-    let signed = format!(
-        "{}{}",
-        if negative { "-" } else { "" },
-        digits.replace('_', "")
-    );
+    let signed = format!("{}{}", if negative { "-" } else { "" }, digits.replace('_', ""));
     i64::from_str_radix(&signed, radix).ok()
 }
 
@@ -98,11 +102,8 @@ fn strict_integer(text: &str) -> Option<i64> {
 fn strict_float(text: &str) -> Option<f64> {
     let trimmed = text.trim_matches(is_space);
     let (_, rest) = sign(trimmed);
-    let decimal =
-        rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !rest.ends_with('.');
-    let only = rest
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"._eE+-".contains(&b));
+    let decimal = rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !rest.ends_with('.');
+    let only = rest.bytes().all(|b| b.is_ascii_digit() || b"._eE+-".contains(&b));
     if rest.starts_with("0x") || rest.starts_with("0X") {
         #[expect(clippy::cast_precision_loss, reason = "Ruby rounds in the same way")]
         return strict_integer(trimmed).map(|value| value as f64);
@@ -121,12 +122,8 @@ fn well_spaced(digits: &str) -> bool {
 const KIB: i64 = 1 << 10;
 
 /// The units of sizes in the order in which Fluentd looks for them.
-const SIZE_UNITS: &[(char, i64)] = &[
-    ('k', KIB),
-    ('m', KIB * KIB),
-    ('g', KIB * KIB * KIB),
-    ('t', KIB * KIB * KIB * KIB),
-];
+const SIZE_UNITS: &[(char, i64)] =
+    &[('k', KIB), ('m', KIB * KIB), ('g', KIB * KIB * KIB), ('t', KIB * KIB * KIB * KIB)];
 /// The units of times, in seconds, in the order in which Fluentd looks for them.
 const TIME_UNITS: &[(char, i64)] = &[('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
 
@@ -142,10 +139,7 @@ pub(super) struct WithUnit<T> {
 pub(super) fn size(text: &str, strict: bool) -> Converted<WithUnit<i64>> {
     match find_unit(text, SIZE_UNITS, true) {
         Some(found) => Ok(found),
-        None => Ok(WithUnit {
-            value: integer(text, strict)?,
-            odd: false,
-        }),
+        None => Ok(WithUnit { value: integer(text, strict)?, odd: false }),
     }
 }
 
@@ -153,14 +147,8 @@ pub(super) fn size(text: &str, strict: bool) -> Converted<WithUnit<i64>> {
 pub(super) fn time(text: &str, strict: bool) -> Converted<WithUnit<f64>> {
     match find_unit(text, TIME_UNITS, false) {
         #[expect(clippy::cast_precision_loss, reason = "no such time is meant")]
-        Some(found) => Ok(WithUnit {
-            value: found.value as f64,
-            odd: found.odd,
-        }),
-        None => Ok(WithUnit {
-            value: float(text, strict)?,
-            odd: false,
-        }),
+        Some(found) => Ok(WithUnit { value: found.value as f64, odd: found.odd }),
+        None => Ok(WithUnit { value: float(text, strict)?, odd: false }),
     }
 }
 
@@ -168,15 +156,14 @@ pub(super) fn time(text: &str, strict: bool) -> Converted<WithUnit<f64>> {
 fn find_unit(text: &str, units: &[(char, i64)], any_case: bool) -> Option<WithUnit<i64>> {
     units.iter().find_map(|(unit, factor)| {
         let is_unit = |c: char| c == *unit || (any_case && c.eq_ignore_ascii_case(unit));
-        let (at, _) = text
-            .match_indices(is_unit)
-            .find(|(at, _)| text[..*at].ends_with(|c: char| c.is_ascii_digit()))?;
+        let (at, _) =
+            text.match_indices(is_unit).find(|(at, _)| text[..*at].ends_with(|c: char| c.is_ascii_digit()))?;
         let before = &text[..at];
         let digits = &before[before.trim_end_matches(|c: char| c.is_ascii_digit()).len()..];
         let value = ruby_integer(digits).saturating_mul(*factor);
         let rest = text[at + 1..].trim_matches(is_space);
-        let odd = digits.len() != before.trim_start_matches(is_space).len()
-            || rest.contains(|c: char| c.is_ascii_digit());
+        let odd =
+            digits.len() != before.trim_start_matches(is_space).len() || rest.contains(|c: char| c.is_ascii_digit());
         Some(WithUnit { value, odd })
     })
 }
@@ -193,11 +180,7 @@ pub(super) fn boolean(text: &str) -> Converted<bool> {
 
 /// A list without brackets: parts between commas, without the white space around them; empty parts at the end are dropped.
 pub(super) fn comma_list(text: &str) -> Vec<&str> {
-    let mut parts: Vec<&str> = text
-        .trim_matches(is_space)
-        .split(',')
-        .map(|part| part.trim_matches(is_space))
-        .collect();
+    let mut parts: Vec<&str> = text.trim_matches(is_space).split(',').map(|part| part.trim_matches(is_space)).collect();
     while parts.last().is_some_and(|part| part.is_empty()) {
         parts.pop();
     }
@@ -280,11 +263,7 @@ mod tests {
             assert_eq!(integer(text, true), Ok(value), "{text}");
         }
         for text in ["hoge", "", "1x", "1__0", "_1", "08", "0x", "1_", "+-1"] {
-            assert_eq!(
-                integer(text, true),
-                Err(format!("invalid value for Integer(): {text:?}")),
-                "{text}"
-            );
+            assert_eq!(integer(text, true), Err(format!("invalid value for Integer(): {text:?}")), "{text}");
         }
     }
 
@@ -324,24 +303,11 @@ mod tests {
             ("x", 0),
             ("", 0),
         ] {
-            assert_eq!(
-                size(text, false),
-                Ok(WithUnit { value, odd: false }),
-                "{text}"
-            );
+            assert_eq!(size(text, false), Ok(WithUnit { value, odd: false }), "{text}");
         }
-        assert_eq!(
-            size("1.5m", false),
-            Ok(WithUnit {
-                value: 5 << 20,
-                odd: true
-            })
-        );
+        assert_eq!(size("1.5m", false), Ok(WithUnit { value: 5 << 20, odd: true }));
         assert!(size("x", true).is_err());
-        assert_eq!(
-            size("99999999999t", false).map(|size| size.value),
-            Ok(i64::MAX)
-        );
+        assert_eq!(size("99999999999t", false).map(|size| size.value), Ok(i64::MAX));
     }
 
     #[test]
@@ -356,39 +322,17 @@ mod tests {
             ("4", 4.0),
             ("", 0.0),
         ] {
-            assert_eq!(
-                time(text, false),
-                Ok(WithUnit { value, odd: false }),
-                "{text}"
-            );
+            assert_eq!(time(text, false), Ok(WithUnit { value, odd: false }), "{text}");
         }
-        assert_eq!(
-            time("0.5s", false),
-            Ok(WithUnit {
-                value: 5.0,
-                odd: true
-            })
-        );
-        assert_eq!(
-            time("1h30m", false),
-            Ok(WithUnit {
-                value: 1800.0,
-                odd: true
-            })
-        );
+        assert_eq!(time("0.5s", false), Ok(WithUnit { value: 5.0, odd: true }));
+        assert_eq!(time("1h30m", false), Ok(WithUnit { value: 1800.0, odd: true }));
         assert!(time("soon", true).is_err());
     }
 
     #[test]
     fn booleans_are_small_letters_and_nothing_is_true() {
-        for (text, value) in [
-            ("true", true),
-            ("yes", true),
-            ("", true),
-            ("#on", true),
-            ("false", false),
-            ("no", false),
-        ] {
+        for (text, value) in [("true", true), ("yes", true), ("", true), ("#on", true), ("false", false), ("no", false)]
+        {
             assert_eq!(boolean(text), Ok(value), "{text}");
         }
         for text in ["True", "1", "on", "Yes", "FALSE"] {
@@ -401,9 +345,6 @@ mod tests {
         assert_eq!(comma_list(" a a , b,c ,, "), ["a a", "b", "c"]);
         assert_eq!(comma_list(","), Vec::<&str>::new());
         assert_eq!(comma_list("a,,b"), ["a", "", "b"]);
-        assert_eq!(
-            comma_hash("x:v:v, k:1 ,z"),
-            [("x", Some("v:v")), ("k", Some("1")), ("z", None)]
-        );
+        assert_eq!(comma_hash("x:v:v, k:1 ,z"), [("x", Some("v:v")), ("k", Some("1")), ("z", None)]);
     }
 }

@@ -32,20 +32,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A fault that stops the start.
     pub fn error(message: impl Into<String>, span: &Span) -> Self {
-        Self {
-            severity: Severity::Error,
-            message: message.into(),
-            span: span.clone(),
-            help: None,
-        }
+        Self { severity: Severity::Error, message: message.into(), span: span.clone(), help: None }
     }
 
     /// A fault that doesn't.
     pub fn warning(message: impl Into<String>, span: &Span) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(message, span)
-        }
+        Self { severity: Severity::Warning, ..Self::error(message, span) }
     }
 
     /// Adds what to do about it.
@@ -135,20 +127,12 @@ impl Diagnostics {
 
     /// All of them for a terminal.
     pub fn render(&self) -> String {
-        self.0
-            .iter()
-            .map(Diagnostic::render)
-            .collect::<Vec<_>>()
-            .join("\n\n")
+        self.0.iter().map(Diagnostic::render).collect::<Vec<_>>().join("\n\n")
     }
 
     /// `value` if nothing stops the start, with the warnings; else all faults.
     pub fn into_result<T>(self, value: T) -> Result<(T, Diagnostics), Diagnostics> {
-        if self.has_errors() {
-            Err(self)
-        } else {
-            Ok((value, self))
-        }
+        if self.has_errors() { Err(self) } else { Ok((value, self)) }
     }
 }
 
@@ -231,21 +215,14 @@ mod tests {
         let mut faults = Diagnostics::new();
         faults.warn("odd", &Span::nowhere());
         assert!(!faults.has_errors());
-        assert!(
-            faults
-                .clone()
-                .into_result(1)
-                .is_ok_and(|(value, warnings)| value == 1 && warnings.len() == 1)
-        );
+        assert!(faults.clone().into_result(1).is_ok_and(|(value, warnings)| value == 1 && warnings.len() == 1));
         faults.error("bad", &Span::nowhere());
         assert!(faults.into_result(1).is_err());
     }
 
     #[test]
     fn the_number_of_faults_is_bounded() {
-        let faults: Diagnostics = (0..5_000)
-            .map(|i| Diagnostic::error(i.to_string(), &Span::nowhere()))
-            .collect();
+        let faults: Diagnostics = (0..5_000).map(|i| Diagnostic::error(i.to_string(), &Span::nowhere())).collect();
         assert_eq!(faults.len(), MAX_DIAGNOSTICS);
     }
 }

@@ -22,11 +22,7 @@ fn write_section(section: &Section, depth: usize, mask: &dyn Fn(&str) -> bool, o
     };
     out.push_str(&format!("{indent}<{}{arg}>\n", section.name));
     for param in &section.params {
-        let value = if mask(&param.name) {
-            MASK.to_owned()
-        } else {
-            value_text(&param.value)
-        };
+        let value = if mask(&param.name) { MASK.to_owned() } else { value_text(&param.value) };
         out.push_str(format!("{indent}  {} {value}", name_text(&param.name)).trim_end());
         out.push('\n');
     }
@@ -51,35 +47,24 @@ fn value_text(value: &Value) -> String {
 fn argument_text(value: &Value) -> String {
     match value.text() {
         None => value_text(value),
-        Some(text)
-            if text.contains('>') || text.starts_with(['"', '\'', '#']) || needs_space(text) =>
-        {
-            quote(text)
-        }
+        Some(text) if text.contains('>') || text.starts_with(['"', '\'', '#']) || needs_space(text) => quote(text),
         Some(text) => text.into(),
     }
 }
 
 fn name_text(name: &str) -> String {
-    let odd = name.is_empty()
-        || name.starts_with(['"', '\'', '#', '<'])
-        || name.contains(char::is_whitespace);
+    let odd = name.is_empty() || name.starts_with(['"', '\'', '#', '<']) || name.contains(char::is_whitespace);
     if odd { quote(name) } else { name.into() }
 }
 
 /// Whether a value without quotes would be read as something else.
 fn needs_quotes(text: &str) -> bool {
-    text.starts_with(['"', '\'', '[', '{'])
-        || text.contains(" #")
-        || text.contains("\t#")
-        || needs_space(text)
+    text.starts_with(['"', '\'', '[', '{']) || text.contains(" #") || text.contains("\t#") || needs_space(text)
 }
 
 /// Whether white space would get lost without quotes.
 fn needs_space(text: &str) -> bool {
-    text.starts_with(char::is_whitespace)
-        || text.ends_with(char::is_whitespace)
-        || text.contains(char::is_control)
+    text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) || text.contains(char::is_control)
 }
 
 /// In double quotes.

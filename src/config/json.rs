@@ -48,15 +48,6 @@ impl Json {
             _ => Json::Null,
         }
     }
-
-    /// The value as a Fluentd parameter sees it: strings as they are, `null` as nothing, all else as compact JSON.
-    pub fn plain_text(&self) -> Option<String> {
-        match self {
-            Json::Null => None,
-            Json::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        }
-    }
 }
 
 /// Compact JSON.
@@ -160,20 +151,12 @@ fn write_string(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 
 /// serde_json ends its messages with a place in the text it was given; ours is a place in the file.
 fn strip_place(message: &str) -> String {
-    message
-        .split(" at line ")
-        .next()
-        .unwrap_or(message)
-        .to_owned()
+    message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
 /// The byte that serde_json calls `line` and `column` (both from 1; columns are bytes).
 fn offset(text: &str, line: usize, column: usize) -> usize {
-    let before: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     (before + column.saturating_sub(1)).min(text.len())
 }
 
@@ -185,27 +168,18 @@ mod tests {
     #[test]
     fn order_numbers_and_text_survive() {
         let text = r#" { "b" : [1, 2.50, -3, true, null], "a": "é\n\"" } "#;
-        assert_eq!(
-            Json::parse(text).unwrap().to_string(),
-            r#"{"b":[1,2.5,-3,true,null],"a":"é\n\""}"#
-        );
+        assert_eq!(Json::parse(text).unwrap().to_string(), r#"{"b":[1,2.5,-3,true,null],"a":"é\n\""}"#);
     }
 
     #[test]
     fn the_last_of_two_equal_names_counts() {
-        assert_eq!(
-            Json::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(),
-            r#"{"a":3,"b":2}"#
-        );
+        assert_eq!(Json::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
     }
 
     #[test]
     fn a_fault_names_its_byte() {
         let fault = Json::parse("[1,\n oops]").unwrap_err();
-        assert!(
-            fault.offset >= 4 && !fault.message.contains("line"),
-            "{fault:?}"
-        );
+        assert!(fault.offset >= 4 && !fault.message.contains("line"), "{fault:?}");
     }
 
     #[test]

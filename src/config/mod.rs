@@ -1,12 +1,18 @@
-//! What the operator wrote: three front-ends give one tree of sections whose values carry file, line and column.
+//! What the operator wrote: three languages, one tree, typed structs.
 //!
-//! - `span`, `section`: the tree. `diagnostic`, `render`: faults, several per run, with place, text and remedy.
-//! - `fluentd`, `json`, `ruby`, `session`: Fluentd's language, its embedded code (a safe subset), includes.
-//! - `load`: files to trees. `compat`: flat parameters of old configurations into sections.
-//! - `de`, `types`, `convert`, `regexp`, `secret`: sections to a plugin's own struct.
-//! - `pattern`: match patterns. `settings`: the process's own settings, layered.
+//! In the order in which a configuration passes through:
 //!
-//! Invariants: nothing here runs code of a configuration; a value keeps its place until a fault can no longer point at it.
+//! 1. `load` picks a front-end, reads the files with all that they include, and bounds what that may cost.
+//! 2. `fluentd`, `yaml` and `toml` are the front-ends. `ruby` interprets `#{...}` in them; nothing is ever run.
+//! 3. `section` is the tree they all give. Every name, value and argument keeps its `span`.
+//! 4. `compat` turns flat parameters of old configurations into the sections they stand for.
+//! 5. `de` reads a section into a plugin's struct; `types`, `regexp`, `pattern` and `secret` are what its fields may
+//!    be. After that nobody looks up a parameter by its name.
+//!
+//! What holds everywhere:
+//! - A fault is a `diagnostic` with a place and a remedy, and a check finds all of them in one run.
+//! - Bad input is refused, never a panic: nesting, sizes, counts and the cost of a pattern have named limits.
+//! - A secret is never printed: not in the dump, not in an error, not by `Debug`.
 
 mod compat;
 mod convert;
@@ -25,16 +31,19 @@ mod section;
 mod session;
 mod settings;
 mod span;
+mod toml;
 mod types;
+mod yaml;
 
-pub use compat::{PluginKind, normalize};
+pub use compat::{Part, normalize};
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};
-pub use load::{LoadOptions, Loaded, load_file, load_text};
+pub use load::{LoadOptions, Loaded, load_all, load_text};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
+pub use ruby::Surroundings;
 pub use secret::{Secret, looks_secret};
-pub use section::{Param, Section, Value as ConfigValue};
+pub use section::{Param, Section, Value};
 pub use settings::{Settings, load as load_settings};
 pub use span::Span;
-pub use types::{Pairs, Size, SizeLimit, TimeSpan};
+pub use types::{Pair, Pairs, Size, SizeLimit, TimeSpan};

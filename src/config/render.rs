@@ -21,10 +21,7 @@ pub(super) fn one_line(fault: &Diagnostic) -> String {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let help = fault
-        .help
-        .as_ref()
-        .map_or(String::new(), |help| format!(" ({help})"));
+    let help = fault.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
     let text = quote(&format!("{}{help}", fault.message));
     match fault.span.source() {
         None => format!("config {kind} error={text}"),
@@ -47,17 +44,15 @@ pub(super) fn report(fault: &Diagnostic) -> String {
     let mut group = title.elements(None::<Snippet<'_, annotate_snippets::Annotation<'_>>>);
     if let Some(place) = &place {
         group = group
-            .element(
-                Origin::path(place.file.as_str())
-                    .line(place.number)
-                    .char_column(place.column),
-            )
+            .element(Origin::path(place.file.as_str()).line(place.number).char_column(place.column))
             .element(place.snippet());
     }
     if let Some(help) = help {
         group = group.element(Level::HELP.message(clean(help)));
     }
-    Renderer::plain().render(&[group])
+    let text = Renderer::plain().render(&[group]);
+    // a snippet that comes after an origin is marked as another place of the same file; it is the place itself
+    text.lines().filter(|line| line.trim() != ":::").collect::<Vec<_>>().join("\n")
 }
 
 /// The one line that is shown, and where in it the caret stands (bytes).
@@ -74,18 +69,10 @@ impl Place {
         let source = span.source()?;
         let (text, range) = (source.text(), span.range());
         let start = text[..range.start].rfind('\n').map_or(0, |at| at + 1);
-        let end = text[range.start..]
-            .find('\n')
-            .map_or(text.len(), |at| range.start + at);
+        let end = text[range.start..].find('\n').map_or(text.len(), |at| range.start + at);
         let caret = range.start - start..range.end.clamp(range.start, end) - start;
         let (line, caret) = window(&text[start..end], caret);
-        Some(Place {
-            file: clean(source.name()),
-            number: span.line(),
-            column: span.column(),
-            line,
-            caret,
-        })
+        Some(Place { file: clean(source.name()), number: span.line(), column: span.column(), line, caret })
     }
 
     fn snippet(&self) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
@@ -102,11 +89,7 @@ fn window(line: &str, caret: std::ops::Range<usize>) -> (String, std::ops::Range
         return (masked, caret.start.min(end)..caret.end.min(end));
     }
     let before = line[..caret.start].chars().count();
-    let skip = if line.chars().count() > WINDOW_CHARS {
-        before.saturating_sub(WINDOW_BEFORE)
-    } else {
-        0
-    };
+    let skip = if line.chars().count() > WINDOW_CHARS { before.saturating_sub(WINDOW_BEFORE) } else { 0 };
     let (mut shown, mut from, mut to) = (String::new(), None, 0);
     for (at, c) in line.char_indices().skip(skip).take(WINDOW_CHARS) {
         if at >= caret.start {
@@ -128,13 +111,8 @@ fn mask(line: &str) -> Option<String> {
     let name = &line[indent..indent + name_len];
     let rest = &line[indent + name_len..];
     let gap = rest.len() - rest.trim_start_matches([' ', '\t', ':', '=']).len();
-    looks_secret(name).then(|| {
-        format!(
-            "{}{name}{}{MASK}",
-            &line[..indent].replace('\t', " "),
-            &rest[..gap].replace('\t', " ")
-        )
-    })
+    looks_secret(name)
+        .then(|| format!("{}{name}{}{MASK}", &line[..indent].replace('\t', " "), &rest[..gap].replace('\t', " ")))
 }
 
 /// In double quotes, with quotes, backslashes and control characters escaped.
@@ -155,16 +133,7 @@ fn quote(text: &str) -> String {
 
 /// Without control characters but line feeds, and not endless.
 fn clean(text: &str) -> String {
-    text.chars()
-        .take(MAX_MESSAGE_CHARS)
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().take(MAX_MESSAGE_CHARS).map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -175,29 +144,19 @@ mod tests {
     use crate::config::span::Source;
 
     fn fault(text: &str, range: std::ops::Range<usize>) -> Diagnostic {
-        Diagnostic::error("bad thing", &Span::new(&Source::new("a.conf", text), range))
-            .with_help("do this")
+        Diagnostic::error("bad thing", &Span::new(&Source::new("a.conf", text), range)).with_help("do this")
     }
 
     #[test]
     fn the_log_line_has_the_words_config_error_and_the_place() {
         let line = fault("k1 v\nk2 \"x", 8..10).one_line();
-        assert_eq!(
-            line,
-            r#"config error file="a.conf" line=2 column=4 error="bad thing (do this)""#
-        );
+        assert_eq!(line, r#"config error file="a.conf" line=2 column=4 error="bad thing (do this)""#);
     }
 
     #[test]
     fn the_report_shows_the_line_the_caret_and_the_help() {
         let text = fault("k1 v\nk2 \"x\nk3", 8..10).render();
-        for part in [
-            "error: bad thing",
-            "a.conf:2:4",
-            "k2 \"x",
-            "^^",
-            "help: do this",
-        ] {
+        for part in ["error: bad thing", "a.conf:2:4", "k2 \"x", "^^", "help: do this"] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert!(!text.contains("k3"));
@@ -215,15 +174,9 @@ mod tests {
     #[test]
     fn a_secret_on_the_line_is_masked() {
         let text = fault("  shared_key canary oops", 13..19).render();
-        assert!(
-            text.contains("shared_key xxxxxx") && !text.contains("canary"),
-            "{text}"
-        );
+        assert!(text.contains("shared_key xxxxxx") && !text.contains("canary"), "{text}");
         let yaml = fault("  password: canary", 12..18).render();
-        assert!(
-            yaml.contains("password: xxxxxx") && !yaml.contains("canary"),
-            "{yaml}"
-        );
+        assert!(yaml.contains("password: xxxxxx") && !yaml.contains("canary"), "{yaml}");
     }
 
     #[test]

@@ -34,13 +34,9 @@ const SECRET_ENDINGS: &[&str] = &[
 
 /// Whether a parameter of this name is taken for a secret wherever it stands.
 pub fn looks_secret(name: &str) -> bool {
-    let name = name
-        .trim_start_matches('@')
-        .to_ascii_lowercase()
-        .replace('-', "_");
+    let name = name.trim_start_matches('@').to_ascii_lowercase().replace('-', "_");
     SECRET_ENDINGS.iter().any(|ending| {
-        name.strip_suffix(ending)
-            .is_some_and(|before| before.is_empty() || before.ends_with('_') || ending.len() > 5)
+        name.strip_suffix(ending).is_some_and(|before| before.is_empty() || before.ends_with('_') || ending.len() > 5)
     })
 }
 
@@ -98,16 +94,9 @@ mod tests {
 
     #[test]
     fn paths_and_plain_keys_are_not_secrets() {
-        for name in [
-            "private_key_path",
-            "tag_key",
-            "time_key",
-            "keys",
-            "path_key",
-            "saslauth",
-            "tokens_per_second",
-            "gas",
-        ] {
+        for name in
+            ["private_key_path", "tag_key", "time_key", "keys", "path_key", "saslauth", "tokens_per_second", "gas"]
+        {
             assert!(!looks_secret(name), "{name}");
         }
     }

@@ -38,10 +38,7 @@ pub struct Value {
 impl Value {
     /// A value of `kind`; for [`ValueKind::Nil`] and [`ValueKind::Default`] the text does not count.
     pub fn new(text: impl Into<String>, kind: ValueKind) -> Self {
-        Self {
-            text: text.into(),
-            kind,
-        }
+        Self { text: text.into(), kind }
     }
 
     /// Plain text.
@@ -69,8 +66,7 @@ impl Value {
 
     /// Whether two values mean the same, however they were quoted.
     fn same_as(&self, other: &Value) -> bool {
-        self.text() == other.text()
-            && (self.kind == ValueKind::Nil) == (other.kind == ValueKind::Nil)
+        self.text() == other.text() && (self.kind == ValueKind::Nil) == (other.kind == ValueKind::Nil)
     }
 }
 
@@ -117,17 +113,8 @@ pub const ROOT: &str = "ROOT";
 impl Section {
     /// An empty section without an argument.
     pub fn new(name: impl Into<String>, span: Span) -> Self {
-        let args = Argument {
-            value: Value::bare(""),
-            span: span.clone(),
-        };
-        Self {
-            name: name.into(),
-            args,
-            params: Vec::new(),
-            children: Vec::new(),
-            span,
-        }
+        let args = Argument { value: Value::bare(""), span: span.clone() };
+        Self { name: name.into(), args, params: Vec::new(), children: Vec::new(), span }
     }
 
     /// An empty root.
@@ -137,9 +124,7 @@ impl Section {
 
     /// The parameter `name`, if it is written and not `use_default`.
     pub fn get(&self, name: &str) -> Option<&Param> {
-        self.params
-            .iter()
-            .find(|param| param.name == name && param.value.kind != ValueKind::Default)
+        self.params.iter().find(|param| param.name == name && param.value.kind != ValueKind::Default)
     }
 
     /// The text of the parameter `name`, unless it is missing or nil.
@@ -202,12 +187,7 @@ impl Section {
     /// Sets a parameter that no file holds, at the section's own place.
     pub fn set_text(&mut self, name: &str, text: impl Into<String>) {
         let span = self.span.clone();
-        self.set(Param {
-            name: name.into(),
-            name_span: span.clone(),
-            value: Value::bare(text),
-            value_span: span,
-        });
+        self.set(Param { name: name.into(), name_span: span.clone(), value: Value::bare(text), value_span: span });
     }
 
     /// Where the parameter `name` has its value, else where the section opens: the place to blame.
@@ -230,31 +210,17 @@ impl Section {
             && self.args.value.same_as(&other.args.value)
             && self.same_params(other)
             && self.children.len() == other.children.len()
-            && self
-                .children
-                .iter()
-                .zip(&other.children)
-                .all(|(a, b)| a.same_as(b))
+            && self.children.iter().zip(&other.children).all(|(a, b)| a.same_as(b))
     }
 
     fn same_params(&self, other: &Section) -> bool {
-        let written = |section: &Section| {
-            section
-                .params
-                .iter()
-                .filter(|p| p.value.kind != ValueKind::Default)
-                .count()
-        };
+        let written = |section: &Section| section.params.iter().filter(|p| p.value.kind != ValueKind::Default).count();
         written(self) == written(other)
             && self
                 .params
                 .iter()
                 .filter(|p| p.value.kind != ValueKind::Default)
-                .all(|param| {
-                    other
-                        .get(&param.name)
-                        .is_some_and(|theirs| param.value.same_as(&theirs.value))
-                })
+                .all(|param| other.get(&param.name).is_some_and(|theirs| param.value.same_as(&theirs.value)))
     }
 
     fn reserved(&self, name: &str, old_name: &str) -> Option<&str> {
@@ -281,20 +247,9 @@ mod tests {
 
     #[test]
     fn the_last_value_of_a_name_counts_and_keeps_its_place() {
-        let section = section(&[
-            ("a", Value::bare("1")),
-            ("b", Value::bare("2")),
-            ("a", Value::bare("3")),
-        ]);
+        let section = section(&[("a", Value::bare("1")), ("b", Value::bare("2")), ("a", Value::bare("3"))]);
         assert_eq!(section.text("a"), Some("3"));
-        assert_eq!(
-            section
-                .params
-                .iter()
-                .map(|p| p.name.as_str())
-                .collect::<Vec<_>>(),
-            ["a", "b"]
-        );
+        assert_eq!(section.params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]
@@ -305,10 +260,7 @@ mod tests {
 
     #[test]
     fn nil_is_written_but_has_no_text_and_default_is_not_written() {
-        let section = section(&[
-            ("a", Value::nil()),
-            ("b", Value::new("", ValueKind::Default)),
-        ]);
+        let section = section(&[("a", Value::nil()), ("b", Value::new("", ValueKind::Default))]);
         assert!(section.has("a") && section.text("a").is_none());
         assert!(!section.has("b"));
     }
@@ -316,10 +268,7 @@ mod tests {
     #[test]
     fn sameness_ignores_quotes_and_parameter_order_but_not_section_order() {
         let a = section(&[("x", Value::bare("1")), ("y", Value::bare("2"))]);
-        let b = section(&[
-            ("y", Value::bare("2")),
-            ("x", Value::new("1", ValueKind::DoubleQuoted)),
-        ]);
+        let b = section(&[("y", Value::bare("2")), ("x", Value::new("1", ValueKind::DoubleQuoted))]);
         assert!(a.same_as(&b));
         let (mut one, mut two) = (Section::root(), Section::root());
         one.children = vec![a.clone(), section(&[])];

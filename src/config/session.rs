@@ -18,9 +18,7 @@ const MAX_FILES: usize = 4_096;
 const MAX_INCLUDE_DEPTH: usize = 16;
 
 /// Endings that editors and people give to copies; `@include *.conf` takes those too.
-const BACKUP_ENDINGS: &[&str] = &[
-    "bak", "old", "backup", "orig", "prev", "conf", "tmp", "temp", "debug", "wip",
-];
+const BACKUP_ENDINGS: &[&str] = &["bak", "old", "backup", "orig", "prev", "conf", "tmp", "temp", "debug", "wip"];
 
 /// The state of one loading.
 pub(super) struct Session<'a> {
@@ -35,21 +33,14 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(around: &'a Surroundings, encoding: &'static Encoding) -> Self {
-        Self {
-            around,
-            faults: Diagnostics::new(),
-            files: Vec::new(),
-            encoding,
-            stack: Vec::new(),
-        }
+        Self { around, faults: Diagnostics::new(), files: Vec::new(), encoding, stack: Vec::new() }
     }
 
     /// Reads one file as text. `blame` is where it was asked for.
     pub(super) fn read(&mut self, path: &Path, blame: &Span) -> Option<Arc<Source>> {
         match read_text(path, self.encoding) {
             Ok(text) => {
-                self.files
-                    .push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+                self.files.push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
                 Some(Source::new(path.to_string_lossy(), text))
             }
             Err(message) => {
@@ -90,13 +81,9 @@ impl<'a> Session<'a> {
         let pattern = path.to_string_lossy();
         if !pattern.contains(['*', '?', '[', '{']) || path.exists() {
             if !path.exists() {
-                let message = format!(
-                    "can't include '{target}': {} does not exist",
-                    path.display()
-                );
+                let message = format!("can't include '{target}': {} does not exist", path.display());
                 let help = "correct the path, or write a pattern such as 'conf.d/*.conf' if the file may be missing";
-                self.faults
-                    .push(Diagnostic::error(message, blame).with_help(help));
+                self.faults.push(Diagnostic::error(message, blame).with_help(help));
                 return Vec::new();
             }
             return vec![path];
@@ -107,8 +94,7 @@ impl<'a> Session<'a> {
                 files
             }
             Err(message) => {
-                self.faults
-                    .error(format!("'{target}' is no file pattern: {message}"), blame);
+                self.faults.error(format!("'{target}' is no file pattern: {message}"), blame);
                 Vec::new()
             }
         }
@@ -116,27 +102,16 @@ impl<'a> Session<'a> {
 
     fn local_path(&mut self, target: &str, blame: &Span) -> Option<PathBuf> {
         if let Some(path) = target.strip_prefix("file://") {
-            return Some(
-                percent_encoding::percent_decode_str(path)
-                    .decode_utf8_lossy()
-                    .into_owned()
-                    .into(),
-            );
+            return Some(percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned().into());
         }
         match target.split_once("://") {
             Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
                 let message = format!("including over the network is not supported ({scheme}:)");
                 let help = "fetch the file when you deploy, and include the local copy";
-                self.faults
-                    .push(Diagnostic::error(message, blame).with_help(help));
+                self.faults.push(Diagnostic::error(message, blame).with_help(help));
                 None
             }
-            _ => Some(
-                percent_encoding::percent_decode_str(target)
-                    .decode_utf8_lossy()
-                    .into_owned()
-                    .into(),
-            ),
+            _ => Some(percent_encoding::percent_decode_str(target).decode_utf8_lossy().into_owned().into()),
         }
     }
 
@@ -147,14 +122,9 @@ impl<'a> Session<'a> {
         for file in files {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let stem = name.strip_suffix(".conf").unwrap_or(&name);
-            let is_backup = stem
-                .rsplit_once(['.', '_'])
-                .is_some_and(|(_, ending)| BACKUP_ENDINGS.contains(&ending));
+            let is_backup = stem.rsplit_once(['.', '_']).is_some_and(|(_, ending)| BACKUP_ENDINGS.contains(&ending));
             if is_backup {
-                self.faults.warn(
-                    format!("'{target}' includes '{name}', which looks like a backup copy"),
-                    blame,
-                );
+                self.faults.warn(format!("'{target}' includes '{name}', which looks like a backup copy"), blame);
             }
         }
     }
@@ -168,33 +138,20 @@ fn read_text(path: &Path, encoding: &'static Encoding) -> Result<String, String>
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("can't read '{shown}': {error}"))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!(
-            "'{shown}' is larger than {} MiB",
-            MAX_FILE_BYTES >> 20
-        ));
+        return Err(format!("'{shown}' is larger than {} MiB", MAX_FILE_BYTES >> 20));
     }
     let (text, used, broken) = encoding.decode(&bytes);
     if !broken {
         return Ok(text.into_owned());
     }
-    let line = text
-        .split('\u{fffd}')
-        .next()
-        .map_or(0, |before| before.matches('\n').count())
-        + 1;
-    Err(format!(
-        "'{shown}' is not {} text (line {line}); name its encoding with --conf-encoding",
-        used.name()
-    ))
+    let line = text.split('\u{fffd}').next().map_or(0, |before| before.matches('\n').count()) + 1;
+    Err(format!("'{shown}' is not {} text (line {line}); name its encoding with --conf-encoding", used.name()))
 }
 
 /// The files of a glob pattern, braces included, sorted by their bytes.
 fn glob_files(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let options = glob::MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-    };
+    let options =
+        glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
     let mut files = Vec::new();
     for pattern in braces(pattern)? {
         let found = glob::glob_with(&pattern, options).map_err(|error| error.to_string())?;
@@ -218,22 +175,14 @@ fn braces(pattern: &str) -> Result<Vec<String>, String> {
     let (mut done, mut todo) = (Vec::new(), vec![pattern.to_owned()]);
     while let Some(pattern) = todo.pop() {
         if done.len() + todo.len() > MAX_PATTERNS {
-            return Err(format!(
-                "its braces stand for more than {MAX_PATTERNS} patterns"
-            ));
+            return Err(format!("its braces stand for more than {MAX_PATTERNS} patterns"));
         }
-        let inner = pattern
-            .find('}')
-            .and_then(|end| pattern[..end].rfind('{').map(|start| (start, end)));
+        let inner = pattern.find('}').and_then(|end| pattern[..end].rfind('{').map(|start| (start, end)));
         match inner {
             None => done.push(pattern),
             Some((start, end)) => {
                 let (before, after) = (&pattern[..start], &pattern[end + 1..]);
-                todo.extend(
-                    pattern[start + 1..end]
-                        .split(',')
-                        .map(|middle| format!("{before}{middle}{after}")),
-                );
+                todo.extend(pattern[start + 1..end].split(',').map(|middle| format!("{before}{middle}{after}")));
             }
         }
     }
@@ -263,14 +212,8 @@ mod tests {
         assert_eq!(read_text(&path, encoding_rs::UTF_8).unwrap(), "a\n");
         std::fs::write(&path, b"a\nb \xff\n").unwrap();
         let message = read_text(&path, encoding_rs::UTF_8).unwrap_err();
-        assert!(
-            message.contains("line 2") && message.contains("--conf-encoding"),
-            "{message}"
-        );
-        assert_eq!(
-            read_text(&path, encoding_rs::WINDOWS_1252).unwrap(),
-            "a\nb ÿ\n"
-        );
+        assert!(message.contains("line 2") && message.contains("--conf-encoding"), "{message}");
+        assert_eq!(read_text(&path, encoding_rs::WINDOWS_1252).unwrap(), "a\nb ÿ\n");
     }
 
     #[test]

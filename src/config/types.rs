@@ -75,6 +75,7 @@ impl TimeSpan {
 
 /// A value with the place where it is written.
 #[derive(Debug, Clone, Default)]
+#[allow(dead_code, reason = "plugins that point at a value of their own will name it")]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
@@ -84,6 +85,7 @@ pub struct Spanned<T> {
 
 impl<T> Spanned<T> {
     /// A value that no file holds: a default.
+    #[allow(dead_code, reason = "plugins that point at a value of their own will name it")]
     pub fn nowhere(value: T) -> Self {
         Self { value, span: Span::nowhere() }
     }
@@ -272,6 +274,7 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
+#[allow(dead_code, reason = "plugins that point at a value of their own will name it")]
 struct SpannedVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {

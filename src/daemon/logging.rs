@@ -69,7 +69,8 @@ impl LogOutput {
         let file = match &settings.log_path {
             None => None,
             Some(path) => {
-                let (file, size) = append(path).map_err(|e| format!("can't open the log file {}: {e}", path.display()))?;
+                let (file, size) =
+                    append(path).map_err(|e| format!("can't open the log file {}: {e}", path.display()))?;
                 let kept = settings.log_rotate_age.unwrap_or(DEFAULT_KEPT_FILES);
                 Some(LogFile { path: path.clone(), file, size, rotate_at: settings.log_rotate_size, kept })
             }

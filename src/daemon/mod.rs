@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::config::{Diagnostics, LoadOptions, Loaded, Section, Settings, load_file, looks_secret};
+use crate::config::{Diagnostics, LoadOptions, Loaded, Section, Settings, load_all, looks_secret};
 use crate::engine::{Engine, EngineError};
 use crate::net::Sockets;
 use crate::plugin::{Process, Registry, Stopper};
@@ -144,7 +144,7 @@ impl Daemon {
     /// Reads the file again. A faulty file changes nothing.
     async fn reload(&mut self) {
         info!("reloading the configuration from {}", self.start.path.display());
-        let loaded = match load_file(&self.start.path, &self.start.options) {
+        let loaded = match load_all(&self.start.path, &self.start.options) {
             Ok(loaded) => loaded,
             Err(faults) => return refuse(&faults),
         };

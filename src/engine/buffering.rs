@@ -9,9 +9,9 @@ use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
 use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section};
+use crate::event::Packing;
 use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
-use crate::event::Packing;
 use crate::plugin::{BufferDefaults, Process};
 
 /// Chunk and total size of a memory buffer, in bytes: Fluentd's.
@@ -188,7 +188,7 @@ impl Planner<'_> {
         let path = RecordPath::parse(name).map_err(|e| {
             Diagnostic::error(format!("chunk key {name:?} is no record accessor: {e}"), &self.section.args.span)
         })?;
-        Ok(FieldKey { name: Arc::from(name), path })
+        Ok(FieldKey { name: Arc::from(name), path: Arc::new(path) })
     }
 
     fn time_key(&self) -> Result<TimeKey, Diagnostic> {
@@ -201,7 +201,7 @@ impl Planner<'_> {
             Some(name) => Zone::parse(name).map_err(|e| self.fault("timekey_zone", e.to_string()))?,
             None => Zone::local(),
         };
-        Ok(TimeKey { seconds: length.as_secs(), zone })
+        Ok(TimeKey { seconds: length.as_secs(), zone: Arc::new(zone) })
     }
 }
 

@@ -10,7 +10,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
 use super::sink::{Secondary, Sink};
-use crate::config::{Diagnostic, Diagnostics, Patterns, PluginKind, Section, normalize};
+use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, normalize};
 use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, unknown_type};
 
 /// Nesting of `<store>` sections with stores in them.
@@ -146,6 +146,14 @@ impl Builder<'_> {
         rules
     }
 
+    /// The section with its old flat parameters turned into sections.
+    fn normal(&mut self, section: &Section, parts: &[Part]) -> Section {
+        let mut section = section.clone();
+        let used = normalize(&mut section, parts, &mut self.diagnostics);
+        section.params.retain(|p| !used.contains(&p.name.as_str()));
+        section
+    }
+
     fn patterns(&mut self, section: &Section) -> Option<Patterns> {
         let text = if section.arg().is_empty() { "**" } else { section.arg() };
         Patterns::parse(text).map_err(|e| self.fault(&format!("bad pattern {text:?}: {e}"), section)).ok()
@@ -153,13 +161,14 @@ impl Builder<'_> {
 
     fn match_rule(&mut self, section: &Section) -> Option<Rule> {
         let patterns = self.patterns(section);
-        let target = self.target(&normalize(section.clone(), PluginKind::Output), 0);
+        let normal = self.normal(section, OUTPUT_PARTS);
+        let target = self.target(&normal, 0);
         Some(Rule::Match(patterns?, Arc::new(target?)))
     }
 
     fn filter_rule(&mut self, section: &Section) -> Option<Rule> {
         let patterns = self.patterns(section);
-        let section = normalize(section.clone(), PluginKind::Filter);
+        let section = self.normal(section, FILTER_PARTS);
         let kind = self.type_of(&section)?;
         let id = self.id(&section);
         let table = self.registry.filters;
@@ -227,7 +236,8 @@ impl Builder<'_> {
     }
 
     fn stores(&mut self, section: &Section, depth: usize) -> Option<Vec<Store>> {
-        if let Some(mode @ ("no_copy" | "shallow" | "deep" | "marshal")) = section.text("copy_mode").or(Some("no_copy")) {
+        if let Some(mode @ ("no_copy" | "shallow" | "deep" | "marshal")) = section.text("copy_mode").or(Some("no_copy"))
+        {
             // Stores never see each other's changes here, so every mode means a deep copy.
             let _ = mode;
         } else {
@@ -250,7 +260,8 @@ impl Builder<'_> {
         for word in words.iter().filter(|w| !["ignore_error", "ignore_if_prev_success"].contains(w)) {
             self.diagnostics.push(Diagnostic::warning(format!("<store {word}> is not known"), &section.args.span));
         }
-        let target = self.target(&normalize(section.clone(), PluginKind::Output), depth + 1)?;
+        let normal = self.normal(section, OUTPUT_PARTS);
+        let target = self.target(&normal, depth + 1)?;
         Some(Store {
             target,
             ignore_error: words.contains(&"ignore_error"),
@@ -269,7 +280,7 @@ impl Builder<'_> {
                     self.diagnostics.push(Diagnostic::error(message, store.span_of("weight")));
                 }
             }
-            let mut inner = normalize(store.clone(), PluginKind::Output);
+            let mut inner = self.normal(store, OUTPUT_PARTS);
             inner.params.retain(|p| p.name != "weight");
             targets.push(self.target(&inner, depth + 1)?);
         }
@@ -310,12 +321,7 @@ impl Builder<'_> {
     }
 
     /// The output of `<secondary>`; without a type it is that of the primary.
-    fn secondary(
-        &mut self,
-        section: &Section,
-        primary: &Section,
-        format: Option<&'static str>,
-    ) -> Option<Secondary> {
+    fn secondary(&mut self, section: &Section, primary: &Section, format: Option<&'static str>) -> Option<Secondary> {
         let mut section = section.clone();
         if section.plugin_type().is_none() {
             section.set_text("@type", primary.plugin_type().unwrap_or_default());
@@ -335,11 +341,11 @@ impl Builder<'_> {
         }
         let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
         let output: Arc<dyn DynOutput> = (plugin.build)(&mut cx)?;
-        Some(Secondary { kind, output })
+        Some(Secondary { output })
     }
 
     fn input(&mut self, section: &Section) {
-        let section = normalize(section.clone(), PluginKind::Input);
+        let section = self.normal(section, INPUT_PARTS);
         let Some(kind) = self.type_of(&section) else { return };
         let id = self.id(&section);
         let label = section.label().map(str::to_owned);
@@ -374,6 +380,11 @@ fn copy_format(section: &mut Section, primary: &Section, default: &str) {
         section.children.push(format);
     }
 }
+
+/// Sections that flat parameters of old configurations may stand for, by kind of plugin.
+const INPUT_PARTS: &[Part] = &[Part::Parse, Part::Extract];
+const FILTER_PARTS: &[Part] = &[Part::Parse];
+const OUTPUT_PARTS: &[Part] = &[Part::Buffer(""), Part::Inject, Part::Format];
 
 /// Sections that may stand at the top level.
 const KNOWN_AT_TOP: &[&str] = &["source", "match", "filter", "label", "system", "worker"];

@@ -95,7 +95,7 @@ mod tests {
             seen: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
-        let got = run(&[node.clone()], &b.finish(Tag::from("t")));
+        let got = run(std::slice::from_ref(&node), &b.finish(Tag::from("t")));
         assert_eq!(got.batch.len(), 2);
         assert_eq!(got.failures.len(), 1);
         assert_eq!((node.seen.load(Relaxed), node.dropped.load(Relaxed)), (4, 2));

@@ -146,7 +146,11 @@ impl Flusher {
 
     /// At shutdown each chunk is tried once more. What is on disk stays there; what is only in memory is set aside.
     fn failed_while_closing(&self, chunk: &Chunk, why: &str) {
-        warn!("failed to flush the buffer at shutdown. chunk=\"{}\" plugin_id=\"{}\" error={why:?}", chunk.id(), self.sink.id);
+        warn!(
+            "failed to flush the buffer at shutdown. chunk=\"{}\" plugin_id=\"{}\" error={why:?}",
+            chunk.id(),
+            self.sink.id
+        );
         if self.buffer.is_durable() {
             self.buffer.give_back(chunk.id(), Instant::now());
         } else {
@@ -176,7 +180,7 @@ impl Flusher {
         self.sink.stats.set_aside_records.fetch_add(u64::from(chunk.count()), Relaxed);
         if self.sink.flush.drop_given_up {
             warn!("disable_chunk_backup is set: chunk \"{}\" with {} records is dropped", chunk.id(), chunk.count());
-            self.buffer.discard(chunk.id());
+            self.buffer.discard(chunk.id(), reason);
         } else {
             self.buffer.set_aside(chunk.id(), reason);
         }

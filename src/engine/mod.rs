@@ -8,12 +8,13 @@
 //! Invariants: an input runs only after every buffer is open and every port is bound; a reload that finds a fault changes
 //! nothing; every task is joined by the [`Engine`] that started it.
 
-mod build;
 mod buffering;
+mod build;
 mod chain;
 mod flush;
 mod graph;
 mod monitor;
+mod oversize;
 mod params;
 mod pipeline;
 mod quiet;
@@ -29,7 +30,6 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use self::build::{Plan, PlannedInput, Reusable};
-use self::graph::Graph;
 use self::router::{InputRoute, InputStats, Router};
 use self::sink::Sink;
 use crate::buffer::{Buffer, Env};
@@ -83,8 +83,7 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let plan = build::build(root, registry, &process, &Reusable::default()).map_err(EngineError::Config)?;
         log_warnings(&plan);
-        let mut engine =
-            Engine { registry, process, router: Arc::default(), inputs: Vec::new(), sinks: Vec::new() };
+        let mut engine = Engine { registry, process, router: Arc::default(), inputs: Vec::new(), sinks: Vec::new() };
         let opened = match engine.open(plan).await {
             Ok(inputs) => inputs,
             Err(e) => {
@@ -174,7 +173,11 @@ impl Engine {
         let ending: Vec<RunningInput> = ending;
         ending.iter().for_each(|input| input.stopper.stop());
         for mut input in ending {
-            info!("stopping input plugin type={:?} plugin_id=\"{}\"", input.section.plugin_type().unwrap_or(""), input.id);
+            info!(
+                "stopping input plugin type={:?} plugin_id=\"{}\"",
+                input.section.plugin_type().unwrap_or(""),
+                input.id
+            );
             if timeout_at(deadline, &mut input.task).await.is_err() {
                 warn!("input plugin_id=\"{}\" did not stop in time and is ended", input.id);
                 input.task.abort();
@@ -226,7 +229,10 @@ async fn open_sink(sink: &Arc<Sink>) -> Result<RunningSink, String> {
         let opened = tokio::task::spawn_blocking(move || Buffer::open(config, Env::real()));
         let (buffer, report) = opened.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         if report.chunks > 0 {
-            info!("buffer of plugin_id=\"{}\": {} chunks with {} records found", sink.id, report.chunks, report.records);
+            info!(
+                "buffer of plugin_id=\"{}\": {} chunks with {} records found",
+                sink.id, report.chunks, report.records
+            );
         }
         for line in &report.damage {
             warn!("buffer of plugin_id=\"{}\": {line}", sink.id);

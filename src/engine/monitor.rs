@@ -42,10 +42,7 @@ fn input(id: &str, section: &Section, stats: &InputStats) -> PluginView {
         kind: section.plugin_type().unwrap_or_default().to_owned(),
         category: Category::Input,
         config: params(section),
-        counts: vec![
-            ("emit_records", stats.records.load(Relaxed)),
-            ("emit_size", stats.bytes.load(Relaxed)),
-        ],
+        counts: vec![("emit_records", stats.records.load(Relaxed)), ("emit_size", stats.bytes.load(Relaxed))],
         buffer: None,
     }
 }
@@ -81,7 +78,11 @@ fn output(sink: &Sink) -> PluginView {
             ("slow_flush_count", s.slow_flush_count.load(Relaxed)),
             ("flush_time_count", s.flush_time_count.load(Relaxed)),
         ],
-        buffer: sink.buffer().map(|b| BufferView { stats: b.stats(), retry_steps: retry.times, retrying: retry.chunks }),
+        buffer: sink.buffer().map(|b| BufferView {
+            stats: b.stats(),
+            retry_steps: retry.times,
+            retrying: retry.chunks,
+        }),
     }
 }
 

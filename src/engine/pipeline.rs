@@ -84,16 +84,6 @@ impl Pipeline {
         Pipeline { name: name.into(), rules, cache: RwLock::default(), unmatched: AtomicU64::new(0) }
     }
 
-    /// Whether there is no rule at all.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-
-    /// The rules in order.
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
-    }
-
     /// The path of a tag.
     pub fn path(&self, tag: &Tag) -> Arc<Path> {
         // A panic elsewhere can't leave the map half changed.

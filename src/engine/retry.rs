@@ -188,12 +188,8 @@ mod tests {
 
     #[test]
     fn the_secondary_takes_over_at_its_share_of_the_time() {
-        let p = RetryPolicy {
-            kind: RetryType::Periodic,
-            max_times: Some(10),
-            secondary_threshold: Some(0.8),
-            ..policy()
-        };
+        let p =
+            RetryPolicy { kind: RetryType::Periodic, max_times: Some(10), secondary_threshold: Some(0.8), ..policy() };
         let start = Instant::now();
         let state = RetryState::new(start);
         assert!(!p.is_secondary(&state, start + Duration::from_millis(7999)));

@@ -92,11 +92,12 @@ impl Route for InputRoute {
 
     fn newest(&self, stream: &str) -> Option<u64> {
         let graph = self.router.graph();
-        graph.sinks.iter().filter_map(|s| s.buffer()?.newest(stream)).max()
+        // What one of several stores lacks must be read again.
+        graph.sinks.iter().filter_map(|s| s.buffer()?.newest(stream)).min()
     }
 
-    fn seen(&self, once: &[u8]) -> bool {
-        let graph = self.router.graph();
-        graph.sinks.iter().any(|s| s.buffer().is_some_and(|b| b.seen(once)))
+    fn seen(&self, _once: &[u8]) -> bool {
+        // Which stores a batch goes to is known only once it is routed: each of them passes over what it has.
+        false
     }
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::oversize;
 use super::retry::{Next, RetryPolicy, RetryState};
-use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Receipt};
+use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Oversize, Receipt};
 use crate::config::Section;
 use crate::event::Batch;
 use crate::plugin::{DynOutput, EmitError, WriteError};
@@ -18,7 +19,6 @@ const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(60);
 
 /// What an output has done; the names are Fluentd's.
 #[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names are those of monitor_agent's fields")]
 pub struct SinkStats {
     pub emit_records: AtomicU64,
     pub emit_count: AtomicU64,
@@ -46,8 +46,6 @@ pub struct FlushParams {
 
 /// The output of a `<secondary>` section.
 pub struct Secondary {
-    /// `@type`
-    pub kind: String,
     /// The plugin.
     pub output: Arc<dyn DynOutput>,
 }
@@ -94,7 +92,13 @@ pub struct RetryView {
 
 impl Sink {
     /// An output that is not running yet.
-    pub fn new(id: String, section: Section, output: Arc<dyn DynOutput>, flush: FlushParams, retry: RetryPolicy) -> Sink {
+    pub fn new(
+        id: String,
+        section: Section,
+        output: Arc<dyn DynOutput>,
+        flush: FlushParams,
+        retry: RetryPolicy,
+    ) -> Sink {
         let kind = section.plugin_type().unwrap_or_default().to_owned();
         Sink {
             id,
@@ -114,7 +118,7 @@ impl Sink {
     /// Takes a batch: into the buffer, or straight to the target.
     pub async fn take_in(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
         let receipt = match (&self.buffered, self.buffer.get()) {
-            (_, Some(buffer)) => buffer.append(batch, origin).await.map_err(emit_error)?,
+            (_, Some(buffer)) => self.store(buffer, batch, origin).await?,
             (None, None) => self.write_direct(batch).await?,
             (Some(_), None) => return Err(EmitError::Closed),
         };
@@ -122,6 +126,40 @@ impl Sink {
         self.stats.emit_records.fetch_add(u64::from(batch.len()), Relaxed);
         self.stats.emit_size.fetch_add(batch.bytes().len() as u64, Relaxed);
         Ok(receipt)
+    }
+
+    /// Stores a batch in the buffer. One that is known there from before is not stored again: a batch that only some of
+    /// several stores took comes again for the others.
+    async fn store(&self, buffer: &Buffer, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
+        if matches!(origin, Origin::Once(id) if buffer.seen(id)) {
+            return Ok(Receipt::durable());
+        }
+        match buffer.append(batch, origin).await {
+            Ok(receipt) => Ok(receipt),
+            Err(BufferError::Oversize(over)) => {
+                self.keep_oversize(&over).await?;
+                if over.rest.is_empty() {
+                    return Ok(Receipt::durable());
+                }
+                buffer.append(&over.rest, origin).await.map_err(|e| emit_error(&e))
+            }
+            Err(e) => Err(emit_error(&e)),
+        }
+    }
+
+    /// Events larger than a chunk become a dead letter before the rest is stored.
+    async fn keep_oversize(&self, over: &Oversize) -> Result<(), EmitError> {
+        let Some(config) = &self.buffered else { return Ok(()) };
+        let path = oversize::keep(config.backup_dir.clone(), over).await.map_err(|e| EmitError::Full(e.to_string()))?;
+        self.stats.set_aside_records.fetch_add(u64::from(over.refused.len()), Relaxed);
+        tracing::error!(
+            "plugin_id=\"{}\": {} events are larger than the chunk limit of {} bytes and are set aside in {}",
+            self.id,
+            over.refused.len(),
+            over.limit,
+            path.display()
+        );
+        Ok(())
     }
 
     /// The buffer, once it is open.
@@ -204,10 +242,10 @@ impl Sink {
     }
 }
 
-fn emit_error(e: BufferError) -> EmitError {
+fn emit_error(e: &BufferError) -> EmitError {
     match e {
         BufferError::Closed => EmitError::Closed,
-        BufferError::Invalid(_) => EmitError::Refused(e.to_string()),
-        BufferError::Full { .. } | BufferError::Disk(_) => EmitError::Full(e.to_string()),
+        e if e.may_pass() => EmitError::Full(e.to_string()),
+        e => EmitError::Refused(e.to_string()),
     }
 }

@@ -137,6 +137,13 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// A state of a [`BatchBuilder`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    bytes: usize,
+    count: u32,
+}
+
 /// Collects entries into a batch.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
@@ -183,6 +190,17 @@ impl BatchBuilder {
             Err(_) => self.out.truncate(start),
         }
         written
+    }
+
+    /// The present state, to [`rewind`](Self::rewind) to.
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.out.len(), count: self.count }
+    }
+
+    /// Takes out what was added since `mark` was taken from this builder.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.out.truncate(mark.bytes);
+        self.count = self.count.min(mark.count);
     }
 
     /// Adds a whole encoded entry.
@@ -249,6 +267,19 @@ mod tests {
         assert!(got[0].is_ok());
         assert_eq!(got[1], Err(Malformed::Truncated));
         assert_eq!(got.len(), 2);
+    }
+
+    #[test]
+    fn a_builder_goes_back_to_a_mark() {
+        let mut b = BatchBuilder::new();
+        b.push(EventTime::from_secs(1), &Record::new());
+        let mark = b.mark();
+        b.push(EventTime::from_secs(2), &Record::new());
+        b.rewind(mark);
+        b.push(EventTime::from_secs(3), &Record::new());
+        let batch = b.finish(Tag::from("t"));
+        let times: Vec<i64> = batch.entries().map(|e| e.unwrap().time.secs()).collect();
+        assert_eq!((times, batch.len()), (vec![1, 3], 2));
     }
 
     #[test]

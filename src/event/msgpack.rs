@@ -349,7 +349,7 @@ mod tests {
             put_bin(&mut b, &text);
             assert_eq!(read(&s, &mut 0), Ok(Value::Str(&text)));
             assert_eq!(read(&b, &mut 0), Ok(Value::Bin(&text)));
-            assert_eq!(skip(&s[..s.len() - 1]).is_err(), true);
+            assert!(skip(&s[..s.len() - 1]).is_err());
         }
     }
 

@@ -134,7 +134,10 @@ mod tests {
 
     fn sample() -> Owned {
         Owned::Map(vec![
-            (Box::from(*b"a"), Owned::Array(vec![Owned::Int(-1), Owned::UInt(u64::MAX), Owned::Float(1.5), Owned::Nil])),
+            (
+                Box::from(*b"a"),
+                Owned::Array(vec![Owned::Int(-1), Owned::UInt(u64::MAX), Owned::Float(1.5), Owned::Nil]),
+            ),
             (Box::from(*b"b"), Owned::Map(vec![(Box::from(*b"c"), Owned::Bin(Box::from(*b"\xff")))])),
             (Box::from(*b"e"), Owned::Ext(7, Box::from(*b"xy"))),
             (Box::from(*b"t"), Owned::Bool(true)),

@@ -82,11 +82,46 @@ impl Configure for Grep {
 
 /// The names of the old parameters, for the reader of the section.
 static OLD_NAMES: [&str; 40] = [
-    "regexp1", "regexp2", "regexp3", "regexp4", "regexp5", "regexp6", "regexp7", "regexp8", "regexp9", "regexp10",
-    "regexp11", "regexp12", "regexp13", "regexp14", "regexp15", "regexp16", "regexp17", "regexp18", "regexp19",
-    "regexp20", "exclude1", "exclude2", "exclude3", "exclude4", "exclude5", "exclude6", "exclude7", "exclude8",
-    "exclude9", "exclude10", "exclude11", "exclude12", "exclude13", "exclude14", "exclude15", "exclude16",
-    "exclude17", "exclude18", "exclude19", "exclude20",
+    "regexp1",
+    "regexp2",
+    "regexp3",
+    "regexp4",
+    "regexp5",
+    "regexp6",
+    "regexp7",
+    "regexp8",
+    "regexp9",
+    "regexp10",
+    "regexp11",
+    "regexp12",
+    "regexp13",
+    "regexp14",
+    "regexp15",
+    "regexp16",
+    "regexp17",
+    "regexp18",
+    "regexp19",
+    "regexp20",
+    "exclude1",
+    "exclude2",
+    "exclude3",
+    "exclude4",
+    "exclude5",
+    "exclude6",
+    "exclude7",
+    "exclude8",
+    "exclude9",
+    "exclude10",
+    "exclude11",
+    "exclude12",
+    "exclude13",
+    "exclude14",
+    "exclude15",
+    "exclude16",
+    "exclude17",
+    "exclude18",
+    "exclude19",
+    "exclude20",
 ];
 
 fn old(cx: &BuildContext<'_>, name: &str) -> Result<Option<Condition>, Diagnostic> {
@@ -105,7 +140,12 @@ fn check(group: &GroupParams, name: &str, cx: &BuildContext<'_>) -> Result<(), D
     Ok(())
 }
 
-fn add(to: &mut Vec<Condition>, from: Vec<ConditionParams>, place: &str, cx: &BuildContext<'_>) -> Result<(), Diagnostic> {
+fn add(
+    to: &mut Vec<Condition>,
+    from: Vec<ConditionParams>,
+    place: &str,
+    cx: &BuildContext<'_>,
+) -> Result<(), Diagnostic> {
     for params in from {
         let new = condition(&params.key, params.pattern, cx)?;
         if to.iter().any(|c| c.key == new.key) {

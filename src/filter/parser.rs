@@ -57,7 +57,8 @@ impl Configure for Parser {
     type Config = ParserParams;
 
     fn new(params: ParserParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        let key_name = params.key_name.clone().ok_or_else(|| cx.fault("key_name", "'key_name' parameter is required"))?;
+        let key_name =
+            params.key_name.clone().ok_or_else(|| cx.fault("key_name", "'key_name' parameter is required"))?;
         let key = RecordPath::parse(&key_name).map_err(|e| cx.fault("key_name", e.to_string()))?;
         Ok(Parser { key, key_name, parser: cx.parser(None)?, params })
     }

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::newline::Newline;
 use super::text::write_plain;
 use crate::config::Diagnostic;
-use crate::event::{EventTime, Record, Tag};
 use crate::event::RecordPath;
+use crate::event::{EventTime, Record, Tag};
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `csv`.

@@ -1,6 +1,8 @@
 //! Inputs: a table and nothing else.
 
+mod exec;
 pub mod forward;
+mod http;
 mod monitor_agent;
 mod sample;
 mod syslog;
@@ -14,7 +16,9 @@ use crate::plugin::{InputPlugin, input};
 
 /// Every input.
 pub const INPUTS: &[InputPlugin] = &[
+    input::<exec::Exec>(&["exec"]),
     input::<forward::Forward>(&["forward"]),
+    input::<http::Http>(&["http"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<sample::Sample>(&["sample", "dummy"]),
     input::<syslog::Syslog>(&["syslog"]),

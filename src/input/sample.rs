@@ -184,7 +184,8 @@ mod tests {
 
     #[tokio::test]
     async fn samples_take_turns_and_are_counted() {
-        let input: Sample = build("@type dummy\ntag s\nrate 5\nauto_increment_key id\ndummy [{\"m\":\"a\"},{\"m\":\"b\"}]");
+        let input: Sample =
+            build("@type dummy\ntag s\nrate 5\nauto_increment_key id\ndummy [{\"m\":\"a\"},{\"m\":\"b\"}]");
         let (collector, emit) = Collector::emitter();
         let stopper = Stopper::new();
         let running = tokio::spawn(input.run(emit, stopper.listener()));
@@ -197,7 +198,10 @@ mod tests {
     #[test]
     fn samples_must_be_objects() {
         for sample in ["[]", "[1]", "1", "{\"a\"", "[{},2]"] {
-            assert!(faults::<Sample>(&format!("@type sample\ntag s\nsample '{sample}'")).contains("sample"), "{sample}");
+            assert!(
+                faults::<Sample>(&format!("@type sample\ntag s\nsample '{sample}'")).contains("sample"),
+                "{sample}"
+            );
         }
         assert_eq!(read(b"{}").unwrap().len(), 1);
     }

@@ -189,7 +189,6 @@ fn is_within(allowed: &[Network], peer: &Peer) -> bool {
     peer.ip().is_some_and(|ip| allowed.iter().any(|network| network.contains(ip)))
 }
 
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -210,7 +209,8 @@ mod tests {
 
     #[tokio::test]
     async fn messages_end_at_the_delimiter_and_the_tag_may_be_a_field() {
-        let config = "delimiter \";\"\nsource_address_key a\n<parse>\n@type ltsv\n</parse>\n<extract>\ntag_key k\n</extract>";
+        let config =
+            "delimiter \";\"\nsource_address_key a\n<parse>\n@type ltsv\n</parse>\n<extract>\ntag_key k\n</extract>";
         let (input, address) = opened(config).await;
         let (collector, emit) = Collector::emitter();
         let stopper = Stopper::new();
@@ -226,7 +226,8 @@ mod tests {
 
     #[tokio::test]
     async fn clients_that_are_not_named_are_turned_away() {
-        let security = "<security>\n<client>\nnetwork 10.0.0.0/8\n</client>\n</security>\n<parse>\n@type none\n</parse>";
+        let security =
+            "<security>\n<client>\nnetwork 10.0.0.0/8\n</client>\n</security>\n<parse>\n@type none\n</parse>";
         let (input, address) = opened(security).await;
         let (collector, emit) = Collector::emitter();
         let stopper = Stopper::new();

@@ -95,3 +95,36 @@ fn settings(tag: Option<String>) -> Settings {
         gate: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::input::forward::testing::{Collector, ack, configured, entry, one, packed};
+    use crate::plugin::Stopper;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn messages_on_the_socket_are_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/er/s.sock");
+        let text = format!("<source>\n@type unix\npath {}\nbacklog 16\n</source>\n", path.display());
+        let (mut input, said) = configured::<Unix>(&text).unwrap();
+        assert!(said.is_empty(), "{said:?}");
+        input.open().await.unwrap();
+        let (got, emit) = Collector::emitter();
+        let stopper = Stopper::new();
+        let running = tokio::spawn(input.run(emit, stopper.listener()));
+        let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
+        // Local loggers may leave the time out.
+        client.write_all(b"\x93\xa1u\xc0\x81\xa1n\x00").await.unwrap();
+        client.write_all(&one("u", 1, 1, None)).await.unwrap();
+        client.write_all(&packed("u", &entry(2, 2), None, Some("x"))).await.unwrap();
+        let mut answer = vec![0; ack("x").len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, ack("x"));
+        assert_eq!(got.numbers(), [0, 1, 2]);
+        stopper.stop();
+        running.await.unwrap().unwrap();
+    }
+}

@@ -46,7 +46,9 @@ pub struct BadCount;
 
 impl std::fmt::Display for BadCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a frame does not begin with its length and a space; does the sender use octet counting (RFC 6587)?")
+        f.write_str(
+            "a frame does not begin with its length and a space; does the sender use octet counting (RFC 6587)?",
+        )
     }
 }
 
@@ -83,6 +85,11 @@ impl Lines {
     /// Bytes of a message that is not complete.
     pub fn unfinished(&self) -> usize {
         self.buf.len()
+    }
+
+    /// What came after the last delimiter, where it is no part of a message that is left out.
+    pub fn rest(&self) -> Option<&[u8]> {
+        (!self.discarding && !self.buf.is_empty()).then_some(&self.buf)
     }
 
     /// Hands out every complete message.

@@ -4,6 +4,7 @@ pub mod accept;
 pub(crate) mod forward;
 mod gate;
 pub mod hostname;
+pub mod http;
 pub mod lines;
 mod sockets;
 pub mod tls;

@@ -53,7 +53,12 @@ impl Output for Exec {
         // The path is the process's own; nothing of an event reaches the shell.
         let line = format!("{} {}", self.command, file.path().display());
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(["-c", &line])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let run = command.output();
         let Ok(output) = tokio::time::timeout(self.timeout, run).await else {
             return Err(WriteError::Retry(format!("command did not end within {:?}: {}", self.timeout, self.command)));

@@ -2,6 +2,8 @@
 
 mod exec;
 mod file;
+mod forward;
+mod http;
 mod null;
 mod secondary_file;
 mod stdout;
@@ -12,6 +14,8 @@ use crate::plugin::{DynOutput, Plugin, output};
 pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<exec::Exec>(&["exec"]),
     output::<file::File>(&["file"]),
+    output::<forward::Forward>(&["forward"]),
+    output::<http::Http>(&["http"]),
     output::<null::Null>(&["null"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),

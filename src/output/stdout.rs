@@ -14,7 +14,6 @@ use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Wri
 #[serde(default)]
 pub struct StdoutParams {
     /// Fluentd prints through its logger; here events always go to standard output and the log to standard error.
-    #[expect(dead_code, reason = "both values mean the same here")]
     use_logger: bool,
     /// Old form of `<format> @type`.
     output_type: Option<String>,

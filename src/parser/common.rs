@@ -38,12 +38,10 @@ pub struct CommonParams {
     /// The empty text becomes nil.
     null_empty_string: bool,
     /// The present is taken where the text has no time.
-    #[expect(dead_code, reason = "the caller takes the present or keeps its own time; see Parser::parse")]
     estimate_current_event: bool,
     /// The time field stays.
     keep_time_key: bool,
     /// Time limit of a match: regular expressions here take linear time, so there is nothing to stop.
-    #[expect(dead_code, reason = "linear-time matching has no need of it")]
     timeout: Option<String>,
 }
 

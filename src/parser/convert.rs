@@ -189,7 +189,9 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_ruby_reads_them() {
-        for (text, n) in [("12abc", 12), ("0x1f", 0), ("", 0), ("-5", -5), (" +7 ", 7), ("1_000", 1000), ("1__0", 1), ("x", 0)] {
+        for (text, n) in
+            [("12abc", 12), ("0x1f", 0), ("", 0), ("-5", -5), (" +7 ", 7), ("1_000", 1000), ("1__0", 1), ("x", 0)]
+        {
             assert_eq!(to_i(text.as_bytes()), Value::Int(n), "{text}");
         }
         assert_eq!(to_i(b"12345678901234567890"), Value::UInt(12_345_678_901_234_567_890));
@@ -197,7 +199,9 @@ mod tests {
 
     #[test]
     fn floats_are_read_as_ruby_reads_them() {
-        for (text, f) in [("1.5x", 1.5), (".5", 0.0), ("1e3", 1000.0), ("1e", 1.0), ("-2.25e-1z", -0.225), ("", 0.0), ("1.", 1.0)] {
+        for (text, f) in
+            [("1.5x", 1.5), (".5", 0.0), ("1e3", 1000.0), ("1e", 1.0), ("-2.25e-1z", -0.225), ("", 0.0), ("1.", 1.0)]
+        {
             assert_eq!(to_f(text.as_bytes()), f, "{text}");
         }
     }

@@ -12,10 +12,8 @@ use crate::plugin::{BuildContext, Configure, EachEvent, ParseError, Parser};
 #[serde(default)]
 pub struct JsonParams {
     /// Fluentd chooses a library here; there is one reader.
-    #[expect(dead_code, reason = "every value reads the same texts")]
     json_parser: Library,
     /// Read size of a stream; texts come whole here.
-    #[expect(dead_code, reason = "texts come whole")]
     stream_buffer_size: u64,
 }
 

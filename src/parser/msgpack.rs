@@ -25,7 +25,12 @@ impl Configure for Msgpack {
 }
 
 impl Msgpack {
-    fn one<'a>(&'a self, map: Value<'a>, arena: &'a Arena, record: &mut Record<'a>) -> Result<Option<EventTime>, ParseError> {
+    fn one<'a>(
+        &'a self,
+        map: Value<'a>,
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+    ) -> Result<Option<EventTime>, ParseError> {
         let Value::Map(raw) = map else { return Err(ParseError::Unmatched) };
         record.decode_into(raw, arena).map_err(|e| ParseError::Invalid(e.to_string()))?;
         self.0.finish(record, arena)

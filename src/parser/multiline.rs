@@ -124,7 +124,12 @@ impl Parser for Multiline {
     }
 
     /// Goes on behind each match until the text ends, as Fluentd does: one text may hold several events.
-    fn parse_each<'a>(&'a self, mut text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+    fn parse_each<'a>(
+        &'a self,
+        mut text: &'a [u8],
+        arena: &'a Arena,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
         let mut record = Record::new();
         loop {
             let end = match self.take(text, arena, &mut record) {

@@ -46,6 +46,6 @@ impl Parser for None {
     ) -> Result<Option<EventTime>, ParseError> {
         record.clear();
         record.push(&self.key, Value::Str(text));
-        Ok(Option::None)
+        Ok(Default::default())
     }
 }

@@ -89,7 +89,8 @@ impl Configure for RegexpParser {
             expression = compiled.map_err(|e| cx.fault("expression", e.to_string()))?;
         }
         if expression.names().len() == 0 {
-            let message = "No named captures in 'expression' parameter. The regexp must have at least one named capture";
+            let message =
+                "No named captures in 'expression' parameter. The regexp must have at least one named capture";
             return Err(cx.fault("expression", message));
         }
         let common = Common::build(cx, Defaults { time_key: Some("time"), ..Defaults::default() })?;

@@ -445,7 +445,10 @@ mod tests {
         let fields = "pri=#16|time=2017-02-06T13:14:15.003Z";
         for (text, rest) in [
             ("h fluentd - - - Hi!", "host=h|ident=fluentd|pid=-|msgid=-|extradata=-|message=Hi!"),
-            ("h i 1 ID7 [a b=\"]\"][c d] [m]\n", r#"host=h|ident=i|pid=1|msgid=ID7|extradata=[a b="]"][c d]|message=[m]"#),
+            (
+                "h i 1 ID7 [a b=\"]\"][c d] [m]\n",
+                r#"host=h|ident=i|pid=1|msgid=ID7|extradata=[a b="]"][c d]|message=[m]"#,
+            ),
             (r"h i 1 x [a\] b] m", r"host=h|ident=i|pid=1|msgid=x|extradata=[a\] b]|message=m"),
             ("h i 1 x [a]", "host=h|ident=i|pid=1|msgid=x|extradata=[a]"),
             ("h i 1 x -", "host=h|ident=i|pid=1|msgid=x|extradata=-"),

@@ -17,7 +17,6 @@ pub struct ValuesParams {
     delimiter: Option<String>,
     /// Fluentd chooses speed here; there is one reader that takes what both take.
     #[serde(alias = "parser_type")]
-    #[expect(dead_code, reason = "both values read the same texts")]
     parser_engine: Option<Engine>,
 }
 
@@ -74,7 +73,11 @@ impl Parser for Tsv {
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
-        let pieces = Pieces { rest: Some(text).filter(|t| !t.is_empty()), delimiter: self.0.delimiter.as_bytes(), left: self.0.keys.len() };
+        let pieces = Pieces {
+            rest: Some(text).filter(|t| !t.is_empty()),
+            delimiter: self.0.delimiter.as_bytes(),
+            left: self.0.keys.len(),
+        };
         self.0.name(pieces.map(Value::Str), record);
         self.0.common.finish(record, arena)
     }
@@ -186,7 +189,9 @@ mod tests {
 
     #[test]
     fn pieces_are_split_as_ruby_splits_them() {
-        let split = |text: &'static str, left| Pieces { rest: Some(text.as_bytes()), delimiter: b"\t", left }.collect::<Vec<_>>();
+        let split = |text: &'static str, left| {
+            Pieces { rest: Some(text.as_bytes()), delimiter: b"\t", left }.collect::<Vec<_>>()
+        };
         assert_eq!(split("p\t\tq\tr", 3), [b"p" as &[u8], b"", b"q\tr"]);
         assert_eq!(split("only", 3), [b"only"]);
     }

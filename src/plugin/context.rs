@@ -127,7 +127,25 @@ impl<'a> BuildContext<'a> {
         let mut faults: Vec<Diagnostic> = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
         let last = faults.pop();
         self.diagnostics.extend(faults);
-        outcome.value.ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
+        outcome
+            .value
+            .ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
+    }
+
+    /// Reads a section inside the plugin's own that `Config` takes as it stands.
+    ///
+    /// Errors: the last fault; the others, and warnings, are reported here.
+    pub fn child<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
+        let strict = self.process.strict;
+        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &[] };
+        let outcome = from_section::<T>(section, options);
+        let (mut faults, warnings): (Vec<_>, Vec<_>) = outcome.faults.into_iter().partition(Diagnostic::is_error);
+        let last = faults.pop();
+        self.diagnostics.extend(warnings);
+        self.diagnostics.extend(faults);
+        outcome
+            .value
+            .ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
     }
 
     /// What `<inject>` puts into records.
@@ -213,7 +231,11 @@ impl<'a> BuildContext<'a> {
     }
 
     /// As [`parser`](Self::parser), with other defaults for what `<parse>` does not say, its type among them.
-    pub fn parser_with(&mut self, default: &'static str, defaults: &[(&str, &str)]) -> Result<Arc<dyn Parser>, Diagnostic> {
+    pub fn parser_with(
+        &mut self,
+        default: &'static str,
+        defaults: &[(&str, &str)],
+    ) -> Result<Arc<dyn Parser>, Diagnostic> {
         let section = self.child_with("parse", defaults);
         self.inner_of(&section, "parse", "parser", Some(default), |r| r.parsers)
     }
@@ -317,7 +339,8 @@ pub fn unknown_type<'n>(
     section: &Section,
 ) -> Diagnostic {
     let span = section.get("@type").or_else(|| section.get("type")).map_or(&section.span, |p| &p.value_span);
-    let fault = Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
+    let fault =
+        Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
     match nearest(wanted, names) {
         Some(near) => fault.with_help(format!("did you mean '{near}'?")),
         None => fault,

@@ -67,16 +67,25 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Tag | Piece::TagPart(_) if !has("tag") => {
-                    return Err(format!("'{}' has a tag placeholder, but chunk key 'tag' is not configured", self.source));
+                    return Err(format!(
+                        "'{}' has a tag placeholder, but chunk key 'tag' is not configured",
+                        self.source
+                    ));
                 }
                 Piece::Key(key) if !has(key) => {
-                    return Err(format!("'{}' has placeholder '{key}', but chunk key '{key}' is not configured", self.source));
+                    return Err(format!(
+                        "'{}' has placeholder '{key}', but chunk key '{key}' is not configured",
+                        self.source
+                    ));
                 }
                 _ => {}
             }
         }
         if !has("time") && has_time_directive(&self.source) {
-            return Err(format!("'{}' has timestamp placeholders, but chunk key 'time' is not configured", self.source));
+            return Err(format!(
+                "'{}' has timestamp placeholders, but chunk key 'time' is not configured",
+                self.source
+            ));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ pub(in crate::config) const SIZE: &str = "$suiro::Size";
 pub(in crate::config) const TIME: &str = "$suiro::TimeSpan";
 
 pub(in crate::config) enum Handed {
+    #[allow(dead_code, reason = "plugins that point at a value of their own will name it")]
     Span(Span),
     Section(Section),
     Pairs(Pairs),

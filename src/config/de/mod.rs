@@ -198,7 +198,11 @@ impl<'a> Reading<'a> {
         let place = seen.section.tag();
         let mut unused = |what: String, name: &str, span: &Span| {
             let message = format!("{what} in {place} is not used");
-            let mut fault = if self.options.strict_names { Diagnostic::error(message, span) } else { Diagnostic::warning(message, span) };
+            let mut fault = if self.options.strict_names {
+                Diagnostic::error(message, span)
+            } else {
+                Diagnostic::warning(message, span)
+            };
             let words = seen.names.iter().filter(|name| !name.starts_with('$')).chain(elsewhere);
             fault.help = nearest(name, words.copied()).map(|word| format!("did you mean '{word}'?"));
             faults.push(fault);

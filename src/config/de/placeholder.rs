@@ -90,7 +90,12 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor.visit_seq(SeqDeserializer::new(std::iter::repeat_with(|| Placeholder).take(len)))
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, len: usize, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.deserialize_tuple(len, visitor)
     }
 
@@ -98,11 +103,21 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor.visit_map(MapDeserializer::new(std::iter::empty::<(&str, Placeholder)>()))
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         let first: StrDeserializer<'_, Error> = variants.first().copied().unwrap_or("").into_deserializer();
         visitor.visit_enum(first)
     }

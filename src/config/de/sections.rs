@@ -63,7 +63,10 @@ impl<'a, 'r> One<'a, 'r> {
             entries.push(Entry::Param(param));
         }
         entries.extend(sections.into_iter().map(|(name, sections)| Entry::Sections(name, sections)));
-        if is_field("$arg") && !self.section.arg().is_empty() && !self.reading.is_aside(Id::argument(&self.section.args)) {
+        if is_field("$arg")
+            && !self.section.arg().is_empty()
+            && !self.reading.is_aside(Id::argument(&self.section.args))
+        {
             entries.push(Entry::Argument(&self.section.args));
         }
         let id = Id::section(self.section);
@@ -73,7 +76,11 @@ impl<'a, 'r> One<'a, 'r> {
     }
 
     fn pairs(self) -> Pairs {
-        let pair = |param: &Param| Pair { name: param.name.clone(), value: param.value.clone(), span: param.value_span.clone() };
+        let pair = |param: &Param| Pair {
+            name: param.name.clone(),
+            value: param.value.clone(),
+            span: param.value_span.clone(),
+        };
         self.params().map(pair).collect()
     }
 }
@@ -96,7 +103,12 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         Err(Error::new(format!("'{}' is a section here, but must be a parameter", self.section.tag())))
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         if self.depth > MAX_DEPTH {
             return Err(Error::new("sections are nested too deep"));
         }
@@ -114,7 +126,8 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         self.reading.see(self.section, |seen| seen.any_param = true);
         let params: Vec<_> = self.params().map(Entry::Param).collect();
         let mut last = None;
-        let result = visitor.visit_map(Fields { of: self, entries: params.into_iter(), current: None, last: &mut last });
+        let result =
+            visitor.visit_map(Fields { of: self, entries: params.into_iter(), current: None, last: &mut last });
         result.map_err(|error| error.in_section(self.section))
     }
 
@@ -187,7 +200,12 @@ impl<'de> Deserializer<'de> for Many<'_, '_> {
         self.only()?.deserialize_any(visitor)
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, name: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.only()?.deserialize_struct(name, fields, visitor)
     }
 
@@ -197,7 +215,9 @@ impl<'de> Deserializer<'de> for Many<'_, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match name {
-            handoff::SECTION | handoff::PAIRS | handoff::SPANNED => self.only()?.deserialize_newtype_struct(name, visitor),
+            handoff::SECTION | handoff::PAIRS | handoff::SPANNED => {
+                self.only()?.deserialize_newtype_struct(name, visitor)
+            }
             handoff::SIZE | handoff::TIME => self.deserialize_any(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
@@ -233,7 +253,9 @@ impl<'de> SeqAccess<'de> for Each<'_, '_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Some(section) = self.sections.next() else { return Ok(None) };
+        let Some(section) = self.sections.next() else {
+            return Ok(None);
+        };
         let value = seed.deserialize(self.parent.deeper(section));
         value.map(Some).map_err(|error| error.in_section(section))
     }
@@ -251,7 +273,9 @@ impl<'de> MapAccess<'de> for Fields<'_, '_, '_> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(entry) = self.entries.next() else { return Ok(None) };
+        let Some(entry) = self.entries.next() else {
+            return Ok(None);
+        };
         *self.last = if let Entry::Param(param) = &entry { Some(param) } else { None };
         let name: StrDeserializer<'_, Error> = match &entry {
             Entry::Param(param) => param.name.as_str(),
@@ -278,9 +302,9 @@ impl<'de> MapAccess<'de> for Fields<'_, '_, '_> {
                 seed.deserialize(value).map_err(|error| error.of_param(&self.of.section.tag(), id, span))
             }
             Some(Entry::Sections(_, sections)) => {
-                let first = sections.first().copied();
+                let first = sections.first().copied().unwrap_or(self.of.section);
                 let value = seed.deserialize(Many { parent: self.of, sections });
-                value.map_err(|error| error.in_section(first.unwrap_or(self.of.section)))
+                value.map_err(|error| error.in_section(first))
             }
             Some(Entry::Same(_)) => seed.deserialize(self.of.deeper(self.of.section)),
             Some(Entry::Filled(_)) | None => seed.deserialize(Placeholder),

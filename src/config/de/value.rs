@@ -77,7 +77,10 @@ impl<'a, 'r> One<'a, 'r> {
         let text = self.text()?;
         let size = convert::size(text, self.strict()).map_err(Error::new)?;
         if size.odd {
-            self.odd(format!("'{text}' is read as {} bytes: only the digits right before a unit count, as in Fluentd", size.value));
+            self.odd(format!(
+                "'{text}' is read as {} bytes: only the digits right before a unit count, as in Fluentd",
+                size.value
+            ));
         }
         Ok(size.value)
     }
@@ -99,10 +102,14 @@ impl<'a, 'r> One<'a, 'r> {
     fn items(&self) -> Result<Vec<Value>, Error> {
         let text = self.text()?;
         match self.value.kind() {
-            ValueKind::Integer | ValueKind::Float | ValueKind::Bool => return Ok(vec![self.value.clone().into_owned()]),
+            ValueKind::Integer | ValueKind::Float | ValueKind::Bool => {
+                return Ok(vec![self.value.clone().into_owned()]);
+            }
             ValueKind::Json => {}
             _ if text.starts_with('[') => {}
-            _ => return Ok(convert::comma_list(text).into_iter().map(Value::bare).collect()),
+            _ => {
+                return Ok(convert::comma_list(text).into_iter().map(Value::bare).collect());
+            }
         }
         match parse(text)? {
             Json::Array(items) => Ok(items.into_iter().map(plain).collect()),
@@ -121,7 +128,9 @@ impl<'a, 'r> One<'a, 'r> {
             _ if text.starts_with('{') => {}
             _ => {
                 let pairs = convert::comma_hash(text).into_iter();
-                return Ok(pairs.map(|(name, value)| (name.to_owned(), value.map_or(Value::nil(), Value::bare))).collect());
+                return Ok(pairs
+                    .map(|(name, value)| (name.to_owned(), value.map_or(Value::nil(), Value::bare)))
+                    .collect());
             }
         }
         match parse(text)? {
@@ -257,7 +266,9 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         match name {
             handoff::SIZE => return visitor.visit_i64(self.size()?),
             handoff::TIME => return visitor.visit_f64(self.time()?),
-            handoff::SECTION => return Err(Error::new("a section is required but got a parameter")),
+            handoff::SECTION => {
+                return Err(Error::new("a section is required but got a parameter"));
+            }
             handoff::PAIRS => {
                 handoff::put(Handed::Pairs(self.pairs()?));
                 return visitor.visit_unit();
@@ -277,7 +288,12 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.deserialize_seq(visitor)
     }
 
@@ -286,16 +302,25 @@ impl<'de> Deserializer<'de> for One<'_, '_> {
         visitor.visit_map(Entries { whole: self, entries, value: None })
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, name: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         // a section written as a hash parameter is a slip in Fluentd's language, but natural in YAML and TOML
         if self.value.kind() == ValueKind::Json || self.text()?.starts_with('{') {
             return self.deserialize_map(visitor);
         }
-        let _ = name;
         Err(Error::new("a section is required but got a parameter"))
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         let text: StrDeserializer<'_, Error> = self.text()?.into_deserializer();
         visitor.visit_enum(text)
     }
@@ -332,7 +357,9 @@ impl<'de> MapAccess<'de> for Entries<'_, '_> {
     type Error = Error;
 
     fn next_key_seed<K: serde::de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+        let Some((name, value)) = self.entries.next() else {
+            return Ok(None);
+        };
         self.value = Some(value);
         let name = self.whole.part(Value::bare(name));
         seed.deserialize(name).map(Some)

@@ -23,13 +23,7 @@ impl Clean {
     }
 
     fn place(&self, offset: usize) -> usize {
-        let (clean, file) = self
-            .places
-            .iter()
-            .rev()
-            .find(|(clean, _)| *clean <= offset)
-            .copied()
-            .unwrap_or((0, 0));
+        let (clean, file) = self.places.iter().rev().find(|(clean, _)| *clean <= offset).copied().unwrap_or((0, 0));
         file + offset - clean
     }
 }
@@ -37,19 +31,13 @@ impl Clean {
 impl Parser<'_, '_> {
     pub(super) fn json(&mut self) -> Option<Value> {
         let (start, faults) = (self.at, self.session.faults.len());
-        let (kind, end) = if self.rest().starts_with('[') {
-            ("array", ']')
-        } else {
-            ("hash", '}')
-        };
+        let (kind, end) = if self.rest().starts_with('[') { ("array", ']') } else { ("hash", '}') };
         let mut clean = Clean::default();
         clean.mark(start);
         if self.json_text(&mut clean).is_none() {
             // what was found on the way belongs to other lines
             self.session.faults.truncate(faults);
-            let line = self.source.text()[start..]
-                .find('\n')
-                .map_or(self.source.text().len(), |at| start + at);
+            let line = self.source.text()[start..].find('\n').map_or(self.source.text().len(), |at| start + at);
             let message = format!("got incomplete JSON {kind} configuration; a '{end}' is missing");
             self.report(message, start..line);
             return None;
@@ -57,14 +45,9 @@ impl Parser<'_, '_> {
         match Json::parse(&clean.text) {
             Ok(json) => Some(Value::new(json.to_string(), ValueKind::Json)),
             Err(fault) => {
-                let at = clean
-                    .place(fault.offset)
-                    .clamp(start, self.at.max(start + 1) - 1);
+                let at = clean.place(fault.offset).clamp(start, self.at.max(start + 1) - 1);
                 let end = self.at;
-                self.report(
-                    format!("invalid JSON {kind}: {}", fault.message),
-                    at..at + 1,
-                );
+                self.report(format!("invalid JSON {kind}: {}", fault.message), at..at + 1);
                 self.at = end;
                 // the value is unknown, but where it ends is not
                 Some(Value::new("", ValueKind::Default))
@@ -73,8 +56,7 @@ impl Parser<'_, '_> {
     }
 
     fn report(&mut self, message: String, range: std::ops::Range<usize>) {
-        let help =
-            "a value that starts with '[' or '{' is JSON; put quotes around it to mean plain text";
+        let help = "a value that starts with '[' or '{' is JSON; put quotes around it to mean plain text";
         let fault = Diagnostic::error(message, &self.span(range)).with_help(help);
         self.session.faults.push(fault);
     }
@@ -125,9 +107,7 @@ impl Parser<'_, '_> {
     /// Outside a string `#{` is code where a value must stand, `{"a":#{1}}`; elsewhere it is a comment.
     fn is_code_in_json(&self, depth: usize, before: &str) -> bool {
         let rest = self.rest();
-        rest.starts_with("#{")
-            && !rest.starts_with("#{}")
-            && (depth > 1 || before.trim_end().ends_with(':'))
+        rest.starts_with("#{") && !rest.starts_with("#{}") && (depth > 1 || before.trim_end().ends_with(':'))
     }
 
     fn json_string(&mut self, clean: &mut Clean) -> Option<()> {
@@ -144,10 +124,9 @@ impl Parser<'_, '_> {
                 continue;
             }
             let is_end = here.starts_with('"');
-            let len = if here.starts_with('\\') {
-                1 + here[1..].chars().next()?.len_utf8()
-            } else {
-                1
+            let len = match here.strip_prefix('\\') {
+                Some(escaped) => 1 + escaped.chars().next()?.len_utf8(),
+                None => 1,
             };
             clean.text.push_str(&here[..len]);
             self.at += len;
@@ -163,10 +142,7 @@ impl Parser<'_, '_> {
             Embedded::Text(text) => clean.text.push_str(&text),
             Embedded::UseNil | Embedded::UseDefault => {
                 let end = self.at;
-                self.fault(
-                    "use_nil and use_default stand for a whole value; they can't be a part of JSON",
-                    start..end,
-                );
+                self.fault("use_nil and use_default stand for a whole value; they can't be a part of JSON", start..end);
             }
         }
         clean.mark(self.at);

@@ -9,6 +9,7 @@ mod json;
 mod scan;
 #[cfg(test)]
 mod tests;
+pub(super) mod v0;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,20 +26,8 @@ const STRICT_SECTIONS: &[&str] = &["match", "source", "filter", "system"];
 const RESERVED: &[&str] = &["@type", "@id", "@label", "@log_level"];
 
 /// Adds what `source` holds to `root`; `base` is where relative includes start.
-pub(super) fn parse_into(
-    root: Section,
-    source: &Arc<Source>,
-    base: &Path,
-    session: &mut Session<'_>,
-) -> Section {
-    let mut parser = Parser {
-        session,
-        source: Arc::clone(source),
-        base,
-        at: 0,
-        root,
-        open: Vec::new(),
-    };
+pub(super) fn parse_into(root: Section, source: &Arc<Source>, base: &Path, session: &mut Session<'_>) -> Section {
+    let mut parser = Parser { session, source: Arc::clone(source), base, at: 0, root, open: Vec::new() };
     parser.whole();
     parser.root
 }
@@ -85,22 +74,14 @@ impl Parser<'_, '_> {
 
     fn report_unclosed(&mut self, section: &Section) {
         let message = format!("expected end tag '</{}>' but got end of file", section.name);
-        let inside = section
-            .children
-            .iter()
-            .find(|child| STRICT_SECTIONS.contains(&child.name.as_str()));
+        let inside = section.children.iter().find(|child| STRICT_SECTIONS.contains(&child.name.as_str()));
         let help = match inside {
-            Some(child) => format!(
-                "is '</{}>' missing before '{}' in line {}?",
-                section.name,
-                child.tag(),
-                child.span.line()
-            ),
+            Some(child) => {
+                format!("is '</{}>' missing before '{}' in line {}?", section.name, child.tag(), child.span.line())
+            }
             None => format!("close it with '</{}>'", section.name),
         };
-        self.session
-            .faults
-            .push(Diagnostic::error(message, &section.span).with_help(help));
+        self.session.faults.push(Diagnostic::error(message, &section.span).with_help(help));
     }
 
     fn start_tag(&mut self) {
@@ -117,10 +98,7 @@ impl Parser<'_, '_> {
         self.skip_spacing();
         let closed = !commented && self.eat(">");
         if !closed {
-            self.fault(
-                &format!("expected '>' at the end of '<{name}'"),
-                start..name_end,
-            );
+            self.fault(&format!("expected '>' at the end of '<{name}'"), start..name_end);
             self.at = name_end;
             self.skip_line();
         }
@@ -134,10 +112,7 @@ impl Parser<'_, '_> {
             self.session.faults.error(message, &span);
             return self.give_up();
         }
-        self.open.push(Section {
-            args,
-            ..Section::new(name, span)
-        });
+        self.open.push(Section { args, ..Section::new(name, span) });
     }
 
     /// Leaves the rest of the file unread.
@@ -151,11 +126,7 @@ impl Parser<'_, '_> {
     fn argument(&mut self, tag_start: usize) -> Argument {
         let start = self.at;
         let value = self.tag_argument().unwrap_or_else(|| Value::bare(""));
-        let span = if self.at > start {
-            self.span(start..self.at)
-        } else {
-            self.span(tag_start..start)
-        };
+        let span = if self.at > start { self.span(start..self.at) } else { self.span(tag_start..start) };
         Argument { value, span }
     }
 
@@ -164,10 +135,7 @@ impl Parser<'_, '_> {
         let name = self.word().to_owned();
         self.skip_spacing();
         if !self.eat(">") {
-            self.fault(
-                &format!("expected '>' at the end of '</{name}'"),
-                start..self.at,
-            );
+            self.fault(&format!("expected '>' at the end of '</{name}'"), start..self.at);
             self.skip_line();
         } else if !self.line_end() {
             let at = self.at;
@@ -201,9 +169,7 @@ impl Parser<'_, '_> {
                     self.span(start..end).line()
                 );
                 let help = format!("close it with '</{}>'", section.name);
-                self.session
-                    .faults
-                    .push(Diagnostic::error(message, &section.span).with_help(help));
+                self.session.faults.push(Diagnostic::error(message, &section.span).with_help(help));
             }
             self.attach(section);
         }
@@ -223,12 +189,7 @@ impl Parser<'_, '_> {
         };
         if gap.ends_line && !is_include {
             let value_span = self.span(name_span.range().end..name_span.range().end);
-            return self.set(Param {
-                name,
-                name_span,
-                value: Value::bare(""),
-                value_span,
-            });
+            return self.set(Param { name, name_span, value: Value::bare(""), value_span });
         }
         if is_include {
             if gap.ends_line {
@@ -252,31 +213,17 @@ impl Parser<'_, '_> {
             let from = self.at;
             self.skip_line();
             let to = self.at;
-            self.fault(
-                "expected end of line: nothing but a comment may follow this value",
-                from..to.max(from + 1) - 1,
-            );
+            self.fault("expected end of line: nothing but a comment may follow this value", from..to.max(from + 1) - 1);
         }
-        self.set(Param {
-            name,
-            name_span,
-            value,
-            value_span,
-        });
+        self.set(Param { name, name_span, value, value_span });
     }
 
     fn check_reserved(&mut self, name: &str, span: &Span) {
         if !name.starts_with('@') || RESERVED.contains(&name) {
             return;
         }
-        let strict = self
-            .open
-            .last()
-            .is_none_or(|section| STRICT_SECTIONS.contains(&section.name.as_str()));
-        let message = format!(
-            "'@' is the system reserved prefix; '{name}' is none of {}",
-            RESERVED.join(", ")
-        );
+        let strict = self.open.last().is_none_or(|section| STRICT_SECTIONS.contains(&section.name.as_str()));
+        let message = format!("'@' is the system reserved prefix; '{name}' is none of {}", RESERVED.join(", "));
         if strict {
             self.session.faults.error(message, span);
         } else {
@@ -289,15 +236,9 @@ impl Parser<'_, '_> {
         let Some(old) = self.current().set(param) else {
             return;
         };
-        if old
-            .name_span
-            .source()
-            .is_some_and(|source| Arc::ptr_eq(source, &self.source))
-        {
-            let message = format!(
-                "parameter '{name}' is written twice, first in line {}; this one counts",
-                old.name_span.line()
-            );
+        if old.name_span.source().is_some_and(|source| Arc::ptr_eq(source, &self.source)) {
+            let message =
+                format!("parameter '{name}' is written twice, first in line {}; this one counts", old.name_span.line());
             self.session.faults.warn(message, &span);
         }
     }
@@ -309,15 +250,8 @@ impl Parser<'_, '_> {
         if !self.line_end() {
             self.skip_line();
         }
-        let Some(target) = target
-            .as_ref()
-            .and_then(Value::text)
-            .filter(|target| !target.is_empty())
-        else {
-            return self
-                .session
-                .faults
-                .error("@include needs a path", name_span);
+        let Some(target) = target.as_ref().and_then(Value::text).filter(|target| !target.is_empty()) else {
+            return self.session.faults.error("@include needs a path", name_span);
         };
         for path in self.session.expand(target, self.base, &span) {
             self.include_file(&path, &span);

@@ -63,11 +63,7 @@ impl Parser<'_, '_> {
     pub(super) fn line_end(&mut self) -> bool {
         let rest = self.rest();
         let after = rest.trim_start_matches([' ', '\t']);
-        let after = if after.starts_with('#') {
-            after.trim_start_matches(|c| !is_line_end(c))
-        } else {
-            after
-        };
+        let after = if after.starts_with('#') { after.trim_start_matches(|c| !is_line_end(c)) } else { after };
         let ended = after.is_empty() || after.starts_with(is_line_end);
         if ended {
             self.at += rest.len() - after.len();
@@ -122,11 +118,7 @@ impl Parser<'_, '_> {
             return self.quoted();
         }
         let line = self.rest().split(is_line_end).next().unwrap_or("");
-        let inside = line
-            .split('>')
-            .next()
-            .unwrap_or(line)
-            .trim_end_matches([' ', '\t']);
+        let inside = line.split('>').next().unwrap_or(line).trim_end_matches([' ', '\t']);
         let (value, len) = (Value::bare(inside), inside.len());
         self.at += len;
         Some(value)
@@ -143,22 +135,16 @@ impl Parser<'_, '_> {
         if value.is_none() {
             // what was found on the way belongs to other lines
             self.session.faults.truncate(faults);
-            let line_end = self.source.text()[start..]
-                .find(is_line_end)
-                .map_or(self.source.text().len(), |at| start + at);
+            let line_end =
+                self.source.text()[start..].find(is_line_end).map_or(self.source.text().len(), |at| start + at);
             let double = self.source.text()[start..].starts_with('"');
             let (kind, help) = if double {
                 ("double", "close it with '\"'")
             } else {
-                (
-                    "single",
-                    "close it with \"'\" in the same line; only double quotes may hold several lines",
-                )
+                ("single", "close it with \"'\" in the same line; only double quotes may hold several lines")
             };
-            let fault = Diagnostic::error(
-                format!("unexpected end of a {kind} quoted string"),
-                &self.span(start..line_end),
-            );
+            let fault =
+                Diagnostic::error(format!("unexpected end of a {kind} quoted string"), &self.span(start..line_end));
             self.session.faults.push(fault.with_help(help));
         }
         value
@@ -194,11 +180,8 @@ impl Parser<'_, '_> {
             let plain = rest.find(['"', '\\', '#'])?;
             text.push_str(&rest[..plain]);
             let here = &rest[plain..];
-            let (is_quote, is_escape, is_code) = (
-                here.starts_with('"'),
-                here.starts_with('\\'),
-                here.starts_with("#{"),
-            );
+            let (is_quote, is_escape, is_code) =
+                (here.starts_with('"'), here.starts_with('\\'), here.starts_with("#{"));
             self.at += plain;
             if is_quote {
                 self.at += 1;
@@ -254,10 +237,7 @@ impl Parser<'_, '_> {
     pub(super) fn embedded(&mut self) -> Option<Embedded> {
         let start = self.at + 2;
         let Some(len) = ruby::end_of_code(&self.source.text()[start..]) else {
-            self.fault(
-                "embedded code is never closed; a '}' is missing",
-                start - 2..start,
-            );
+            self.fault("embedded code is never closed; a '}' is missing", start - 2..start);
             return None;
         };
         self.at = start + len + 1;
@@ -272,10 +252,7 @@ impl Parser<'_, '_> {
     }
 
     fn refuse(&mut self, start: usize, refusal: ruby::Refusal) {
-        let Range {
-            start: from,
-            end: to,
-        } = refusal.range;
+        let Range { start: from, end: to } = refusal.range;
         let mut fault = Diagnostic::error(refusal.message, &self.span(start + from..start + to));
         fault.help = refusal.help;
         self.session.faults.push(fault);
@@ -291,10 +268,7 @@ fn bare_len(line: &str) -> usize {
             at += 1;
             continue;
         }
-        let gap = bytes[at..]
-            .iter()
-            .take_while(|byte| is_blank(**byte))
-            .count();
+        let gap = bytes[at..].iter().take_while(|byte| is_blank(**byte)).count();
         if bytes.get(at + gap).is_none_or(|next| *next == b'#') {
             return at;
         }

@@ -1,5 +1,3 @@
-//! Tests of reading Fluentd's language.
-
 #![allow(clippy::unwrap_used)]
 use std::path::Path;
 
@@ -12,11 +10,7 @@ use crate::config::section::ValueKind;
 
 fn around() -> Surroundings {
     Surroundings {
-        env: [
-            ("X".to_owned(), "xval".to_owned()),
-            ("LIST".to_owned(), "a\",\"b".to_owned()),
-        ]
-        .into(),
+        env: [("X".to_owned(), "xval".to_owned()), ("LIST".to_owned(), "a\",\"b".to_owned())].into(),
         hostname: "web1".into(),
         worker_id: "0".into(),
     }
@@ -25,30 +19,18 @@ fn around() -> Surroundings {
 fn parse(text: &str) -> (Section, Diagnostics) {
     let around = around();
     let mut session = Session::new(&around, encoding_rs::UTF_8);
-    let root = parse_into(
-        Section::root(),
-        &Source::new("test.conf", text),
-        Path::new(""),
-        &mut session,
-    );
+    let root = parse_into(Section::root(), &Source::new("test.conf", text), Path::new(""), &mut session);
     (root, session.faults)
 }
 
 /// `k=v <name arg>{...}`, nil as `~`, the default as `*`.
 fn shape(section: &Section) -> String {
-    let params =
-        section
-            .params
-            .iter()
-            .map(|param| match (param.value.kind(), param.value.text()) {
-                (ValueKind::Nil, _) => format!("{}~", param.name),
-                (ValueKind::Default, _) => format!("{}*", param.name),
-                (_, text) => format!("{}={}", param.name, text.unwrap_or("")),
-            });
-    let children = section
-        .children
-        .iter()
-        .map(|child| format!("{}{{{}}}", child.tag(), shape(child)));
+    let params = section.params.iter().map(|param| match (param.value.kind(), param.value.text()) {
+        (ValueKind::Nil, _) => format!("{}~", param.name),
+        (ValueKind::Default, _) => format!("{}*", param.name),
+        (_, text) => format!("{}={}", param.name, text.unwrap_or("")),
+    });
+    let children = section.children.iter().map(|child| format!("{}{{{}}}", child.tag(), shape(child)));
     params.chain(children).collect::<Vec<_>>().join(" ")
 }
 
@@ -59,25 +41,12 @@ fn ok(text: &str) -> String {
 }
 
 fn value(text: &str) -> String {
-    ok(&format!("k {text}"))
-        .strip_prefix("k")
-        .unwrap()
-        .to_owned()
+    ok(&format!("k {text}")).strip_prefix("k").unwrap().to_owned()
 }
 
 fn faults(text: &str) -> Vec<String> {
     let (_, faults) = parse(text);
-    faults
-        .iter()
-        .map(|fault| {
-            format!(
-                "{}:{} {}",
-                fault.span.line(),
-                fault.span.column(),
-                fault.message
-            )
-        })
-        .collect()
+    faults.iter().map(|fault| format!("{}:{} {}", fault.span.line(), fault.span.column(), fault.message)).collect()
 }
 
 #[test]
@@ -174,19 +143,10 @@ fn json_values_span_lines_and_have_comments_and_code() {
     for (text, expected) in [
         ("[]", "=[]"),
         ("[ 1 , 2 ]", "=[1,2]"),
-        (
-            "[\"a\",\n\"b\", # x ]\n \"c]\" // y\n /* z ] */ ]",
-            r#"=["a","b","c]"]"#,
-        ),
+        ("[\"a\",\n\"b\", # x ]\n \"c]\" // y\n /* z ] */ ]", r#"=["a","b","c]"]"#),
         ("[\n 1, # one\n 2  # two\n] # end", "=[1,2]"),
-        (
-            "{\"b\": 1, # [\n \"a\": [{\"c\": null}]}",
-            r#"={"b":1,"a":[{"c":null}]}"#,
-        ),
-        (
-            r##"["a","#{hostname} #{worker_id}"]"##,
-            r#"=["a","web1 0"]"#,
-        ),
+        ("{\"b\": 1, # [\n \"a\": [{\"c\": null}]}", r#"={"b":1,"a":[{"c":null}]}"#),
+        (r##"["a","#{hostname} #{worker_id}"]"##, r#"=["a","web1 0"]"#),
         (r##"{"#{hostname}":"d"}"##, r#"={"web1":"d"}"#),
         (r##"["#{ENV['LIST']}"]"##, r#"=["a","b"]"#),
         (r##"{"a":#{1+1}}"##, r#"={"a":2}"#),
@@ -201,31 +161,19 @@ fn json_values_span_lines_and_have_comments_and_code() {
 fn sections_nest_and_have_arguments() {
     for (text, expected) in [
         ("<a>\n</a>", "<a>{}"),
-        (
-            "<test var>\nk 1\n<n1>\n</n1>\n<n2 x>\nj 2\n</n2>\n</test>",
-            "<test var>{k=1 <n1>{} <n2 x>{j=2}}",
-        ),
+        ("<test var>\nk 1\n<n1>\n</n1>\n<n2 x>\nj 2\n</n2>\n</test>", "<test var>{k=1 <n1>{} <n2 x>{j=2}}"),
         ("<test  >\n</test>", "<test>{}"),
-        (
-            "<test    a.** b.**  > # c\n</test  >\n# d",
-            "<test a.** b.**>{}",
-        ),
+        ("<test    a.** b.**  > # c\n</test  >\n# d", "<test a.** b.**>{}"),
         ("<m a\n>\n</m>", "<m a>{}"),
         ("<m a#b>\n</m>", "<m a#b>{}"),
         ("<match /^a.(b|c)$/>\n</match>", "<match /^a.(b|c)$/>{}"),
-        (
-            "<m _.%$!,>\n</m>\n<m ()*{}.[]>\n</m>",
-            "<m _.%$!,>{} <m ()*{}.[]>{}",
-        ),
+        ("<m _.%$!,>\n</m>\n<m ()*{}.[]>\n</m>", "<m _.%$!,>{} <m ()*{}.[]>{}"),
         ("<test \"#{ENV['X']}.*\">\n</test>", "<test xval.*>{}"),
         ("<test '#{ENV}'>\n</test>", "<test #{ENV}>{}"),
         ("<test #{ENV['X']}>\n</test>", ""),
         ("<test a.#{tag}>\n</test>", "<test a.#{tag}>{}"),
         ("<buffer tag, time>\n</buffer>", "<buffer tag, time>{}"),
-        (
-            "<worker 0-1>\n</worker>\n<label @X>\n</label>",
-            "<worker 0-1>{} <label @X>{}",
-        ),
+        ("<worker 0-1>\n</worker>\n<label @X>\n</label>", "<worker 0-1>{} <label @X>{}"),
         ("k v\n<a>\n</a>\nj w", "k=v j=w <a>{}"),
     ] {
         if expected.is_empty() {
@@ -240,15 +188,9 @@ fn sections_nest_and_have_arguments() {
 fn spans_point_at_names_values_and_arguments() {
     let (root, _) = parse("<match  a.** >\n  path \"x\ny\" # c\n  flag\n</match>\n");
     let section = &root.children[0];
-    assert_eq!(
-        (section.span.text(), section.args.span.text()),
-        ("<match  a.** >", "a.**")
-    );
+    assert_eq!((section.span.text(), section.args.span.text()), ("<match  a.** >", "a.**"));
     let path = section.get("path").unwrap();
-    assert_eq!(
-        (path.name_span.text(), path.value_span.text()),
-        ("path", "\"x\ny\"")
-    );
+    assert_eq!((path.name_span.text(), path.value_span.text()), ("path", "\"x\ny\""));
     assert_eq!((path.value_span.line(), path.value_span.column()), (2, 8));
     assert_eq!(section.span_of("flag").line(), 4);
 }
@@ -276,54 +218,24 @@ fn every_fault_is_found_in_one_run() {
 #[test]
 fn wrong_tags_are_faults() {
     for (text, message) in [
-        (
-            "<source>\n<match **>\n</match>\n",
-            "1:1 expected end tag '</source>' but got end of file",
-        ),
+        ("<source>\n<match **>\n</match>\n", "1:1 expected end tag '</source>' but got end of file"),
         ("<test></test>", "1:7 expected end of line after tag"),
-        (
-            "<t>\n</t><t>\n</t>",
-            "2:5 expected end of line after end tag",
-        ),
+        ("<t>\n</t><t>\n</t>", "2:5 expected end of line after end tag"),
         ("<t #a>\n</t>", "1:1 expected '>' at the end of '<t'"),
         ("<t a\nk v\n</t>", "1:1 expected '>' at the end of '<t'"),
         ("</t>", "1:1 unmatched end tag '</t>': no section is open"),
         ("< t>", "1:1 a section's name must follow '<'"),
-        (
-            "<a>\n<b>\n</a>",
-            "2:1 '<b>' is not closed before '</a>' in line 3",
-        ),
-        (
-            "@k v",
-            "1:1 '@' is the system reserved prefix; '@k' is none of @type, @id, @label, @log_level",
-        ),
-        (
-            "k \"a\" 1",
-            "1:7 expected end of line: nothing but a comment may follow this value",
-        ),
-        (
-            "k \"\"\"",
-            "1:5 expected end of line: nothing but a comment may follow this value",
-        ),
+        ("<a>\n<b>\n</a>", "2:1 '<b>' is not closed before '</a>' in line 3"),
+        ("@k v", "1:1 '@' is the system reserved prefix; '@k' is none of @type, @id, @label, @log_level"),
+        ("k \"a\" 1", "1:7 expected end of line: nothing but a comment may follow this value"),
+        ("k \"\"\"", "1:5 expected end of line: nothing but a comment may follow this value"),
         ("k [1,2,]", "1:8 invalid JSON array: trailing comma"),
-        (
-            "k [1,2] x",
-            "1:9 expected end of line: nothing but a comment may follow this value",
-        ),
-        (
-            "k {t",
-            "1:3 got incomplete JSON hash configuration; a '}' is missing",
-        ),
-        (
-            "k \"#{ENV['X'\"",
-            "1:3 unexpected end of a double quoted string",
-        ),
+        ("k [1,2] x", "1:9 expected end of line: nothing but a comment may follow this value"),
+        ("k {t", "1:3 got incomplete JSON hash configuration; a '}' is missing"),
+        ("k \"#{ENV['X'\"", "1:3 unexpected end of a double quoted string"),
         ("\"k\"v", "1:1 white space must follow a parameter's name"),
         ("@include\nk v", "1:1 @include needs a path"),
-        (
-            "@include https://x/y.conf",
-            "1:10 including over the network is not supported (https:)",
-        ),
+        ("@include https://x/y.conf", "1:10 including over the network is not supported (https:)"),
     ] {
         assert_eq!(faults(text), [message], "{text}");
     }
@@ -348,14 +260,7 @@ fn an_at_sign_is_only_warned_of_in_nested_sections() {
 #[test]
 fn a_name_written_twice_is_warned_of() {
     let (_, faults) = parse("<a>\nk 1\nk 2\n</a>");
-    assert!(
-        faults
-            .iter()
-            .next()
-            .unwrap()
-            .message
-            .contains("first in line 2")
-    );
+    assert!(faults.iter().next().unwrap().message.contains("first in line 2"));
 }
 
 #[test]
@@ -375,12 +280,7 @@ fn load(path: &Path) -> (Section, Diagnostics, usize) {
     let mut session = Session::new(&around, encoding_rs::UTF_8);
     assert!(session.open(path, &Span::nowhere()));
     let source = session.read(path, &Span::nowhere()).unwrap();
-    let root = parse_into(
-        Section::root(),
-        &source,
-        path.parent().unwrap(),
-        &mut session,
-    );
+    let root = parse_into(Section::root(), &source, path.parent().unwrap(), &mut session);
     (root, session.faults, session.files.len())
 }
 
@@ -401,22 +301,10 @@ fn includes_are_relative_sorted_and_work_inside_sections() {
     write(dir.path(), "3.conf", "k3 nested");
     write(dir.path(), "4.conf", "k4 absolute");
     write(dir.path(), "5 x.conf", "k5 uri");
-    write(
-        dir.path(),
-        "config.d/20.conf",
-        "<elem2 name>\n@include ../sub/9.{conf,none}\n</elem2>\nk7 later",
-    );
-    write(
-        dir.path(),
-        "config.d/10.conf",
-        "k6 first\n<elem1 name>\ninclude plain\n</elem1>",
-    );
+    write(dir.path(), "config.d/20.conf", "<elem2 name>\n@include ../sub/9.{conf,none}\n</elem2>\nk7 later");
+    write(dir.path(), "config.d/10.conf", "k6 first\n<elem1 name>\ninclude plain\n</elem1>");
     write(dir.path(), "config.d/.hidden.conf", "k99 no");
-    write(
-        dir.path(),
-        "sub/9.conf",
-        "k9 inside\n<elem3>\n@id x\n</elem3>",
-    );
+    write(dir.path(), "sub/9.conf", "k9 inside\n<elem3>\n@id x\n</elem3>");
     let (root, faults, files) = load(&at("main.conf"));
     assert!(faults.is_empty(), "{}", faults.render());
     assert_eq!(
@@ -425,10 +313,7 @@ fn includes_are_relative_sorted_and_work_inside_sections() {
     );
     assert_eq!(files, 8);
     let span = &root.children[1].children[0].span;
-    assert!(
-        span.file().ends_with("sub/9.conf") && span.line() == 2,
-        "{span}"
-    );
+    assert!(span.file().ends_with("sub/9.conf") && span.line() == 2, "{span}");
 }
 
 #[test]
@@ -457,11 +342,7 @@ fn backup_copies_in_a_glob_are_warned_of() {
     write(dir.path(), "d/a.conf", "");
     write(dir.path(), "d/a_bak.conf", "");
     let (_, faults, _) = load(&dir.path().join("main.conf"));
-    assert!(
-        !faults.has_errors()
-            && faults.len() == 1
-            && faults.iter().next().unwrap().message.contains("a_bak.conf")
-    );
+    assert!(!faults.has_errors() && faults.len() == 1 && faults.iter().next().unwrap().message.contains("a_bak.conf"));
 }
 
 #[test]

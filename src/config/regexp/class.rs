@@ -22,10 +22,7 @@ pub(super) fn shorthand(c: char) -> &'static str {
 
 /// Reads a class from after its opening bracket; gives its Rust form and what follows the closing one.
 pub(super) fn translate(text: &str, flavour: Flavour) -> Result<(String, &str), RegexpError> {
-    let mut reader = Reader {
-        rest: text,
-        flavour,
-    };
+    let mut reader = Reader { rest: text, flavour };
     let class = reader.class(0)?;
     Ok((class, reader.rest))
 }
@@ -45,9 +42,7 @@ enum Item {
 impl Reader<'_> {
     fn class(&mut self, depth: usize) -> Result<String, RegexpError> {
         if depth > MAX_CLASS_DEPTH {
-            return Err(RegexpError::new(format!(
-                "classes are nested deeper than {MAX_CLASS_DEPTH}"
-            )));
+            return Err(RegexpError::new(format!("classes are nested deeper than {MAX_CLASS_DEPTH}")));
         }
         let negated = self.eat("^");
         let mut members = String::new();
@@ -58,9 +53,7 @@ impl Reader<'_> {
         }
         while !self.eat("]") {
             if self.rest.is_empty() {
-                return Err(RegexpError::new(
-                    "a character class is never closed; a ']' is missing",
-                ));
+                return Err(RegexpError::new("a character class is never closed; a ']' is missing"));
             }
             self.member(depth, &mut members)?;
         }
@@ -69,12 +62,7 @@ impl Reader<'_> {
         }
         if members.is_empty() {
             // all members were beyond ASCII
-            return Ok(if negated {
-                r"[\x00-\x7F]"
-            } else {
-                r"[^\x00-\x7F]"
-            }
-            .into());
+            return Ok(if negated { r"[\x00-\x7F]" } else { r"[^\x00-\x7F]" }.into());
         }
         Ok(format!("[{}{members}]", if negated { "^" } else { "" }))
     }
@@ -87,9 +75,7 @@ impl Reader<'_> {
         match self.item(depth)? {
             Item::Set(set) => members.push_str(&set),
             Item::One(low) => {
-                let is_range = self.rest.starts_with('-')
-                    && !self.rest.starts_with("-]")
-                    && self.rest.len() > 1;
+                let is_range = self.rest.starts_with('-') && !self.rest.starts_with("-]") && self.rest.len() > 1;
                 if !is_range {
                     self.push(low, low, members);
                     return Ok(());
@@ -98,9 +84,7 @@ impl Reader<'_> {
                 match self.item(depth)? {
                     Item::One(high) if low <= high => self.push(low, high, members),
                     Item::One(high) => {
-                        return Err(RegexpError::new(format!(
-                            "the range '{low}-{high}' is empty"
-                        )));
+                        return Err(RegexpError::new(format!("the range '{low}-{high}' is empty")));
                     }
                     Item::Set(set) => {
                         self.push(low, low, members);
@@ -122,9 +106,7 @@ impl Reader<'_> {
             self.rest = before;
         }
         let Some(c) = self.bump() else {
-            return Err(RegexpError::new(
-                "a character class is never closed; a ']' is missing",
-            ));
+            return Err(RegexpError::new("a character class is never closed; a ']' is missing"));
         };
         match c {
             '[' => Ok(Item::Set(self.class(depth + 1)?)),
@@ -135,24 +117,15 @@ impl Reader<'_> {
 
     /// After `[:`; `None` if no name and `:]` follow: then the bracket opens a nested class that has a colon in it.
     fn posix(&mut self) -> Result<Option<String>, RegexpError> {
-        let name = self
-            .rest
-            .split_once(":]")
-            .filter(|(name, _)| name.chars().all(|c| c.is_ascii_alphabetic() || c == '^'));
+        let name =
+            self.rest.split_once(":]").filter(|(name, _)| name.chars().all(|c| c.is_ascii_alphabetic() || c == '^'));
         let Some((name, rest)) = name else {
             return Ok(None);
         };
-        let (negated, name) = name
-            .strip_prefix('^')
-            .map_or((false, name), |name| (true, name));
-        let set = named_set(name, self.flavour)
-            .ok_or_else(|| RegexpError::new(format!("'[:{name}:]' is unknown")))?;
+        let (negated, name) = name.strip_prefix('^').map_or((false, name), |name| (true, name));
+        let set = named_set(name, self.flavour).ok_or_else(|| RegexpError::new(format!("'[:{name}:]' is unknown")))?;
         self.rest = rest;
-        Ok(Some(if negated {
-            format!("[^{set}]")
-        } else {
-            set.to_owned()
-        }))
+        Ok(Some(if negated { format!("[^{set}]") } else { set.to_owned() }))
     }
 
     fn escape(&mut self) -> Result<Item, RegexpError> {
@@ -227,51 +200,33 @@ fn named_set(name: &str, flavour: Flavour) -> Option<&'static str> {
         "space" => (r"\t\n\x0B\x0C\r\x20", r"\p{White_Space}"),
         "blank" => (r"\t\x20", r"\t\p{Zs}"),
         "cntrl" => (r"\x00-\x1F\x7F", r"\p{Cc}"),
-        "punct" => (
-            r"\x21-\x2F\x3A-\x40\x5B-\x60\x7B-\x7E",
-            r"\p{P}\x24\x2B\x3C-\x3E\x5E\x60\x7C\x7E",
-        ),
+        "punct" => (r"\x21-\x2F\x3A-\x40\x5B-\x60\x7B-\x7E", r"\p{P}\x24\x2B\x3C-\x3E\x5E\x60\x7C\x7E"),
         "graph" => (r"\x21-\x7E", r"\p{L}\p{M}\p{N}\p{P}\p{S}"),
         "print" => (r"\x20-\x7E", r"\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}"),
         "xdigit" => ("0-9A-Fa-f", "0-9A-Fa-f"),
         "ascii" => (r"\x00-\x7F", r"\x00-\x7F"),
         _ => return None,
     };
-    Some(if flavour == Flavour::Ascii {
-        ascii
-    } else {
-        unicode
-    })
+    Some(if flavour == Flavour::Ascii { ascii } else { unicode })
 }
 
 /// Reads `{Name}` or `{^Name}` after `\p` or `\P`; gives members of a class and what follows.
-pub(super) fn property(
-    text: &str,
-    negated: bool,
-    flavour: Flavour,
-) -> Result<(String, &str), RegexpError> {
+pub(super) fn property(text: &str, negated: bool, flavour: Flavour) -> Result<(String, &str), RegexpError> {
     let inside = text.strip_prefix('{').and_then(|text| text.split_once('}'));
     let Some((name, rest)) = inside else {
         return Err(RegexpError::new("'\\p' needs a name: \\p{Alpha}"));
     };
-    let (negated, name) = name
-        .strip_prefix('^')
-        .map_or((negated, name), |name| (!negated, name));
+    let (negated, name) = name.strip_prefix('^').map_or((negated, name), |name| (!negated, name));
     let set = match named_set(name, flavour) {
         Some(set) => set.to_owned(),
         None if flavour == Flavour::Ascii => {
             return Err(RegexpError::new("a Unicode property is no set of bytes"));
         }
-        None if name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_ -".contains(c)) =>
-        {
+        None if name.chars().all(|c| c.is_ascii_alphanumeric() || "_ -".contains(c)) => {
             format!("\\p{{{name}}}")
         }
         None => {
-            return Err(RegexpError::new(format!(
-                "the property '{name}' is unknown"
-            )));
+            return Err(RegexpError::new(format!("the property '{name}' is unknown")));
         }
     };
     Ok((if negated { format!("[^{set}]") } else { set }, rest))
@@ -299,31 +254,20 @@ pub(super) fn character(c: char, rest: &str) -> Result<(char, &str), RegexpError
 
 /// `\x41`, or the bytes of one UTF-8 character: `\xE3\x81\x82`.
 fn hexadecimal(rest: &str) -> Result<(char, &str), RegexpError> {
-    let digits = rest
-        .bytes()
-        .take(2)
-        .take_while(u8::is_ascii_hexdigit)
-        .count();
-    let byte = u8::from_str_radix(&rest[..digits], 16)
-        .map_err(|_| RegexpError::new("'\\x' needs hexadecimal digits"))?;
+    let digits = rest.bytes().take(2).take_while(u8::is_ascii_hexdigit).count();
+    let byte =
+        u8::from_str_radix(&rest[..digits], 16).map_err(|_| RegexpError::new("'\\x' needs hexadecimal digits"))?;
     let mut rest = &rest[digits..];
     let mut bytes = vec![byte];
     while byte >= 0x80 && bytes.len() < 4 && std::str::from_utf8(&bytes).is_err() {
-        let next = rest
-            .strip_prefix("\\x")
-            .and_then(|text| u8::from_str_radix(text.get(..2)?, 16).ok());
+        let next = rest.strip_prefix("\\x").and_then(|text| u8::from_str_radix(text.get(..2)?, 16).ok());
         let Some(next) = next else { break };
         bytes.push(next);
         rest = &rest[4..];
     }
-    match std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.chars().next())
-    {
+    match std::str::from_utf8(&bytes).ok().and_then(|text| text.chars().next()) {
         Some(letter) => Ok((letter, rest)),
-        None => Err(RegexpError::new(
-            "'\\x' with these bytes is no UTF-8 character",
-        )),
+        None => Err(RegexpError::new("'\\x' with these bytes is no UTF-8 character")),
     }
 }
 
@@ -333,12 +277,8 @@ fn unicode(rest: &str) -> Result<(char, &str), RegexpError> {
         Some(found) => found,
         None => rest.split_at_checked(4).unwrap_or(("", rest)),
     };
-    let letter = u32::from_str_radix(digits.trim(), 16)
-        .ok()
-        .and_then(char::from_u32);
-    letter
-        .map(|letter| (letter, rest))
-        .ok_or_else(|| RegexpError::new("'\\u' needs four hexadecimal digits"))
+    let letter = u32::from_str_radix(digits.trim(), 16).ok().and_then(char::from_u32);
+    letter.map(|letter| (letter, rest)).ok_or_else(|| RegexpError::new("'\\u' needs four hexadecimal digits"))
 }
 
 fn control(rest: &str) -> Result<(char, &str), RegexpError> {
@@ -350,17 +290,9 @@ fn control(rest: &str) -> Result<(char, &str), RegexpError> {
 }
 
 fn octal(first: char, rest: &str) -> Result<(char, &str), RegexpError> {
-    let more = rest
-        .bytes()
-        .take(2)
-        .take_while(|b| (b'0'..=b'7').contains(b))
-        .count();
+    let more = rest.bytes().take(2).take_while(|b| (b'0'..=b'7').contains(b)).count();
     let digits = format!("{first}{}", &rest[..more]);
-    let code = u32::from_str_radix(&digits, 8)
-        .ok()
-        .filter(|code| *code < 0x80);
-    let letter = code
-        .and_then(char::from_u32)
-        .ok_or_else(|| RegexpError::new("octal escapes end at \\177"))?;
+    let code = u32::from_str_radix(&digits, 8).ok().filter(|code| *code < 0x80);
+    let letter = code.and_then(char::from_u32).ok_or_else(|| RegexpError::new("octal escapes end at \\177"))?;
     Ok((letter, &rest[more..]))
 }

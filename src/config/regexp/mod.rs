@@ -52,10 +52,7 @@ struct Inner {
 }
 
 enum Engine {
-    Linear {
-        ascii: Option<Regex>,
-        unicode: Regex,
-    },
+    Linear { ascii: Option<Regex>, unicode: Regex },
     Backtracking(fancy_regex::Regex),
 }
 
@@ -74,9 +71,7 @@ pub struct RegexpError {
 
 impl RegexpError {
     fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-        }
+        Self { message: message.into() }
     }
 }
 
@@ -99,11 +94,7 @@ pub struct Slots {
 impl Slots {
     /// The bytes of group `index`; group 0 is the whole match.
     pub fn get(&self, index: usize) -> Option<Range<usize>> {
-        self.found
-            .get(index)
-            .copied()
-            .flatten()
-            .map(|(start, end)| start..end)
+        self.found.get(index).copied().flatten().map(|(start, end)| start..end)
     }
 }
 
@@ -124,20 +115,14 @@ impl Regexp {
             return Err(RegexpError::new(format!("missing right slash: {text}")));
         }
         let letters = &text[right + 1..];
-        let flags = Flags {
-            ignore_case: letters.contains('i'),
-            dot_all: letters.contains('m'),
-            extended: false,
-        };
+        let flags = Flags { ignore_case: letters.contains('i'), dot_all: letters.contains('m'), extended: false };
         Self::with_flags(&text[1..right], flags)
     }
 
     /// Compiles a pattern with options.
     pub fn with_flags(pattern: &str, flags: Flags) -> Result<Self, RegexpError> {
         if pattern.len() > PATTERN_BYTES {
-            return Err(RegexpError::new(format!(
-                "the pattern is longer than {PATTERN_BYTES} bytes"
-            )));
+            return Err(RegexpError::new(format!("the pattern is longer than {PATTERN_BYTES} bytes")));
         }
         let unicode = translate::translate(pattern, flags, Flavour::Unicode)?;
         let engine = if unicode.needs_backtracking {
@@ -151,20 +136,13 @@ impl Regexp {
         };
         let shown = show(pattern, flags);
         let Translated { names, groups, .. } = unicode;
-        Ok(Self(Arc::new(Inner {
-            shown,
-            engine,
-            names,
-            groups,
-        })))
+        Ok(Self(Arc::new(Inner { shown, engine, names, groups })))
     }
 
     /// Whether the pattern is found anywhere in `text`.
     pub fn is_match(&self, text: &[u8]) -> bool {
         match &self.0.engine {
-            Engine::Linear { ascii, unicode } => {
-                pick(ascii.as_ref(), unicode, text).0.is_match(text)
-            }
+            Engine::Linear { ascii, unicode } => pick(ascii.as_ref(), unicode, text).0.is_match(text),
             Engine::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
         }
     }
@@ -175,15 +153,10 @@ impl Regexp {
             return None;
         }
         match &self.0.engine {
-            Engine::Linear { ascii, unicode } => pick(ascii.as_ref(), unicode, text)
-                .0
-                .find_at(text, start)
-                .map(|found| found.range()),
-            Engine::Backtracking(regex) => regex
-                .find_from_pos(text, start)
-                .ok()
-                .flatten()
-                .map(|found| found.range()),
+            Engine::Linear { ascii, unicode } => {
+                pick(ascii.as_ref(), unicode, text).0.find_at(text, start).map(|found| found.range())
+            }
+            Engine::Backtracking(regex) => regex.find_from_pos(text, start).ok().flatten().map(|found| found.range()),
         }
     }
 
@@ -223,28 +196,19 @@ impl Regexp {
         match &self.0.engine {
             Engine::Linear { ascii, unicode } => {
                 let (regex, is_ascii) = pick(ascii.as_ref(), unicode, text);
-                let kept = if is_ascii {
-                    &mut slots.ascii
-                } else {
-                    &mut slots.unicode
-                };
+                let kept = if is_ascii { &mut slots.ascii } else { &mut slots.unicode };
                 let locations = kept.get_or_insert_with(|| regex.capture_locations());
                 if regex.captures_read_at(locations, text, start).is_none() {
                     return false;
                 }
-                slots
-                    .found
-                    .extend((0..locations.len()).map(|group| locations.get(group)));
+                slots.found.extend((0..locations.len()).map(|group| locations.get(group)));
                 true
             }
             Engine::Backtracking(regex) => {
                 let Ok(Some(groups)) = regex.captures_from_pos(text, start) else {
                     return false;
                 };
-                slots.found.extend(
-                    (0..groups.len())
-                        .map(|i| groups.get(i).map(|group| (group.start(), group.end()))),
-                );
+                slots.found.extend((0..groups.len()).map(|i| groups.get(i).map(|group| (group.start(), group.end()))));
                 true
             }
         }
@@ -278,19 +242,12 @@ impl Regexp {
         &'r self,
         slots: &'s Slots,
     ) -> impl Iterator<Item = (&'r Arc<str>, Option<Range<usize>>)> + 's {
-        self.0.names.iter().map(|name| {
-            (
-                &name.name,
-                name.groups.iter().rev().find_map(|group| slots.get(*group)),
-            )
-        })
+        self.0.names.iter().map(|name| (&name.name, name.groups.iter().rev().find_map(|group| slots.get(*group))))
     }
 
     /// The bytes of the group called `name`.
     pub fn group(&self, slots: &Slots, name: &str) -> Option<Range<usize>> {
-        self.named(slots)
-            .find(|(given, _)| &***given == name)
-            .and_then(|(_, range)| range)
+        self.named(slots).find(|(given, _)| &***given == name).and_then(|(_, range)| range)
     }
 
     /// How many groups there are, the whole match not counted. Beside named groups, plain ones don't count (as in Ruby).
@@ -301,18 +258,11 @@ impl Regexp {
     /// Replaces the first match, or with `everywhere` all of them, as Ruby's `sub` and `gsub`: `\1` to `\9`, `\0`, `\&`,
     /// `\k<name>` and `\\` in `replacement` are resolved.
     pub fn substitute(&self, text: &[u8], replacement: &[u8], everywhere: bool) -> Vec<u8> {
-        self.replace(text, everywhere, |slots, out| {
-            self.expand(text, replacement, slots, out)
-        })
+        self.replace(text, everywhere, |slots, out| self.expand(text, replacement, slots, out))
     }
 
     /// Replaces matches by what `write` appends for each.
-    pub fn replace(
-        &self,
-        text: &[u8],
-        everywhere: bool,
-        mut write: impl FnMut(&Slots, &mut Vec<u8>),
-    ) -> Vec<u8> {
+    pub fn replace(&self, text: &[u8], everywhere: bool, mut write: impl FnMut(&Slots, &mut Vec<u8>)) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len());
         let (mut slots, mut copied, mut from) = (self.slots(), 0, 0);
         while self.captures_at(text, from, &mut slots) {
@@ -342,12 +292,9 @@ impl Regexp {
                     (None, 1)
                 }
                 [b'k', b'<', name @ ..] => match memchr::memchr(b'>', name) {
-                    Some(len) => (
-                        std::str::from_utf8(&name[..len])
-                            .ok()
-                            .and_then(|name| self.group(slots, name)),
-                        len + 3,
-                    ),
+                    Some(len) => {
+                        (std::str::from_utf8(&name[..len]).ok().and_then(|name| self.group(slots, name)), len + 3)
+                    }
                     None => (None, 1),
                 },
                 _ => {
@@ -368,34 +315,23 @@ fn after(text: &[u8], found: &Range<usize>) -> usize {
         return found.end;
     }
     let next = text.get(found.end + 1..).unwrap_or(&[]);
-    found.end
-        + 1
-        + next
-            .iter()
-            .take_while(|byte| (0x80..0xc0).contains(*byte))
-            .count()
+    found.end + 1 + next.iter().take_while(|byte| (0x80..0xc0).contains(*byte)).count()
 }
 
 /// The automaton for this text, and whether it is the one over bytes.
 fn pick<'a>(ascii: Option<&'a Regex>, unicode: &'a Regex, text: &[u8]) -> (&'a Regex, bool) {
     match ascii {
-        Some(ascii) if text.is_ascii() || simdutf8::basic::from_utf8(text).is_err() => {
-            (ascii, true)
-        }
+        Some(ascii) if text.is_ascii() || simdutf8::basic::from_utf8(text).is_err() => (ascii, true),
         _ => (unicode, false),
     }
 }
 
 fn compile(text: &str, unicode: bool) -> Result<Regex, RegexpError> {
-    let built = RegexBuilder::new(text)
-        .multi_line(true)
-        .unicode(unicode)
-        .size_limit(COMPILED_BYTES)
-        .build();
+    let built = RegexBuilder::new(text).multi_line(true).unicode(unicode).size_limit(COMPILED_BYTES).build();
     built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => RegexpError::new(format!(
-            "the compiled pattern is larger than {limit} bytes; use smaller repeat counts"
-        )),
+        regex::Error::CompiledTooBig(limit) => {
+            RegexpError::new(format!("the compiled pattern is larger than {limit} bytes; use smaller repeat counts"))
+        }
         other => RegexpError::new(last_line(&other.to_string())),
     })
 }
@@ -418,16 +354,8 @@ fn last_line(message: &str) -> String {
 }
 
 fn show(pattern: &str, flags: Flags) -> String {
-    let letters = [
-        (flags.ignore_case, 'i'),
-        (flags.dot_all, 'm'),
-        (flags.extended, 'x'),
-    ];
-    let letters: String = letters
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, letter)| letter)
-        .collect();
+    let letters = [(flags.ignore_case, 'i'), (flags.dot_all, 'm'), (flags.extended, 'x')];
+    let letters: String = letters.into_iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect();
     format!("/{pattern}/{letters}")
 }
 

@@ -1,25 +1,16 @@
-//! Tests of translating regular expressions.
-
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 
 use super::*;
 
 fn matches(pattern: &str, text: &str) -> bool {
-    Regexp::from_literal(pattern)
-        .unwrap_or_else(|e| panic!("{pattern}: {e}"))
-        .is_match(text.as_bytes())
+    Regexp::from_literal(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}")).is_match(text.as_bytes())
 }
 
 fn named(pattern: &str, text: &str) -> Vec<(String, Option<String>)> {
     let regexp = Regexp::from_literal(pattern).unwrap();
-    let slots = regexp
-        .captures(text.as_bytes())
-        .unwrap_or_else(|| panic!("{pattern} does not match {text}"));
-    regexp
-        .named(&slots)
-        .map(|(name, range)| (name.to_string(), range.map(|range| text[range].to_owned())))
-        .collect()
+    let slots = regexp.captures(text.as_bytes()).unwrap_or_else(|| panic!("{pattern} does not match {text}"));
+    regexp.named(&slots).map(|(name, range)| (name.to_string(), range.map(|range| text[range].to_owned()))).collect()
 }
 
 fn some(name: &str, value: &str) -> (String, Option<String>) {
@@ -137,16 +128,10 @@ fn a_name_may_stand_twice() {
 fn groups_work_on_ascii_on_unicode_and_on_broken_text() {
     let regexp = Regexp::new("^(?<k>[^=]*)=(?<v>.*)$").unwrap();
     let mut slots = regexp.slots();
-    for (text, key, value) in [
-        (&b"a=b"[..], 0..1, 2..3),
-        ("é=漢".as_bytes(), 0..2, 3..6),
-        (b"a\xff=\xfeb", 0..2, 3..5),
-    ] {
+    for (text, key, value) in [(&b"a=b"[..], 0..1, 2..3), ("é=漢".as_bytes(), 0..2, 3..6), (b"a\xff=\xfeb", 0..2, 3..5)]
+    {
         assert!(regexp.captures_into(text, &mut slots), "{text:?}");
-        let found: Vec<_> = regexp
-            .named(&slots)
-            .map(|(_, range)| range.unwrap())
-            .collect();
+        let found: Vec<_> = regexp.named(&slots).map(|(_, range)| range.unwrap()).collect();
         assert_eq!(found, [key, value]);
     }
     assert!(!regexp.captures_into(b"no", &mut slots));
@@ -156,12 +141,7 @@ fn groups_work_on_ascii_on_unicode_and_on_broken_text() {
 #[test]
 fn substitute_resolves_group_references() {
     let gsub = |pattern: &str, text: &str, by: &str| {
-        String::from_utf8(Regexp::new(pattern).unwrap().substitute(
-            text.as_bytes(),
-            by.as_bytes(),
-            true,
-        ))
-        .unwrap()
+        String::from_utf8(Regexp::new(pattern).unwrap().substitute(text.as_bytes(), by.as_bytes(), true)).unwrap()
     };
     assert_eq!(gsub("l+", "hello all", "L"), "heLo aL");
     assert_eq!(gsub("(a)(b)?", "abXa", r"<\1\2\0\\>"), r"<abab\>X<aa\>");
@@ -187,10 +167,7 @@ fn faults_say_what_is_wrong() {
         ("a\\", "backslash"),
     ] {
         let message = Regexp::new(pattern).unwrap_err().to_string();
-        assert!(
-            message.contains(part) && message.starts_with("invalid regexp"),
-            "{pattern}: {message}"
-        );
+        assert!(message.contains(part) && message.starts_with("invalid regexp"), "{pattern}: {message}");
     }
     assert!(Regexp::new(&"(".repeat(10_000)).is_err());
     assert!(Regexp::new(&"[".repeat(10_000)).is_err());
@@ -207,10 +184,7 @@ fn hostile_text_ends_the_backtracking_engine() {
 
 #[test]
 fn a_pattern_is_shown_as_written() {
-    assert_eq!(
-        Regexp::from_literal("/a(?<b>c)/i").unwrap().to_string(),
-        "/a(?<b>c)/i"
-    );
+    assert_eq!(Regexp::from_literal("/a(?<b>c)/i").unwrap().to_string(), "/a(?<b>c)/i");
 }
 
 proptest! {

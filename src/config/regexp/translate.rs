@@ -32,21 +32,12 @@ pub(super) struct Translated {
     pub needs_backtracking: bool,
 }
 
-pub(super) fn translate(
-    pattern: &str,
-    flags: Flags,
-    flavour: Flavour,
-) -> Result<Translated, RegexpError> {
+pub(super) fn translate(pattern: &str, flags: Flags, flavour: Flavour) -> Result<Translated, RegexpError> {
     let mut translator = Translator {
         rest: pattern,
         flavour,
         has_names: has_names(pattern),
-        out: Translated {
-            text: String::new(),
-            names: Vec::new(),
-            groups: 0,
-            needs_backtracking: false,
-        },
+        out: Translated { text: String::new(), names: Vec::new(), groups: 0, needs_backtracking: false },
         frames: vec![Frame { flags, closes: 0 }],
     };
     if flags.ignore_case {
@@ -77,9 +68,7 @@ impl Translator<'_> {
             self.piece(c)?;
         }
         if self.frames.len() > 1 {
-            return Err(RegexpError::new(
-                "a group is never closed; a ')' is missing",
-            ));
+            return Err(RegexpError::new("a group is never closed; a ')' is missing"));
         }
         self.close_options();
         Ok(())
@@ -101,10 +90,7 @@ impl Translator<'_> {
                 self.rest = rest;
             }
             '\\' => self.escape()?,
-            '.' => self
-                .out
-                .text
-                .push_str(if flags.dot_all { "(?s:.)" } else { "." }),
+            '.' => self.out.text.push_str(if flags.dot_all { "(?s:.)" } else { "." }),
             '*' | '+' | '?' => self.repeat(c),
             '{' => self.brace(),
             '^' | '$' | '|' => self.out.text.push(c),
@@ -114,9 +100,7 @@ impl Translator<'_> {
     }
 
     fn flags(&self) -> Flags {
-        self.frames
-            .last()
-            .map_or(Flags::default(), |frame| frame.flags)
+        self.frames.last().map_or(Flags::default(), |frame| frame.flags)
     }
 
     fn bump(&mut self) -> Option<char> {
@@ -137,10 +121,8 @@ impl Translator<'_> {
 
     /// The text up to `end`, which is eaten too.
     fn until(&mut self, end: char) -> Result<&str, RegexpError> {
-        let (text, rest) = self
-            .rest
-            .split_once(end)
-            .ok_or_else(|| RegexpError::new(format!("a '{end}' is missing")))?;
+        let (text, rest) =
+            self.rest.split_once(end).ok_or_else(|| RegexpError::new(format!("a '{end}' is missing")))?;
         self.rest = rest;
         Ok(text)
     }
@@ -154,9 +136,7 @@ impl Translator<'_> {
 
     fn open(&mut self) -> Result<(), RegexpError> {
         if self.frames.len() > MAX_GROUP_DEPTH {
-            return Err(RegexpError::new(format!(
-                "groups are nested deeper than {MAX_GROUP_DEPTH}"
-            )));
+            return Err(RegexpError::new(format!("groups are nested deeper than {MAX_GROUP_DEPTH}")));
         }
         if !self.eat("?") {
             if self.has_names {
@@ -206,9 +186,7 @@ impl Translator<'_> {
                 _ => {}
             }
         }
-        Err(RegexpError::new(
-            "a comment is never closed; a ')' is missing",
-        ))
+        Err(RegexpError::new("a comment is never closed; a ')' is missing"))
     }
 
     fn named(&mut self, end: char) -> Result<(), RegexpError> {
@@ -223,10 +201,7 @@ impl Translator<'_> {
         let group = self.out.groups;
         match self.out.names.iter_mut().find(|known| *known.name == *name) {
             Some(known) => known.groups.push(group),
-            None => self.out.names.push(Name {
-                name: name.into(),
-                groups: vec![group],
-            }),
+            None => self.out.names.push(Name { name: name.into(), groups: vec![group] }),
         }
         self.group("(");
         Ok(())
@@ -259,18 +234,14 @@ impl Translator<'_> {
                     return Ok(());
                 }
                 Some('~') => {
-                    return Err(RegexpError::new(
-                        "the absence operator '(?~' is not supported",
-                    ));
+                    return Err(RegexpError::new("the absence operator '(?~' is not supported"));
                 }
                 Some('(') => return Err(RegexpError::new("conditions '(?(' are not supported")),
                 Some(other) => {
                     return Err(RegexpError::new(format!("'(?{other}' is not understood")));
                 }
                 None => {
-                    return Err(RegexpError::new(
-                        "a group is never closed; a ')' is missing",
-                    ));
+                    return Err(RegexpError::new("a group is never closed; a ')' is missing"));
                 }
             }
         }
@@ -329,9 +300,7 @@ impl Translator<'_> {
             return Err(RegexpError::new("the pattern ends in a backslash"));
         };
         match c {
-            'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'h' | 'H' => {
-                self.out.text.push_str(class::shorthand(c))
-            }
+            'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'h' | 'H' => self.out.text.push_str(class::shorthand(c)),
             'A' | 'z' | 'b' | 'B' => self.out.text.extend(['\\', c]),
             'Z' => self.out.text.push_str(r"(?:\n?\z)"),
             'R' => self.out.text.push_str(match self.flavour {
@@ -367,9 +336,7 @@ impl Translator<'_> {
 
     fn back_reference(&mut self, first: char) -> Result<(), RegexpError> {
         if self.has_names {
-            return Err(RegexpError::new(
-                "a numbered back-reference can't stand beside named groups; use \\k<name>",
-            ));
+            return Err(RegexpError::new("a numbered back-reference can't stand beside named groups; use \\k<name>"));
         }
         self.refer(usize::from(first as u8 - b'0'))
     }
@@ -386,25 +353,21 @@ impl Translator<'_> {
         let known = self.out.names.iter().find(|known| *known.name == *name);
         let group = match (known, name.parse::<i64>()) {
             (Some(known), _) => known.groups.last().copied(),
-            (None, Ok(back)) if back < 0 => usize::try_from(-back)
-                .ok()
-                .and_then(|back| (self.out.groups + 1).checked_sub(back)),
+            (None, Ok(back)) if back < 0 => {
+                usize::try_from(-back).ok().and_then(|back| (self.out.groups + 1).checked_sub(back))
+            }
             (None, Ok(number)) => usize::try_from(number).ok(),
             (None, Err(_)) => None,
         };
         match group {
             Some(group) => self.refer(group),
-            None => Err(RegexpError::new(format!(
-                "'\\k<{name}>' refers to no group before it"
-            ))),
+            None => Err(RegexpError::new(format!("'\\k<{name}>' refers to no group before it"))),
         }
     }
 
     fn refer(&mut self, group: usize) -> Result<(), RegexpError> {
         if group == 0 || group > self.out.groups {
-            return Err(RegexpError::new(format!(
-                "\\{group} refers to no group before it"
-            )));
+            return Err(RegexpError::new(format!("\\{group} refers to no group before it")));
         }
         self.out.needs_backtracking = true;
         // the brackets keep a digit that follows apart
@@ -424,9 +387,7 @@ fn repeat_counts(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let is_count = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     match inside.split_once(',') {
         None => (!inside.is_empty() && is_count(inside)).then_some((inside, None, rest)),
-        Some((min, max)) => {
-            (is_count(min) && is_count(max) && inside.len() > 1).then_some((min, Some(max), rest))
-        }
+        Some((min, max)) => (is_count(min) && is_count(max) && inside.len() > 1).then_some((min, Some(max), rest)),
     }
 }
 

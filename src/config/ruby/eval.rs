@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::syntax::{Expr, Node};
 use super::{Embedded, Refusal, Surroundings, methods};
+use crate::config::convert::ruby_float_text;
 use crate::config::regexp::Regexp;
 
 /// The longest text that code may build, in bytes.
@@ -66,21 +67,11 @@ fn eval(expr: &Expr, around: &Surroundings) -> Result<Value, Stop> {
         Node::Regexp { pattern, flags } => Ok(Value::Regexp(regexp(pattern, flags, range)?)),
         Node::List(items) => Ok(Value::List(all(items, around)?)),
         Node::Constant(name) => Ok(Value::Module(module(name, range)?)),
-        Node::Call {
-            receiver: None,
-            name,
-            args,
-            ..
-        } => {
+        Node::Call { receiver: None, name, args, .. } => {
             let args = all(args, around)?;
             methods::function(name, &args, range, around)
         }
-        Node::Call {
-            receiver: Some(receiver),
-            name,
-            args,
-            safe,
-        } => {
+        Node::Call { receiver: Some(receiver), name, args, safe } => {
             let receiver = eval(receiver, around)?;
             if *safe && matches!(receiver, Value::Nil) {
                 return Ok(Value::Nil);
@@ -95,28 +86,13 @@ fn eval(expr: &Expr, around: &Surroundings) -> Result<Value, Stop> {
         Node::Negative(value) => negative(eval(value, around)?, range),
         Node::And(left, right) => {
             let left = eval(left, around)?;
-            if left.is_true() {
-                eval(right, around)
-            } else {
-                Ok(left)
-            }
+            if left.is_true() { eval(right, around) } else { Ok(left) }
         }
         Node::Or(left, right) => {
             let left = eval(left, around)?;
-            if left.is_true() {
-                Ok(left)
-            } else {
-                eval(right, around)
-            }
+            if left.is_true() { Ok(left) } else { eval(right, around) }
         }
-        Node::If { condition, yes, no } => eval(
-            if eval(condition, around)?.is_true() {
-                yes
-            } else {
-                no
-            },
-            around,
-        ),
+        Node::If { condition, yes, no } => eval(if eval(condition, around)?.is_true() { yes } else { no }, around),
         Node::Binary(sign, left, right) => {
             let (left, right) = (eval(left, around)?, eval(right, around)?);
             binary(sign, left, right, range)
@@ -128,11 +104,7 @@ fn all(items: &[Expr], around: &Surroundings) -> Result<Vec<Value>, Stop> {
     items.iter().map(|item| eval(item, around)).collect()
 }
 
-fn text(
-    parts: &[Result<String, Expr>],
-    range: &Range<usize>,
-    around: &Surroundings,
-) -> Result<Value, Stop> {
+fn text(parts: &[Result<String, Expr>], range: &Range<usize>, around: &Surroundings) -> Result<Value, Stop> {
     let mut out = String::new();
     for part in parts {
         match part {
@@ -146,11 +118,7 @@ fn text(
 /// A text, unless code made it absurdly long.
 pub(super) fn bounded(text: String, range: &Range<usize>) -> Result<Value, Stop> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Refusal::new(
-            range.clone(),
-            format!("the text is longer than {MAX_TEXT_BYTES} bytes"),
-        )
-        .into());
+        return Err(Refusal::new(range.clone(), format!("the text is longer than {MAX_TEXT_BYTES} bytes")).into());
     }
     Ok(Value::Text(text))
 }
@@ -174,10 +142,7 @@ fn module(name: &str, range: &Range<usize>) -> Result<Module, Refusal> {
 
 fn negative(value: Value, range: &Range<usize>) -> Result<Value, Stop> {
     match value {
-        Value::Integer(value) => value
-            .checked_neg()
-            .map(Value::Integer)
-            .ok_or_else(|| overflow(range)),
+        Value::Integer(value) => value.checked_neg().map(Value::Integer).ok_or_else(|| overflow(range)),
         Value::Float(value) => Ok(Value::Float(-value)),
         other => Err(no_method("-", &other, range)),
     }
@@ -201,10 +166,7 @@ fn binary(sign: &str, left: Value, right: Value, range: &Range<usize>) -> Result
         }
         (Value::Text(_), other) if sign == "+" => Err(Refusal {
             help: Some("add .to_s, or write it inside a string: \"...#{value}...\"".into()),
-            ..Refusal::new(
-                range.clone(),
-                format!("can't add {} to a string", other.kind()),
-            )
+            ..Refusal::new(range.clone(), format!("can't add {} to a string", other.kind()))
         }
         .into()),
         (left, right) => match (left.as_float(), right.as_float()) {
@@ -244,11 +206,7 @@ fn floats(sign: &str, a: f64, b: f64) -> Result<Value, Stop> {
 fn repeat(text: &str, times: i64, range: &Range<usize>) -> Result<Value, Stop> {
     let times = usize::try_from(times).unwrap_or(0).min(MAX_TEXT_BYTES + 1);
     if text.len().saturating_mul(times) > MAX_TEXT_BYTES {
-        return Err(Refusal::new(
-            range.clone(),
-            format!("the text is longer than {MAX_TEXT_BYTES} bytes"),
-        )
-        .into());
+        return Err(Refusal::new(range.clone(), format!("the text is longer than {MAX_TEXT_BYTES} bytes")).into());
     }
     Ok(Value::Text(text.repeat(times)))
 }
@@ -257,10 +215,7 @@ fn compare(sign: &str, left: &Value, right: &Value, range: &Range<usize>) -> Res
     let order = match (left, right) {
         (Value::Integer(a), Value::Integer(b)) => Some(a.cmp(b)),
         (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
-        _ => left
-            .as_float()
-            .zip(right.as_float())
-            .and_then(|(a, b)| a.partial_cmp(&b)),
+        _ => left.as_float().zip(right.as_float()).and_then(|(a, b)| a.partial_cmp(&b)),
     };
     let Some(order) = order else {
         let message = format!("can't compare {} with {}", left.kind(), right.kind());
@@ -292,16 +247,10 @@ fn overflow(range: &Range<usize>) -> Stop {
 pub(super) fn no_method(name: &str, value: &Value, range: &Range<usize>) -> Stop {
     let refusal = match value {
         Value::Nil => Refusal {
-            help: Some(
-                "is an environment variable unset? Give a default: ENV.fetch('NAME', 'default')"
-                    .into(),
-            ),
+            help: Some("is an environment variable unset? Give a default: ENV.fetch('NAME', 'default')".into()),
             ..Refusal::new(range.clone(), format!("'{name}' is called on nil"))
         },
-        value => Refusal::unsupported(
-            range.clone(),
-            format!("the method '{name}' of {}", value.kind()),
-        ),
+        value => Refusal::unsupported(range.clone(), format!("the method '{name}' of {}", value.kind())),
     };
     refusal.into()
 }
@@ -313,16 +262,9 @@ impl Value {
             Value::Nil => String::new(),
             Value::Bool(value) => value.to_string(),
             Value::Integer(value) => value.to_string(),
-            Value::Float(value) => float_text(*value),
+            Value::Float(value) => ruby_float_text(*value),
             Value::Text(text) => text.clone(),
-            Value::List(items) => format!(
-                "[{}]",
-                items
-                    .iter()
-                    .map(Value::inspect)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+            Value::List(items) => format!("[{}]", items.iter().map(Value::inspect).collect::<Vec<_>>().join(", ")),
             Value::Regexp(regexp) => regexp.to_string(),
             Value::Module(module) => format!("{module:?}"),
         }
@@ -368,36 +310,8 @@ impl Value {
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Text(a), Value::Text(b)) => a == b,
             (Value::Integer(a), Value::Integer(b)) => a == b,
-            (Value::List(a), Value::List(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b))
-            }
+            (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b)),
             _ => self.as_float().is_some() && self.as_float() == other.as_float(),
         }
-    }
-}
-
-/// Ruby prints at least one decimal, and exponents from 1e16 on and below 1e-4.
-fn float_text(value: f64) -> String {
-    let size = value.abs();
-    if value.is_nan() {
-        "NaN".into()
-    } else if value.is_infinite() {
-        if value > 0.0 {
-            "Infinity".into()
-        } else {
-            "-Infinity".into()
-        }
-    } else if size != 0.0 && !(1e-4..1e16).contains(&size) {
-        let text = format!("{value:e}");
-        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
-        let point = if digits.contains('.') { "" } else { ".0" };
-        let power: i32 = power.parse().unwrap_or(0);
-        format!(
-            "{digits}{point}e{}{:02}",
-            if power < 0 { '-' } else { '+' },
-            power.abs()
-        )
-    } else {
-        format!("{value:?}")
     }
 }

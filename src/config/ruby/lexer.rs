@@ -36,21 +36,15 @@ pub(super) struct Token {
 
 /// Longest first, so that `||` is not read as `|`.
 const SIGNS: &[&str] = &[
-    "===", "<=>", "**", "||", "&&", "==", "!=", "=~", "!~", "<=", ">=", "&.", "::", "..", "+", "-",
-    "*", "/", "%", "<", ">", "!", "?", ":", "(", ")", "[", "]", "{", "}", ",", ".", "=", "&", "|",
-    ";", "`", "$", "@", "\\", "~", "^", "#",
+    "===", "<=>", "**", "||", "&&", "==", "!=", "=~", "!~", "<=", ">=", "&.", "::", "..", "+", "-", "*", "/", "%", "<",
+    ">", "!", "?", ":", "(", ")", "[", "]", "{", "}", ",", ".", "=", "&", "|", ";", "`", "$", "@", "\\", "~", "^", "#",
 ];
 
 /// The word at or after byte `at`.
 pub(super) fn next(code: &str, at: usize) -> Result<Token, Refusal> {
     let start = at + (code.len() - at - code[at..].trim_start().len());
     let rest = &code[start..];
-    let token = |word, len: usize| {
-        Ok(Token {
-            word,
-            range: start..start + len,
-        })
-    };
+    let token = |word, len: usize| Ok(Token { word, range: start..start + len });
     let Some(first) = rest.chars().next() else {
         return token(Word::End, 0);
     };
@@ -67,29 +61,17 @@ pub(super) fn next(code: &str, at: usize) -> Result<Token, Refusal> {
         c if c.is_alphabetic() || c == '_' => {
             let len = name_len(rest);
             let name = rest[..len].to_owned();
-            token(
-                if c.is_uppercase() {
-                    Word::Constant(name)
-                } else {
-                    Word::Name(name)
-                },
-                len,
-            )
+            token(if c.is_uppercase() { Word::Constant(name) } else { Word::Name(name) }, len)
         }
         _ => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
             Some(sign) => token(Word::Sign(sign), sign.len()),
-            None => Err(Refusal::unsupported(
-                start..start + first.len_utf8(),
-                format!("'{first}'"),
-            )),
+            None => Err(Refusal::unsupported(start..start + first.len_utf8(), format!("'{first}'"))),
         },
     }
 }
 
 fn name_len(text: &str) -> usize {
-    let len = text
-        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(text.len());
+    let len = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
     let mut after = text[len..].chars();
     match (after.next(), after.next()) {
         (Some('?' | '!'), next) if next != Some('=') => len + 1,
@@ -98,10 +80,7 @@ fn name_len(text: &str) -> usize {
 }
 
 fn number(text: &str, start: usize) -> Result<Token, Refusal> {
-    let digits = |text: &str| {
-        text.find(|c: char| !(c.is_ascii_digit() || c == '_'))
-            .unwrap_or(text.len())
-    };
+    let digits = |text: &str| text.find(|c: char| !(c.is_ascii_digit() || c == '_')).unwrap_or(text.len());
     let whole = digits(text);
     let fraction = match text[whole..].strip_prefix('.') {
         Some(after) if after.starts_with(|c: char| c.is_ascii_digit()) => 1 + digits(after),
@@ -109,22 +88,12 @@ fn number(text: &str, start: usize) -> Result<Token, Refusal> {
     };
     let len = whole + fraction;
     let plain = text[..len].replace('_', "");
-    let word = if fraction > 0 {
-        plain.parse().ok().map(Word::Float)
-    } else {
-        plain.parse().ok().map(Word::Integer)
-    };
-    let odd = text[len..].starts_with(|c: char| c.is_alphanumeric())
-        || (len > 1 && fraction == 0 && plain.starts_with('0'));
+    let word = if fraction > 0 { plain.parse().ok().map(Word::Float) } else { plain.parse().ok().map(Word::Integer) };
+    let odd =
+        text[len..].starts_with(|c: char| c.is_alphanumeric()) || (len > 1 && fraction == 0 && plain.starts_with('0'));
     match word {
-        Some(word) if !odd => Ok(Token {
-            word,
-            range: start..start + len,
-        }),
-        _ => Err(Refusal::unsupported(
-            start..start + len,
-            "a number that is not plain decimal",
-        )),
+        Some(word) if !odd => Ok(Token { word, range: start..start + len }),
+        _ => Err(Refusal::unsupported(start..start + len, "a number that is not plain decimal")),
     }
 }
 
@@ -142,19 +111,12 @@ fn single_quoted(code: &str, from: usize) -> Result<(String, usize), Refusal> {
             c => text.push(c),
         }
     }
-    Err(Refusal::new(
-        from - 1..code.len(),
-        "a string in embedded code is never closed",
-    ))
+    Err(Refusal::new(from - 1..code.len(), "a string in embedded code is never closed"))
 }
 
 /// Reads the inside of a string in double quotes from byte `from` up to `quote`, or to the end of the text if that is `None`.
 /// Gives the pieces and the byte after the closing quote.
-pub(super) fn double_quoted(
-    code: &str,
-    from: usize,
-    quote: Option<char>,
-) -> Result<(Vec<Piece>, usize), Refusal> {
+pub(super) fn double_quoted(code: &str, from: usize, quote: Option<char>) -> Result<(Vec<Piece>, usize), Refusal> {
     let (mut pieces, mut text, mut at) = (Vec::new(), String::new(), from);
     while let Some(c) = code[at..].chars().next() {
         if Some(c) == quote {
@@ -163,12 +125,8 @@ pub(super) fn double_quoted(
         }
         if code[at..].starts_with("#{") {
             let inside = at + 2;
-            let len = end_of_code(&code[inside..]).ok_or_else(|| {
-                Refusal::new(
-                    at..code.len(),
-                    "embedded code is never closed; a '}' is missing",
-                )
-            })?;
+            let len = end_of_code(&code[inside..])
+                .ok_or_else(|| Refusal::new(at..code.len(), "embedded code is never closed; a '}' is missing"))?;
             push_text(&mut pieces, std::mem::take(&mut text));
             pieces.push(Piece::Code(inside..inside + len));
             at = inside + len + 1;
@@ -180,10 +138,7 @@ pub(super) fn double_quoted(
         }
     }
     if quote.is_some() {
-        return Err(Refusal::new(
-            from.saturating_sub(1)..code.len(),
-            "a string in embedded code is never closed",
-        ));
+        return Err(Refusal::new(from.saturating_sub(1)..code.len(), "a string in embedded code is never closed"));
     }
     push_text(&mut pieces, text);
     Ok((pieces, at))
@@ -202,10 +157,7 @@ fn escape(code: &str, at: usize, text: &mut String) -> usize {
         return at + 1;
     };
     if c == 'u' {
-        let hex = code
-            .get(at + 2..at + 6)
-            .and_then(|hex| u32::from_str_radix(hex, 16).ok())
-            .and_then(char::from_u32);
+        let hex = code.get(at + 2..at + 6).and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32);
         if let Some(letter) = hex {
             text.push(letter);
             return at + 6;
@@ -237,10 +189,7 @@ pub(super) fn regexp(code: &str, from: usize) -> Result<(String, String, usize),
             b'[' => in_class = true,
             b']' => in_class = false,
             b'/' if !in_class => {
-                let flags = code[at + 1..]
-                    .chars()
-                    .take_while(|c| "imx".contains(*c))
-                    .collect::<String>();
+                let flags = code[at + 1..].chars().take_while(|c| "imx".contains(*c)).collect::<String>();
                 let end = at + 1 + flags.len();
                 return Ok((code[from..at].to_owned(), flags, end));
             }
@@ -248,10 +197,7 @@ pub(super) fn regexp(code: &str, from: usize) -> Result<(String, String, usize),
         }
         at += 1;
     }
-    Err(Refusal::new(
-        from - 1..code.len(),
-        "a regular expression in embedded code is never closed",
-    ))
+    Err(Refusal::new(from - 1..code.len(), "a regular expression in embedded code is never closed"))
 }
 
 /// See [`super::end_of_code`].
@@ -283,9 +229,7 @@ fn string_end(bytes: &[u8], mut at: usize, quote: u8, nested: usize) -> Option<u
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'\\' => at += 1,
-            b'#' if quote != b'\'' && bytes.get(at + 1) == Some(&b'{') => {
-                at = code_end(bytes, at + 2, nested + 1)?
-            }
+            b'#' if quote != b'\'' && bytes.get(at + 1) == Some(&b'{') => at = code_end(bytes, at + 2, nested + 1)?,
             byte if byte == quote => return Some(at),
             _ => {}
         }

@@ -11,12 +11,7 @@ use crate::config::convert::{ruby_float, ruby_integer};
 type Outcome = Result<Value, Stop>;
 
 /// `hostname`, `raise "..."`, `Integer("8")`: calls without a receiver.
-pub(super) fn function(
-    name: &str,
-    args: &[Value],
-    range: &Range<usize>,
-    around: &Surroundings,
-) -> Outcome {
+pub(super) fn function(name: &str, args: &[Value], range: &Range<usize>, around: &Surroundings) -> Outcome {
     match (name, args) {
         ("hostname", []) => Ok(Value::Text(around.hostname.clone())),
         ("worker_id", []) => Ok(Value::Text(around.worker_id.clone())),
@@ -33,9 +28,7 @@ fn raise(args: &[Value], range: &Range<usize>) -> Stop {
     match args {
         [Value::Module(Module::SetNil)] => Stop::UseNil,
         [Value::Module(Module::SetDefault)] => Stop::UseDefault,
-        [.., Value::Text(text)] => {
-            Refusal::new(range.clone(), format!("the configuration raises: {text}")).into()
-        }
+        [.., Value::Text(text)] => Refusal::new(range.clone(), format!("the configuration raises: {text}")).into(),
         _ => Refusal::new(range.clone(), "the configuration raises an error").into(),
     }
 }
@@ -65,15 +58,12 @@ pub(super) fn method(
     }
     match receiver {
         Value::Module(Module::Env) => env(name, args, range, around),
-        Value::Module(Module::Socket) if name == "gethostname" => {
-            Ok(Value::Text(around.hostname.clone()))
-        }
+        Value::Module(Module::Socket) if name == "gethostname" => Ok(Value::Text(around.hostname.clone())),
         Value::Module(Module::File) => file(name, args, range),
-        Value::Text(ref text) => string(text, name, args, range)
-            .unwrap_or_else(|| Err(no_method(name, &receiver, range))),
-        Value::List(ref items) => {
-            list(items, name, args).unwrap_or_else(|| Err(no_method(name, &receiver, range)))
+        Value::Text(ref text) => {
+            string(text, name, args, range).unwrap_or_else(|| Err(no_method(name, &receiver, range)))
         }
+        Value::List(ref items) => list(items, name, args).unwrap_or_else(|| Err(no_method(name, &receiver, range))),
         Value::Integer(_) | Value::Float(_) | Value::Nil => {
             numeric(&receiver, name, args).unwrap_or_else(|| Err(no_method(name, &receiver, range)))
         }
@@ -83,43 +73,26 @@ pub(super) fn method(
 
 fn env(name: &str, args: &[Value], range: &Range<usize>, around: &Surroundings) -> Outcome {
     let (Some(Value::Text(variable)), default) = (args.first(), args.get(1)) else {
-        return Err(
-            Refusal::unsupported(range.clone(), format!("'ENV.{name}' in this form")).into(),
-        );
+        return Err(Refusal::unsupported(range.clone(), format!("'ENV.{name}' in this form")).into());
     };
     let value = around.env.get(variable).cloned().map(Value::Text);
     match name {
         "[]" => Ok(value.unwrap_or(Value::Nil)),
         "key?" | "has_key?" | "include?" | "member?" => Ok(Value::Bool(value.is_some())),
         "fetch" => value.or_else(|| default.cloned()).ok_or_else(|| {
-            let help =
-                format!("set {variable}, or give a default: ENV.fetch('{variable}', 'default')");
+            let help = format!("set {variable}, or give a default: ENV.fetch('{variable}', 'default')");
             let message = format!("the environment variable '{variable}' is not set");
-            Refusal {
-                help: Some(help),
-                ..Refusal::new(range.clone(), message)
-            }
-            .into()
+            Refusal { help: Some(help), ..Refusal::new(range.clone(), message) }.into()
         }),
         _ => Err(Refusal::unsupported(range.clone(), format!("'ENV.{name}'")).into()),
     }
 }
 
 fn file(name: &str, args: &[Value], range: &Range<usize>) -> Outcome {
-    let texts: Option<Vec<&str>> = args
-        .iter()
-        .map(|arg| {
-            if let Value::Text(text) = arg {
-                Some(text.as_str())
-            } else {
-                None
-            }
-        })
-        .collect();
+    let texts: Option<Vec<&str>> =
+        args.iter().map(|arg| if let Value::Text(text) = arg { Some(text.as_str()) } else { None }).collect();
     let Some(texts) = texts else {
-        return Err(
-            Refusal::unsupported(range.clone(), format!("'File.{name}' in this form")).into(),
-        );
+        return Err(Refusal::unsupported(range.clone(), format!("'File.{name}' in this form")).into());
     };
     match (name, texts.as_slice()) {
         ("read", [path]) => read(path, range),
@@ -128,17 +101,12 @@ fn file(name: &str, args: &[Value], range: &Range<usize>) -> Outcome {
         ("basename", [path, ".*"]) => {
             let name = basename(path);
             Ok(Value::Text(
-                name.rsplit_once('.')
-                    .filter(|(stem, _)| !stem.is_empty())
-                    .map_or(name, |(stem, _)| stem)
-                    .to_owned(),
+                name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or(name, |(stem, _)| stem).to_owned(),
             ))
         }
         ("basename", [path, suffix]) => {
             let name = basename(path);
-            Ok(Value::Text(
-                name.strip_suffix(suffix).unwrap_or(name).to_owned(),
-            ))
+            Ok(Value::Text(name.strip_suffix(suffix).unwrap_or(name).to_owned()))
         }
         ("dirname", [path]) => Ok(Value::Text(dirname(path).to_owned())),
         ("join", parts) => Ok(Value::Text(join(parts))),
@@ -151,9 +119,7 @@ fn read(path: &str, range: &Range<usize>) -> Outcome {
     let limit = MAX_TEXT_BYTES as u64 + 1;
     match std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
         Ok(_) => bounded(String::from_utf8_lossy(&bytes).into_owned(), range),
-        Err(error) => {
-            Err(Refusal::new(range.clone(), format!("can't read '{path}': {error}")).into())
-        }
+        Err(error) => Err(Refusal::new(range.clone(), format!("can't read '{path}': {error}")).into()),
     }
 }
 
@@ -204,28 +170,18 @@ fn string(text: &str, name: &str, args: &[Value], range: &Range<usize>) -> Optio
         ("strip", []) => given(text.trim_matches(is_blank)),
         ("lstrip", []) => given(text.trim_start_matches(is_blank)),
         ("rstrip", []) => given(text.trim_end_matches(is_blank)),
-        ("chomp", []) => given(
-            text.strip_suffix("\r\n")
-                .or_else(|| text.strip_suffix(['\n', '\r']))
-                .unwrap_or(text),
-        ),
+        ("chomp", []) => given(text.strip_suffix("\r\n").or_else(|| text.strip_suffix(['\n', '\r'])).unwrap_or(text)),
         ("reverse", []) => given(&text.chars().rev().collect::<String>()),
         ("length" | "size", []) => Some(Ok(Value::Integer(count(text.chars().count())))),
         ("empty?", []) => yes(text.is_empty()),
         ("include?", [Value::Text(part)]) => yes(text.contains(part.as_str())),
         ("start_with?", [Value::Text(part)]) => yes(text.starts_with(part.as_str())),
         ("end_with?", [Value::Text(part)]) => yes(text.ends_with(part.as_str())),
-        ("delete_prefix", [Value::Text(part)]) => {
-            given(text.strip_prefix(part.as_str()).unwrap_or(text))
-        }
-        ("delete_suffix", [Value::Text(part)]) => {
-            given(text.strip_suffix(part.as_str()).unwrap_or(text))
-        }
+        ("delete_prefix", [Value::Text(part)]) => given(text.strip_prefix(part.as_str()).unwrap_or(text)),
+        ("delete_suffix", [Value::Text(part)]) => given(text.strip_suffix(part.as_str()).unwrap_or(text)),
         ("match?", [Value::Regexp(regexp)]) => yes(regexp.is_match(text.as_bytes())),
         ("split", args) => split(text, args),
-        ("sub" | "gsub", [from, Value::Text(to)]) => {
-            substitute(text, from, to, name == "gsub", range)
-        }
+        ("sub" | "gsub", [from, Value::Text(to)]) => substitute(text, from, to, name == "gsub", range),
         ("[]", args) => slice(text, args),
         _ => None,
     }
@@ -237,9 +193,9 @@ fn is_blank(c: char) -> bool {
 
 fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| {
-        first.to_uppercase().collect::<String>() + &chars.as_str().to_lowercase()
-    })
+    chars
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().collect::<String>() + &chars.as_str().to_lowercase())
 }
 
 fn count(len: usize) -> i64 {
@@ -250,9 +206,7 @@ fn split(text: &str, args: &[Value]) -> Option<Outcome> {
     let mut parts: Vec<&str> = match args {
         [] => text.split_whitespace().collect(),
         [Value::Text(by)] if by == " " => text.split_whitespace().collect(),
-        [Value::Text(by)] if by.is_empty() => {
-            text.split("").filter(|part| !part.is_empty()).collect()
-        }
+        [Value::Text(by)] if by.is_empty() => text.split("").filter(|part| !part.is_empty()).collect(),
         [Value::Text(by)] => text.split(by.as_str()).collect(),
         [Value::Regexp(by)] => pieces(text, by.find_iter(text.as_bytes())),
         _ => return None,
@@ -260,12 +214,7 @@ fn split(text: &str, args: &[Value]) -> Option<Outcome> {
     while parts.last().is_some_and(|part| part.is_empty()) {
         parts.pop();
     }
-    Some(Ok(Value::List(
-        parts
-            .into_iter()
-            .map(|part| Value::Text(part.to_owned()))
-            .collect(),
-    )))
+    Some(Ok(Value::List(parts.into_iter().map(|part| Value::Text(part.to_owned())).collect())))
 }
 
 fn pieces(text: &str, cuts: impl Iterator<Item = Range<usize>>) -> Vec<&str> {
@@ -278,13 +227,7 @@ fn pieces(text: &str, cuts: impl Iterator<Item = Range<usize>>) -> Vec<&str> {
     parts
 }
 
-fn substitute(
-    text: &str,
-    from: &Value,
-    to: &str,
-    everywhere: bool,
-    range: &Range<usize>,
-) -> Option<Outcome> {
+fn substitute(text: &str, from: &Value, to: &str, everywhere: bool, range: &Range<usize>) -> Option<Outcome> {
     let replaced = match from {
         Value::Text(from) if everywhere => text.replace(from.as_str(), to),
         Value::Text(from) => text.replacen(from.as_str(), to, 1),
@@ -314,21 +257,13 @@ fn slice(text: &str, args: &[Value]) -> Option<Outcome> {
 
 /// A Ruby index: negative ones count from the end. `one_past` allows the place after the last.
 fn position(index: i64, len: usize, one_past: bool) -> Option<usize> {
-    let from_start = if index < 0 {
-        index.checked_add(count(len))?
-    } else {
-        index
-    };
-    usize::try_from(from_start)
-        .ok()
-        .filter(|at| *at < len || (one_past && *at == len))
+    let from_start = if index < 0 { index.checked_add(count(len))? } else { index };
+    usize::try_from(from_start).ok().filter(|at| *at < len || (one_past && *at == len))
 }
 
 fn list(items: &[Value], name: &str, args: &[Value]) -> Option<Outcome> {
     let value = match (name, args) {
-        ("[]", [Value::Integer(at)]) => {
-            position(*at, items.len(), false).map_or(Value::Nil, |at| items[at].clone())
-        }
+        ("[]", [Value::Integer(at)]) => position(*at, items.len(), false).map_or(Value::Nil, |at| items[at].clone()),
         ("first", []) => items.first().cloned().unwrap_or(Value::Nil),
         ("last", []) => items.last().cloned().unwrap_or(Value::Nil),
         ("length" | "size" | "count", []) => Value::Integer(count(items.len())),
@@ -336,13 +271,7 @@ fn list(items: &[Value], name: &str, args: &[Value]) -> Option<Outcome> {
         ("include?", [value]) => Value::Bool(items.iter().any(|item| item.equals(value))),
         ("reverse", []) => Value::List(items.iter().rev().cloned().collect()),
         ("join", []) => Value::Text(items.iter().map(Value::to_text).collect()),
-        ("join", [Value::Text(by)]) => Value::Text(
-            items
-                .iter()
-                .map(Value::to_text)
-                .collect::<Vec<_>>()
-                .join(by),
-        ),
+        ("join", [Value::Text(by)]) => Value::Text(items.iter().map(Value::to_text).collect::<Vec<_>>().join(by)),
         _ => return None,
     };
     Some(Ok(value))

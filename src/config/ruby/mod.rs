@@ -41,13 +41,8 @@ impl Surroundings {
     pub fn of_process(worker_id: impl Into<String>) -> Self {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         Self {
-            env: std::env::vars_os()
-                .map(|(name, value)| (lossy(name), lossy(value)))
-                .collect(),
-            hostname: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
+            env: std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect(),
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             worker_id: worker_id.into(),
         }
     }
@@ -81,11 +76,7 @@ const NOT_RUN: &str = "Ruby is not run here; a small part of it is understood: E
 
 impl Refusal {
     fn new(range: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            range,
-            message: message.into(),
-            help: None,
-        }
+        Self { range, message: message.into(), help: None }
     }
 
     fn unsupported(range: Range<usize>, what: impl std::fmt::Display) -> Self {
@@ -100,10 +91,7 @@ impl Refusal {
 /// Interprets what stands between `#{` and `}`. Nil gives empty text, as Ruby's interpolation does.
 pub fn evaluate(code: &str, around: &Surroundings) -> Result<Embedded, Refusal> {
     if code.len() > MAX_CODE_BYTES {
-        return Err(Refusal::new(
-            0..code.len(),
-            format!("embedded code is longer than {MAX_CODE_BYTES} bytes"),
-        ));
+        return Err(Refusal::new(0..code.len(), format!("embedded code is longer than {MAX_CODE_BYTES} bytes")));
     }
     let tree = syntax::parse(code)?;
     eval::run(&tree, around)
@@ -130,6 +118,24 @@ pub fn interpolate(text: &str, around: &Surroundings) -> Result<Embedded, Refusa
             }
         }
     }
+    Ok(Embedded::Text(out))
+}
+
+/// Interprets `#{...}` in a text that has no escapes of its own, or none left.
+pub fn fill(text: &str, around: &Surroundings) -> Result<Embedded, Refusal> {
+    let (mut out, mut at) = (String::new(), 0);
+    while let Some(start) = text[at..].find("#{").map(|found| at + found + 2) {
+        let end = end_of_code(&text[start..])
+            .map(|len| start + len)
+            .ok_or_else(|| Refusal::new(start - 2..text.len(), "embedded code is never closed; a '}' is missing"))?;
+        out.push_str(&text[at..start - 2]);
+        match evaluate(&text[start..end], around).map_err(|refusal| refusal.shifted(start))? {
+            Embedded::Text(part) => out.push_str(&part),
+            whole => return Ok(whole),
+        }
+        at = end + 1;
+    }
+    out.push_str(&text[at..]);
     Ok(Embedded::Text(out))
 }
 

@@ -52,23 +52,11 @@ pub(super) enum Node {
 }
 
 pub(super) fn parse(code: &str) -> Result<Expr, Refusal> {
-    Parser {
-        code,
-        at: 0,
-        end: code.len(),
-        nodes: 0,
-        depth: 0,
-    }
-    .whole()
+    Parser { code, at: 0, end: code.len(), nodes: 0, depth: 0 }.whole()
 }
 
 /// Binary signs from loose to tight. `<` and `==` don't chain in Ruby either, but reading them so harms nobody.
-const LEVELS: &[&[&str]] = &[
-    &["==", "!=", "=~", "!~"],
-    &["<", "<=", ">", ">="],
-    &["+", "-"],
-    &["*", "/", "%"],
-];
+const LEVELS: &[&[&str]] = &[&["==", "!=", "=~", "!~"], &["<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
 
 struct Parser<'a> {
     code: &'a str,
@@ -137,10 +125,7 @@ impl<'a> Parser<'a> {
     fn deeper(&mut self, read: fn(&mut Self) -> Result<Expr, Refusal>) -> Result<Expr, Refusal> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Refusal::new(
-                self.at..self.at,
-                "embedded code is nested too deep",
-            ));
+            return Err(Refusal::new(self.at..self.at, "embedded code is nested too deep"));
         }
         let value = read(self)?;
         self.depth -= 1;
@@ -233,15 +218,7 @@ impl<'a> Parser<'a> {
         };
         let args = self.arguments()?;
         let range = receiver.range.start..self.at;
-        self.expr(
-            Node::Call {
-                receiver: Some(Box::new(receiver)),
-                name,
-                args,
-                safe,
-            },
-            range,
-        )
+        self.expr(Node::Call { receiver: Some(Box::new(receiver)), name, args, safe }, range)
     }
 
     /// `(a, b)`, or a string right after the name as in `raise "text"`.
@@ -307,15 +284,7 @@ impl<'a> Parser<'a> {
         // `Integer("8")` looks like a constant but is a call
         if self.code[self.at..self.end].starts_with('(') {
             let args = self.arguments()?;
-            return self.expr(
-                Node::Call {
-                    receiver: None,
-                    name,
-                    args,
-                    safe: false,
-                },
-                range.start..self.at,
-            );
+            return self.expr(Node::Call { receiver: None, name, args, safe: false }, range.start..self.at);
         }
         self.expr(Node::Constant(name), range)
     }
@@ -328,15 +297,7 @@ impl<'a> Parser<'a> {
             "raise" => return self.raise(range),
             _ => {
                 let args = self.arguments()?;
-                return self.expr(
-                    Node::Call {
-                        receiver: None,
-                        name,
-                        args,
-                        safe: false,
-                    },
-                    range.start..self.at,
-                );
+                return self.expr(Node::Call { receiver: None, name, args, safe: false }, range.start..self.at);
             }
         };
         self.expr(node, range)
@@ -355,15 +316,7 @@ impl<'a> Parser<'a> {
                 args
             }
         };
-        self.expr(
-            Node::Call {
-                receiver: None,
-                name: "raise".into(),
-                args,
-                safe: false,
-            },
-            range.start..self.at,
-        )
+        self.expr(Node::Call { receiver: None, name: "raise".into(), args, safe: false }, range.start..self.at)
     }
 
     fn text(&mut self, pieces: Vec<Piece>, range: Range<usize>) -> Result<Expr, Refusal> {
@@ -379,12 +332,7 @@ impl<'a> Parser<'a> {
 
     /// Code inside a string inside code, with this parser's count of nodes.
     fn nested(&mut self, inside: Range<usize>) -> Result<Expr, Refusal> {
-        let mut parser = Parser {
-            code: &self.code[..inside.end],
-            at: inside.start,
-            end: inside.end,
-            ..*self
-        };
+        let mut parser = Parser { code: &self.code[..inside.end], at: inside.start, end: inside.end, ..*self };
         let tree = parser.whole()?;
         self.nodes = parser.nodes;
         Ok(tree)
@@ -402,14 +350,7 @@ impl<'a> Parser<'a> {
 
     fn choice(&mut self, condition: Expr, yes: Expr, no: Expr) -> Result<Expr, Refusal> {
         let range = condition.range.start.min(yes.range.start)..self.at;
-        self.expr(
-            Node::If {
-                condition: Box::new(condition),
-                yes: Box::new(yes),
-                no: Box::new(no),
-            },
-            range,
-        )
+        self.expr(Node::If { condition: Box::new(condition), yes: Box::new(yes), no: Box::new(no) }, range)
     }
 
     fn expr(&mut self, node: Node, range: Range<usize>) -> Result<Expr, Refusal> {
@@ -420,10 +361,7 @@ impl<'a> Parser<'a> {
     fn count(&mut self, range: &Range<usize>) -> Result<(), Refusal> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(Refusal::new(
-                range.clone(),
-                format!("embedded code has more than {MAX_NODES} parts"),
-            ));
+            return Err(Refusal::new(range.clone(), format!("embedded code has more than {MAX_NODES} parts")));
         }
         Ok(())
     }
@@ -461,19 +399,13 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         let token = self.peek()?;
-        Err(Refusal::new(
-            token.range,
-            format!("embedded code needs a '{sign}' here"),
-        ))
+        Err(Refusal::new(token.range, format!("embedded code needs a '{sign}' here")))
     }
 
     fn unexpected(&self, token: &Token) -> Refusal {
         match &token.word {
             Word::End => Refusal::new(token.range.clone(), "embedded code ends too early"),
-            _ => Refusal::unsupported(
-                token.range.clone(),
-                format!("'{}' here", &self.code[token.range.clone()]),
-            ),
+            _ => Refusal::unsupported(token.range.clone(), format!("'{}' here", &self.code[token.range.clone()])),
         }
     }
 }

@@ -1,22 +1,12 @@
-//! Tests of the interpreted subset of embedded code.
-
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 
 use super::*;
 
 fn around() -> Surroundings {
-    let env = [
-        ("X", "xval"),
-        ("PORT", "24224"),
-        ("EMPTY", ""),
-        ("LIST", "a,b,c"),
-    ];
+    let env = [("X", "xval"), ("PORT", "24224"), ("EMPTY", ""), ("LIST", "a,b,c")];
     Surroundings {
-        env: env
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect(),
+        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         hostname: "web1".into(),
         worker_id: "2".into(),
     }
@@ -115,21 +105,12 @@ fn nil_default_and_raise_end_the_whole_value() {
     assert_eq!(run("use_nil"), Ok(Embedded::UseNil));
     assert_eq!(run("ENV['NO'] || use_nil"), Ok(Embedded::UseNil));
     assert_eq!(run("ENV['NO'] || use_default"), Ok(Embedded::UseDefault));
-    assert_eq!(
-        run("ENV['X'] || use_default"),
-        Ok(Embedded::Text("xval".into()))
-    );
+    assert_eq!(run("ENV['X'] || use_default"), Ok(Embedded::Text("xval".into())));
     assert_eq!(run("raise SetNil"), Ok(Embedded::UseNil));
     assert_eq!(run("raise SetDefault"), Ok(Embedded::UseDefault));
-    for code in [
-        "raise \"X is missing\"",
-        "ENV['NO'] or raise('X is missing')",
-        "raise ArgumentError, 'X is missing'",
-    ] {
-        assert!(
-            run(code).unwrap_err().message.contains("X is missing"),
-            "{code}"
-        );
+    for code in ["raise \"X is missing\"", "ENV['NO'] or raise('X is missing')", "raise ArgumentError, 'X is missing'"]
+    {
+        assert!(run(code).unwrap_err().message.contains("X is missing"), "{code}");
     }
 }
 
@@ -138,10 +119,7 @@ fn files_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
     std::fs::write(&path, "value\n").unwrap();
-    assert_eq!(
-        text(&format!("File.read('{}').strip", path.display())),
-        "value"
-    );
+    assert_eq!(text(&format!("File.read('{}').strip", path.display())), "value");
     let refusal = evaluate("File.read('/nonexistent-file')", &around()).unwrap_err();
     assert!(refusal.message.contains("/nonexistent-file"));
 }
@@ -163,34 +141,10 @@ fn what_is_not_understood_is_refused_at_its_place() {
         let refusal = evaluate(code, &around()).unwrap_err();
         assert_eq!(&code[refusal.range.clone()], piece, "{code}: {refusal:?}");
     }
-    assert!(
-        evaluate("eval('1')", &around())
-            .unwrap_err()
-            .help
-            .unwrap()
-            .contains("Ruby is not run")
-    );
-    assert!(
-        evaluate("ENV.fetch('NO')", &around())
-            .unwrap_err()
-            .help
-            .unwrap()
-            .contains("'default'")
-    );
-    assert!(
-        evaluate("ENV['NO'] + 'x'", &around())
-            .unwrap_err()
-            .help
-            .unwrap()
-            .contains("unset")
-    );
-    assert!(
-        evaluate("'a' + 1", &around())
-            .unwrap_err()
-            .help
-            .unwrap()
-            .contains(".to_s")
-    );
+    assert!(evaluate("eval('1')", &around()).unwrap_err().help.unwrap().contains("Ruby is not run"));
+    assert!(evaluate("ENV.fetch('NO')", &around()).unwrap_err().help.unwrap().contains("'default'"));
+    assert!(evaluate("ENV['NO'] + 'x'", &around()).unwrap_err().help.unwrap().contains("unset"));
+    assert!(evaluate("'a' + 1", &around()).unwrap_err().help.unwrap().contains(".to_s"));
 }
 
 #[test]
@@ -244,10 +198,7 @@ fn the_end_of_code_is_found_past_braces_and_strings() {
 #[test]
 fn a_whole_text_is_interpolated() {
     let run = |text| interpolate(text, &around()).unwrap();
-    assert_eq!(
-        run("a #{ENV['X']} \\#{x}\\n"),
-        Embedded::Text("a xval #{x}\n".into())
-    );
+    assert_eq!(run("a #{ENV['X']} \\#{x}\\n"), Embedded::Text("a xval #{x}\n".into()));
     assert_eq!(run("a #{use_nil}"), Embedded::UseNil);
     let refusal = interpolate("ab #{Dir.pwd}", &around()).unwrap_err();
     assert_eq!(refusal.range, 5..8);

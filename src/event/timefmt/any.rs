@@ -163,7 +163,8 @@ fn zone_of(text: &[u8]) -> Option<(i32, usize)> {
 
 /// Reads the date from what is left. `Some(false)`: there is none; `None`: what is there is no date.
 fn date(text: &[u8], parts: &mut Parts) -> Option<bool> {
-    let (mut numbers, mut month): (Vec<(i64, usize)>, Option<(u32, usize)>) = (Vec::new(), None);
+    let mut numbers: Vec<(i64, usize)> = Vec::new();
+    let mut month: Option<(u32, usize)> = None;
     let mut at = 0;
     while at < text.len() {
         let digits = text[at..].iter().take_while(|b| b.is_ascii_digit()).count();
@@ -193,7 +194,9 @@ fn date(text: &[u8], parts: &mut Parts) -> Option<bool> {
 }
 
 fn index_of(word: &[u8], names: &[&str]) -> Option<u32> {
-    let fits = |name: &str| word.len() >= 3 && name.len() >= word.len() && name.as_bytes()[..word.len()].eq_ignore_ascii_case(word);
+    let fits = |name: &str| {
+        word.len() >= 3 && name.len() >= word.len() && name.as_bytes()[..word.len()].eq_ignore_ascii_case(word)
+    };
     names.iter().position(|n| fits(n)).map(|n| n as u32)
 }
 

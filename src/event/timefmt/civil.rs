@@ -5,7 +5,17 @@ pub const DAY: i64 = 86_400;
 
 /// English month names; abbreviations are their first three letters.
 pub const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 /// English day names, Sunday first.

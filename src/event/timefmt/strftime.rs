@@ -167,7 +167,7 @@ impl Moment<'_> {
             b'b' | b'h' => put_text(&month[..3], flags, out),
             b'A' => put_text(day, flags, out),
             b'a' => put_text(&day[..3], flags, out),
-            b'p' => put_text(if (c.hour < 12) == !flags.swap { if flags.swap { "pm" } else { "AM" } } else if flags.swap { "am" } else { "PM" }, Flags { swap: false, ..flags }, out),
+            b'p' => put_text(meridian(c.hour, flags.swap), Flags { swap: false, ..flags }, out),
             b'P' => put_text(if c.hour < 12 { "am" } else { "pm" }, flags, out),
             _ => {}
         }
@@ -192,6 +192,15 @@ impl Moment<'_> {
             out.push(b':');
             put_two(seconds, out);
         }
+    }
+}
+
+fn meridian(hour: u32, lower: bool) -> &'static str {
+    match (hour < 12, lower) {
+        (true, false) => "AM",
+        (false, false) => "PM",
+        (true, true) => "am",
+        (false, true) => "pm",
     }
 }
 

@@ -60,11 +60,6 @@ impl Format {
         Ok(Format(steps))
     }
 
-    /// Whether the text itself says its zone.
-    pub fn has_zone(&self) -> bool {
-        self.0.iter().any(|s| matches!(s, Step::Offset | Step::ZoneName | Step::Epoch | Step::EpochMillis))
-    }
-
     /// Reads a text.
     pub fn read(&self, text: &[u8]) -> Option<Parts> {
         let mut reader = Reader { text, at: 0 };

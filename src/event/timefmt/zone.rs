@@ -137,9 +137,32 @@ pub fn parse_offset(text: &[u8]) -> Option<(i32, usize)> {
 /// Zone abbreviations that Ruby's date parser knows, in seconds east of UTC.
 pub fn abbreviation(name: &[u8]) -> Option<i32> {
     const KNOWN: &[(&str, i32)] = &[
-        ("UTC", 0), ("GMT", 0), ("Z", 0), ("UT", 0), ("WET", 0), ("EST", -5), ("EDT", -4), ("CST", -6), ("CDT", -5),
-        ("MST", -7), ("MDT", -6), ("PST", -8), ("PDT", -7), ("AKST", -9), ("AKDT", -8), ("HST", -10), ("BST", 1),
-        ("CET", 1), ("CEST", 2), ("EET", 2), ("EEST", 3), ("MSK", 3), ("JST", 9), ("KST", 9), ("AEST", 10), ("NZST", 12),
+        ("UTC", 0),
+        ("GMT", 0),
+        ("Z", 0),
+        ("UT", 0),
+        ("WET", 0),
+        ("EST", -5),
+        ("EDT", -4),
+        ("CST", -6),
+        ("CDT", -5),
+        ("MST", -7),
+        ("MDT", -6),
+        ("PST", -8),
+        ("PDT", -7),
+        ("AKST", -9),
+        ("AKDT", -8),
+        ("HST", -10),
+        ("BST", 1),
+        ("CET", 1),
+        ("CEST", 2),
+        ("EET", 2),
+        ("EEST", 3),
+        ("MSK", 3),
+        ("JST", 9),
+        ("KST", 9),
+        ("AEST", 10),
+        ("NZST", 12),
     ];
     let found = KNOWN.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
     found.map(|(_, hours)| hours * 3600)

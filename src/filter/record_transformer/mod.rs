@@ -70,11 +70,8 @@ impl Configure for RecordTransformer {
         if config.keep_keys.is_some() && !config.renew_record {
             return Err(cx.fault("keep_keys", "`renew_record` must be true to use `keep_keys`"));
         }
-        let options = Options {
-            enable_ruby: config.enable_ruby,
-            auto_typecast: config.auto_typecast,
-            functions: FUNCTIONS,
-        };
+        let options =
+            Options { enable_ruby: config.enable_ruby, auto_typecast: config.auto_typecast, functions: FUNCTIONS };
         let mut fields: Vec<(Template, Template)> = Vec::new();
         for pair in config.record.iter().flat_map(Pairs::iter) {
             let fault = |e: &dyn std::fmt::Display| Diagnostic::error(format!("{}: {e}", pair.name), &pair.span);

@@ -26,7 +26,6 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 pub(crate) use self::connection::serve as serve_connection;
-pub(crate) use self::params::DEFAULT_PORT;
 pub use self::params::ForwardParams;
 pub(crate) use self::shared::{MAX_MESSAGE_BYTES, Peer, Settings, Shared};
 use crate::config::Diagnostic;

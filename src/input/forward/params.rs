@@ -11,7 +11,7 @@ use crate::net::tls::Transport;
 use crate::plugin::BuildContext;
 
 /// Fluentd's port of the forward protocol.
-pub(crate) const DEFAULT_PORT: u16 = 24224;
+const DEFAULT_PORT: u16 = 24224;
 
 /// Most bytes that a compressed payload may have when inflated, where the configuration says nothing: Fluentd's.
 const DECOMPRESSION_SIZE_LIMIT: Size = Size::mib(256);

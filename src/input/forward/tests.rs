@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
+use super::Forward;
 use super::connection::serve;
 use super::shared::{MAX_MESSAGE_BYTES, Peer, Settings, Shared};
-use super::testing::{Collector, ack, entry, one, packed};
+use super::testing::{Collector, ack, configured, entry, one, packed};
 use crate::event::{EventTime, Packing, pack};
 use crate::net::forward::{Credentials, Gate, Hello, Network, Rules, User};
-use crate::plugin::{EmitError, Stopper};
+use crate::plugin::{EmitError, Input, Stopper};
 
 fn settings() -> Settings {
     Settings {
@@ -374,4 +375,72 @@ async fn a_peer_that_says_nothing_in_the_handshake_is_let_go() {
     let mut client = server.connect();
     message(&mut client.stream).await;
     assert_eq!(client.closed().await, b"");
+}
+
+fn fault(inner: &str) -> String {
+    match configured::<Forward>(&format!("<source>\n@type forward\n{inner}\n</source>\n")) {
+        Ok(_) => panic!("taken: {inner}"),
+        Err(faults) => faults.join("\n"),
+    }
+}
+
+#[test]
+fn parameters_that_do_not_go_together_are_faults() {
+    let security = "self_hostname s\nshared_key k\n";
+    for (inner, part) in [
+        ("tag \"\"", "'tag' parameter must not be empty"),
+        ("add_tag_prefix \"\"", "'add_tag_prefix' parameter must not be empty"),
+        ("source_hostname_key h\nresolve_hostname false", "resolve_hostname must be true"),
+        ("send_keepalive_packet true\ndeny_keepalive true", "cannot be set to true"),
+        ("<security>\nself_hostname s\nshared_key \"\"\n</security>", "not empty"),
+        (&format!("<security>\n{security}user_auth true\n</security>"), "<user> sections required"),
+        (&format!("<security>\n{security}allow_anonymous_source false\n</security>"), "<client> sections required"),
+        (
+            &format!("<security>\n{security}<client>\nhost a\nnetwork 10.0.0.0/8\n</client>\n</security>"),
+            "both of 'host' and 'network'",
+        ),
+        (&format!("<security>\n{security}<client>\n</client>\n</security>"), "Either of 'host' and 'network'"),
+        (
+            &format!("<security>\n{security}<client>\nnetwork 10.0.0.0/99\n</client>\n</security>"),
+            "address format is invalid",
+        ),
+        ("<security>\nself_hostname s\n</security>", "shared_key"),
+        ("<transport tls>\n</transport>", "cert"),
+    ] {
+        let said = fault(inner);
+        assert!(said.contains(part), "{inner}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_plugin_takes_events_and_heartbeats_until_it_is_stopped() {
+    let text = "<source>\n@type forward\nport 0\nbind 127.0.0.1\nlinger_timeout 1\n<security>\nself_hostname s\n\
+                shared_key k\n<client>\nhost 127.0.0.1\nshared_key own\n</client>\n</security>\n</source>\n";
+    let (mut input, said) = configured::<Forward>(text).unwrap();
+    assert!(said.is_empty(), "{said:?}");
+    input.open().await.unwrap();
+    let address = input.local_addr().unwrap();
+    let (got, emit) = Collector::emitter();
+    let stopper = Stopper::new();
+    let running = tokio::spawn(input.run(emit, stopper.listener()));
+    let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let credentials = Credentials {
+        self_hostname: "client".into(),
+        shared_key: "own".into(),
+        username: String::new(),
+        password: String::new(),
+    };
+    let mut helo = Vec::new();
+    while crate::event::msgpack::skip(&helo).is_err() {
+        helo.push(tcp.read_u8().await.unwrap());
+    }
+    let hello = Hello::read(&helo).unwrap();
+    tcp.write_all(&[credentials.ping(&hello), one("t", 1, 1, None)].concat()).await.unwrap();
+    got.wait_events(1).await;
+    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp.send_to(&[0], address).await.unwrap();
+    assert_eq!(udp.recv(&mut [0; 8]).await.unwrap(), 1);
+    stopper.stop();
+    running.await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }

@@ -112,8 +112,7 @@ impl Input for MonitorAgent {
         let options = Options { max_connections: MAX_CONNECTIONS, tls, ..Options::new(self.name.clone()) };
         let (told, mut ended) = (stop.clone(), stop.clone());
         let handler = move |stream, _| http::serve(stream, api.clone(), told.clone());
-        let serving =
-            accept::serve(Listener::try_from(listener)?, options, async move { ended.wait().await }, handler);
+        let serving = accept::serve(Listener::try_from(listener)?, options, async move { ended.wait().await }, handler);
         tokio::join!(serving, self.emit(emit, stop));
         Ok(())
     }

@@ -39,12 +39,11 @@ fn put_buffer<'a>(buffer: &'a BufferView, row: &mut Record<'a>) {
     row.set(b"buffer_stage_length", (stats.stage_length as u64).into());
     row.set(b"buffer_stage_byte_size", stats.stage_bytes.into());
     row.set(b"buffer_queue_byte_size", stats.queue_bytes.into());
-    let percent = (stats.available_percent * 10.0).round() / 10.0;
+    let percent = (stats.available_ratio * 1000.0).round() / 10.0;
     row.set(b"buffer_available_buffer_space_ratios", Value::Float(percent));
-    for (name, timekey) in [
-        (&b"buffer_oldest_timekey"[..], stats.oldest_timekey),
-        (&b"buffer_newest_timekey"[..], stats.newest_timekey),
-    ] {
+    for (name, timekey) in
+        [(&b"buffer_oldest_timekey"[..], stats.oldest_timekey), (&b"buffer_newest_timekey"[..], stats.newest_timekey)]
+    {
         if let Some(timekey) = timekey {
             row.set(name, Value::Int(timekey));
         }

@@ -1,3 +1,5 @@
+//! Tests of the monitoring input over real sockets.
+
 #![allow(clippy::unwrap_used)]
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn indents_leave_texts_alone() {
         let text = indented(br#"{"a":[1,{"b":"x,{\":"}],"c":[],"d":{}}"#);
-        let expected = "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"x,{\\\":\"\n    }\n  ],\n  \"c\": [],\n  \"d\": {}\n}";
+        let expected =
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"x,{\\\":\"\n    }\n  ],\n  \"c\": [],\n  \"d\": {}\n}";
         assert_eq!(String::from_utf8_lossy(&text), expected);
     }
 

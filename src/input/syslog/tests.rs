@@ -1,3 +1,5 @@
+//! Tests of the syslog input over real sockets.
+
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -6,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::*;
-use crate::input::wire::testing::{build, faults, shown};
 use crate::input::forward::testing::Collector;
+use crate::input::wire::testing::{build, faults, shown};
 use crate::plugin::Stopper;
 
 /// Runs an input, sends over UDP or TCP, and gives so many events as text.

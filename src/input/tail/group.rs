@@ -196,10 +196,10 @@ impl Drop for Member {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{LoadOptions, Options, from_section, load_text};
+    use crate::config::{LoadOptions, Options, Surroundings, from_section, load_text};
 
     fn params(text: &str) -> GroupParams {
-        let options = LoadOptions::new("fluentd", "utf-8").unwrap();
+        let options = LoadOptions::new(Surroundings::default());
         let root = load_text("test.conf", &format!("<group>\n{text}\n</group>\n"), &options).unwrap().root;
         from_section(root.child("group").unwrap(), Options::default()).into_result().unwrap().0
     }

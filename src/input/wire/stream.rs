@@ -88,6 +88,12 @@ async fn read<H: Handler>(
 fn too_long(limit: usize, size: usize, head: &[u8], gate: &LogGate) {
     if let Some(left_out) = gate.pass() {
         let head = String::from_utf8_lossy(head);
-        tracing::warn!(limit, size, ?head, left_out, "The received data is larger than 'message_length_limit', dropped:");
+        tracing::warn!(
+            limit,
+            size,
+            ?head,
+            left_out,
+            "The received data is larger than 'message_length_limit', dropped:"
+        );
     }
 }

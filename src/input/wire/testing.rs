@@ -19,7 +19,7 @@ static REGISTRY: Registry = Registry {
 
 fn configured<P: Configure>(config: &str) -> (Option<P>, Diagnostics, Arc<Process>) {
     let text = format!("<source>\n{config}\n</source>\n");
-    let options = LoadOptions::new("fluentd", "utf-8").unwrap();
+    let options = LoadOptions::new(crate::config::Surroundings::default());
     let root = load_text("test.conf", &text, &options).unwrap().root;
     let section = root.child("source").unwrap();
     let process = Arc::new(Process {

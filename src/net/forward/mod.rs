@@ -12,12 +12,10 @@ mod network;
 mod packed;
 mod skim;
 
-pub(crate) use ack::{AckError, MAX_ACK_BYTES, ack_binary, ack_text, read_ack};
+pub(crate) use ack::{MAX_ACK_BYTES, ack_binary, ack_text, read_ack};
 pub(crate) use decoder::{Decoder, Wanted, WireError};
-pub(crate) use entries::{Refusal, Rules, Taken, put_one, take};
-pub(crate) use handshake::{
-    Admission, Challenge, Client, Credentials, Gate, HandshakeError, Hello, MAX_HANDSHAKE_BYTES, User,
-};
+pub(crate) use entries::{Rules, Taken, put_one, take};
+pub(crate) use handshake::{Admission, Challenge, Client, Credentials, Gate, Hello, MAX_HANDSHAKE_BYTES, User};
 pub(crate) use message::{Body, Events, Message};
 pub(crate) use network::Network;
 pub(crate) use packed::{packed_header, packed_trailer};

@@ -15,9 +15,7 @@ use self::name::{FileName, slice_format};
 pub(super) use self::write::Sink;
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
-use crate::plugin::{
-    BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part,
-};
+use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
 
 /// Numbers tried for a file that must be new (`_0`, `_1`, ...) before the disk is taken to be in disorder.
 const MAX_INDEX: u32 = 1_000_000;
@@ -53,7 +51,6 @@ pub struct FileParams {
     /// `text`, `gzip` or `zstd`.
     compress: Compress,
     /// Chunks are compressed anew; they always are here.
-    #[expect(dead_code, reason = "both values give the same file")]
     recompress: bool,
     /// A link to the file written last.
     symlink_path: Option<PathBuf>,

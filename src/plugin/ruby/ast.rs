@@ -22,7 +22,10 @@ pub(super) enum Kind {
     Str(Box<[u8]>),
     Sym(Box<[u8]>),
     Class(&'static str),
-    Regex { regex: Box<dyn CompiledRegex>, source: Box<[u8]> },
+    Regex {
+        regex: Box<dyn CompiledRegex>,
+        source: Box<[u8]>,
+    },
     /// A string with code in it.
     Interp(Vec<Expr>),
     Array(Vec<Expr>),
@@ -31,7 +34,10 @@ pub(super) enum Kind {
     Range(Box<Expr>, Box<Expr>, bool),
     Name(Name),
     /// `record["a"]["b"]` and `record.dig("a", "b")`: the field, the keys below it, and whether nil on the way is an error.
-    Path { keys: Vec<Box<[u8]>>, dig: bool },
+    Path {
+        keys: Vec<Box<[u8]>>,
+        dig: bool,
+    },
     Var(usize),
     Assign(usize, Box<Expr>),
     /// `a, b = list`
@@ -40,10 +46,18 @@ pub(super) enum Kind {
     Append(usize, Box<Expr>),
     IndexAssign(Box<Place>, Box<Expr>),
     IndexUpdate(Box<Place>, Update, Box<Expr>),
-    Index { of: Box<Expr>, args: Vec<Expr>, safe: bool },
+    Index {
+        of: Box<Expr>,
+        args: Vec<Expr>,
+        safe: bool,
+    },
     Binary(Op, Box<Expr>, Box<Expr>),
     /// `/(?<name>...)/ =~ text`: each named group becomes a variable.
-    MatchAssign { pattern: Box<Expr>, subject: Box<Expr>, groups: Vec<(usize, usize)> },
+    MatchAssign {
+        pattern: Box<Expr>,
+        subject: Box<Expr>,
+        groups: Vec<(usize, usize)>,
+    },
     Not(Box<Expr>),
     Negate(Box<Expr>),
     And(Box<Expr>, Box<Expr>),
@@ -53,7 +67,10 @@ pub(super) enum Kind {
     Seq(Vec<Expr>),
     Rescue(Box<Rescue>),
     Call(Box<Call>),
-    Free { def: &'static Def<FreeFn>, args: Vec<Expr> },
+    Free {
+        def: &'static Def<FreeFn>,
+        args: Vec<Expr>,
+    },
     /// `$~`, or with a number `$1` and on; 0 is `$&`.
     LastMatch(Option<usize>),
     Next(Box<Expr>),

@@ -51,6 +51,12 @@ pub trait CompiledRegex: std::fmt::Debug + Send + Sync {
     fn group_names(&self) -> &[Option<String>];
 }
 
+/// A compiled regular expression, or what is wrong with its text.
+pub type RegexResult = Result<Box<dyn CompiledRegex>, String>;
+
+/// Appends a moment in a format to a text.
+pub type TimeWriter = fn(&Moment<'_>, &[u8], &mut Vec<u8>) -> Result<(), String>;
+
 /// The functions that the interpreter borrows.
 #[derive(Clone, Copy, Debug)]
 pub struct Functions {
@@ -59,11 +65,11 @@ pub struct Functions {
     /// Reads one JSON value and appends it as MessagePack.
     pub json_parse: fn(&[u8], &mut Vec<u8>) -> Result<(), String>,
     /// Appends the moment in a `strftime` format.
-    pub strftime: fn(&Moment<'_>, &[u8], &mut Vec<u8>) -> Result<(), String>,
+    pub strftime: TimeWriter,
     /// `Time.parse`: text in any common form.
     pub time_parse: fn(&[u8]) -> Result<ParsedTime, String>,
     /// `Time.strptime(text, format)`.
     pub strptime: fn(&[u8], &[u8]) -> Result<ParsedTime, String>,
     /// Compiles a Ruby regular expression.
-    pub regex: fn(&str, RegexFlags) -> Result<Box<dyn CompiledRegex>, String>,
+    pub regex: fn(&str, RegexFlags) -> RegexResult,
 }

@@ -155,8 +155,10 @@ pub(super) fn parse_zone(text: &[u8]) -> Checked<Zone> {
         Some(("-", rest)) => (-1, rest),
         _ => return Err(refuse()),
     };
-    let digits: String = rest.chars().filter(|c| *c != ':').collect();
-    let shape_ok = matches!(digits.len(), 2 | 4 | 6) && digits.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> = rest.split(':').collect();
+    let digits = parts.concat();
+    let even = parts.len() == 1 || parts.iter().all(|part| part.len() == 2);
+    let shape_ok = even && matches!(digits.len(), 2 | 4 | 6) && digits.bytes().all(|b| b.is_ascii_digit());
     let pair = |at: usize| digits.get(at..at + 2).and_then(|d| d.parse::<i32>().ok()).unwrap_or(0);
     let (h, m, s) = (pair(0), pair(2), pair(4));
     if !shape_ok || h > 23 || m > 59 || s > 59 {

@@ -200,7 +200,11 @@ impl<'s> Inner<'s> {
             // No more values than bytes: small containers need no count.
             values += if bytes < 4096 { bytes } else { count_values(value).unwrap_or(MAX_VALUES) };
         }
-        if values < MAX_VALUES { Ok(()) } else { Err(Fault::limit(format!("the record has more than {MAX_VALUES} values"))) }
+        if values < MAX_VALUES {
+            Ok(())
+        } else {
+            Err(Fault::limit(format!("the record has more than {MAX_VALUES} values")))
+        }
     }
 
     fn open(&self) -> Opened<'s> {

@@ -128,7 +128,13 @@ pub(super) fn covers(range: &Span<'_>, value: Val<'_>) -> bool {
     let above = matches!(range.first, Val::Nil) || ops::compare(range.first, value).is_some_and(|o| o.is_le());
     let below = match ops::compare(value, range.last) {
         _ if matches!(range.last, Val::Nil) => true,
-        Some(order) => if range.exclusive { order.is_lt() } else { order.is_le() },
+        Some(order) => {
+            if range.exclusive {
+                order.is_lt()
+            } else {
+                order.is_le()
+            }
+        }
         None => false,
     };
     above && below

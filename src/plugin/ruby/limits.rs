@@ -8,7 +8,7 @@ pub const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
 pub const MAX_HEIGHT: usize = 100;
 
 /// Deepest nesting of expressions in the text; a pair of brackets takes two or three levels.
-pub const MAX_NESTING: usize = 120;
+pub const MAX_NESTING: usize = 80;
 
 /// Most variables of one expression.
 pub const MAX_VARIABLES: usize = 256;

@@ -35,7 +35,7 @@ mod text;
 mod value;
 mod vm;
 
-pub use bridge::{CompiledRegex, Functions, Moment, ParsedTime, RegexFlags, Spans};
+pub use bridge::{CompiledRegex, Functions, Moment, ParsedTime, RegexFlags, RegexResult, Spans, TimeWriter};
 pub use context::{Context, Scratch, TagInfo};
 pub use error::{EvalError, RubyError};
 pub use template::{Options, Template};

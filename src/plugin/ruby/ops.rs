@@ -6,10 +6,9 @@ use super::ast::Op;
 use super::error::{Checked, Fault, Outcome};
 use super::index;
 use super::lib::{number, pattern};
-use super::limits::MAX_VISITS;
 use super::methods::no_method;
 use super::text::{self, Buf, check_len};
-use super::value::{Arr, Map, Val};
+use super::value::{Arr, Map, Val, Walk};
 use super::vm::Vm;
 
 /// `left op right`.
@@ -64,7 +63,7 @@ fn text_op<'s>(vm: &mut Vm<'s>, op: Op, text: &'s [u8], right: Val<'s>) -> Outco
         }
         Op::Rem => {
             let list = match right {
-                Val::Array(a) => a.items().to_vec(),
+                Val::Array(a) => a.to_vec(),
                 other => vec![other],
             };
             let made = super::lib::format::format(text, &list)?;
@@ -133,7 +132,8 @@ pub(super) fn negate(value: Val<'_>) -> Checked<Val<'_>> {
 }
 
 fn ordered(op: Op, left: Val<'_>, right: Val<'_>) -> Checked<Ordering> {
-    let comparable = matches!(left, Val::Int(_) | Val::Float(_) | Val::Str(_) | Val::Bin(_) | Val::Sym(_) | Val::Time(_));
+    let comparable =
+        matches!(left, Val::Int(_) | Val::Float(_) | Val::Str(_) | Val::Bin(_) | Val::Sym(_) | Val::Time(_));
     if !comparable {
         return Err(no_method(op.sign(), left));
     }
@@ -154,11 +154,10 @@ pub(super) fn not_comparable(left: Val<'_>, right: Val<'_>) -> Box<Fault> {
 
 /// `<=>`; `None` where Ruby gives nil.
 pub(super) fn compare(left: Val<'_>, right: Val<'_>) -> Option<Ordering> {
-    compare_within(left, right, &mut { MAX_VISITS })
+    compare_within(left, right, &mut Walk::new())
 }
 
-fn compare_within(left: Val<'_>, right: Val<'_>, visits: &mut usize) -> Option<Ordering> {
-    *visits = visits.checked_sub(1)?;
+fn compare_within(left: Val<'_>, right: Val<'_>, walk: &mut Walk) -> Option<Ordering> {
     match (left, right) {
         (Val::Int(a), Val::Int(b)) => Some(a.cmp(&b)),
         (Val::Int(a), Val::Float(b)) => number::compare_mixed(a, b),
@@ -167,18 +166,20 @@ fn compare_within(left: Val<'_>, right: Val<'_>, visits: &mut usize) -> Option<O
         (Val::Str(a) | Val::Bin(a), Val::Str(b) | Val::Bin(b)) => Some(a.cmp(b)),
         (Val::Sym(a), Val::Sym(b)) => Some(a.cmp(b)),
         (Val::Time(a), Val::Time(b)) => Some(a.time.cmp(&b.time)),
-        (Val::Array(a), Val::Array(b)) => {
-            let (a, b) = (a.items(), b.items());
-            for (x, y) in a.iter().zip(b.iter()) {
-                match compare_within(*x, *y, visits)? {
-                    Ordering::Equal => {}
-                    other => return Some(other),
-                }
-            }
-            Some(a.len().cmp(&b.len()))
-        }
-        (a, b) => equal_within(a, b, Sameness::Equal, visits).then_some(Ordering::Equal),
+        (Val::Array(a), Val::Array(b)) => walk.deeper(None, |walk| compare_arrays(a, b, walk)),
+        (a, b) => equal_within(a, b, Sameness::Equal, walk).then_some(Ordering::Equal),
     }
+}
+
+fn compare_arrays(a: Arr<'_>, b: Arr<'_>, walk: &mut Walk) -> Option<Ordering> {
+    let (a, b) = (a.items(), b.items());
+    for (x, y) in a.iter().zip(b.iter()) {
+        match compare_within(*x, *y, walk)? {
+            Ordering::Equal => {}
+            other => return Some(other),
+        }
+    }
+    Some(a.len().cmp(&b.len()))
 }
 
 /// How like two values must be.
@@ -192,20 +193,18 @@ enum Sameness {
 
 /// `left == right`.
 pub(super) fn equal(left: Val<'_>, right: Val<'_>) -> bool {
-    equal_within(left, right, Sameness::Equal, &mut { MAX_VISITS })
+    equal_within(left, right, Sameness::Equal, &mut Walk::new())
 }
 
 /// `left.eql?(right)`: what makes two hash keys one.
 pub(super) fn eql(left: Val<'_>, right: Val<'_>) -> bool {
     match (left, right) {
         (Val::Str(a), Val::Str(b)) => a == b,
-        _ => equal_within(left, right, Sameness::Eql, &mut { MAX_VISITS }),
+        _ => equal_within(left, right, Sameness::Eql, &mut Walk::new()),
     }
 }
 
-fn equal_within(left: Val<'_>, right: Val<'_>, like: Sameness, visits: &mut usize) -> bool {
-    let Some(left_over) = visits.checked_sub(1) else { return false };
-    *visits = left_over;
+fn equal_within(left: Val<'_>, right: Val<'_>, like: Sameness, walk: &mut Walk) -> bool {
     match (left, right) {
         (Val::Nil, Val::Nil) => true,
         (Val::Bool(a), Val::Bool(b)) => a == b,
@@ -215,12 +214,12 @@ fn equal_within(left: Val<'_>, right: Val<'_>, like: Sameness, visits: &mut usiz
             like == Sameness::Equal && compare(left, right) == Some(Ordering::Equal)
         }
         (Val::Str(a) | Val::Bin(a), Val::Str(b) | Val::Bin(b)) | (Val::Sym(a), Val::Sym(b)) => a == b,
-        (Val::Array(a), Val::Array(b)) => same(a, b) || equal_arrays(a, b, like, visits),
-        (Val::Hash(a), Val::Hash(b)) => same(a, b) || equal_maps(a, b, like, visits),
+        (Val::Array(a), Val::Array(b)) => same(a, b) || walk.deeper(false, |walk| equal_arrays(a, b, like, walk)),
+        (Val::Hash(a), Val::Hash(b)) => same(a, b) || walk.deeper(false, |walk| equal_maps(a, b, like, walk)),
         (Val::Range(a), Val::Range(b)) => {
             a.exclusive == b.exclusive
-                && equal_within(a.first, b.first, like, visits)
-                && equal_within(a.last, b.last, like, visits)
+                && equal_within(a.first, b.first, like, walk)
+                && equal_within(a.last, b.last, like, walk)
         }
         (Val::Time(a), Val::Time(b)) => a.time == b.time,
         (Val::Class(a), Val::Class(b)) => a == b,
@@ -236,17 +235,21 @@ fn same<A, B>(a: &A, b: &B) -> bool {
     std::ptr::addr_eq(a, b)
 }
 
-fn equal_arrays(a: Arr<'_>, b: Arr<'_>, like: Sameness, visits: &mut usize) -> bool {
+fn equal_arrays(a: Arr<'_>, b: Arr<'_>, like: Sameness, walk: &mut Walk) -> bool {
     let (a, b) = (a.items(), b.items());
-    a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| equal_within(*x, *y, like, visits))
+    a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| equal_within(*x, *y, like, walk))
 }
 
-fn equal_maps(a: Map<'_>, b: Map<'_>, like: Sameness, visits: &mut usize) -> bool {
+fn equal_maps(a: Map<'_>, b: Map<'_>, like: Sameness, walk: &mut Walk) -> bool {
     let (a, b) = (a.pairs(), b.pairs());
     a.len() == b.len()
-        && a.iter().all(|(k, x)| {
-            let twin = b.iter().find(|(l, _)| equal_within(*k, *l, Sameness::Eql, visits));
-            twin.is_some_and(|(_, y)| equal_within(*x, *y, like, visits))
+        && a.iter().enumerate().all(|(n, (k, x))| {
+            // Most often the keys have the same order.
+            let mut twin = b.get(n).filter(|(l, _)| equal_within(*k, *l, Sameness::Eql, walk));
+            if twin.is_none() && walk.afford(b.len() / 8) {
+                twin = b.iter().find(|(l, _)| equal_within(*k, *l, Sameness::Eql, walk));
+            }
+            twin.is_some_and(|(_, y)| equal_within(*x, *y, like, walk))
         })
 }
 

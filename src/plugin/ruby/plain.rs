@@ -31,7 +31,8 @@ pub(super) enum List {
     Suffix,
 }
 
-const LISTS: &[(&str, List)] = &[("tag_parts[", List::Parts), ("tag_prefix[", List::Prefix), ("tag_suffix[", List::Suffix)];
+const LISTS: &[(&str, List)] =
+    &[("tag_parts[", List::Parts), ("tag_prefix[", List::Prefix), ("tag_suffix[", List::Suffix)];
 
 /// Cuts a text into literal text and placeholders.
 pub(super) fn pieces(text: &str) -> Vec<Piece> {
@@ -148,13 +149,16 @@ mod tests {
     use super::*;
 
     fn shape(text: &str) -> String {
-        pieces(text).iter().map(|p| match p {
-            Piece::Text(t) => format!("'{}'", String::from_utf8_lossy(t)),
-            Piece::Field(name, _) => format!("<{}>", String::from_utf8_lossy(name)),
-            Piece::Part(list, n, _) => format!("<{list:?} {n}>"),
-            Piece::Unknown(t) => format!("?{t}"),
-            other => format!("<{other:?}>"),
-        }).collect()
+        pieces(text)
+            .iter()
+            .map(|p| match p {
+                Piece::Text(t) => format!("'{}'", String::from_utf8_lossy(t)),
+                Piece::Field(name, _) => format!("<{}>", String::from_utf8_lossy(name)),
+                Piece::Part(list, n, _) => format!("<{list:?} {n}>"),
+                Piece::Unknown(t) => format!("?{t}"),
+                other => format!("<{other:?}>"),
+            })
+            .collect()
     }
 
     #[test]

@@ -189,7 +189,9 @@ impl Template {
         match vm.eval(&program.expr) {
             Ok(value) => export(value, arena),
             Err(Stop::Fault(fault)) => Err(fault),
-            Err(Stop::Next(_) | Stop::Break(_)) => Err(Fault::new("LocalJumpError", "next or break outside of a block")),
+            Err(Stop::Next(_) | Stop::Break(_)) => {
+                Err(Fault::new("LocalJumpError", "next or break outside of a block"))
+            }
         }
     }
 }

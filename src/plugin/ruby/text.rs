@@ -179,8 +179,8 @@ fn quote_char(c: char, next: Option<char>, out: &mut Buf) -> Checked<()> {
         '\u{8}' => out.str("\\b"),
         '\u{7}' => out.str("\\a"),
         '\u{1b}' => out.str("\\e"),
-        c if (c as u32) < 0x20 || c == '\u{7f}' => out.str(&format!("\\x{:02X}", c as u32)),
-        c if c.is_control() => out.str(&format!("\\u{:04X}", c as u32)),
+        // What Ruby takes for unprintable; characters that Unicode may yet assign are left as they are.
+        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => out.str(&format!("\\u{:04X}", c as u32)),
         c => out.str(c.encode_utf8(&mut [0; 4])),
     }
 }

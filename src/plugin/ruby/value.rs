@@ -8,7 +8,7 @@ use bumpalo::collections::Vec as BumpVec;
 
 use super::bridge::CompiledRegex;
 use super::clock::RubyTime;
-use super::limits::{MAX_VALUES, MAX_VISITS};
+use super::limits::{MAX_DEPTH, MAX_VALUES, MAX_VISITS};
 use super::ops;
 use crate::event::Value;
 
@@ -106,6 +106,37 @@ impl std::fmt::Debug for MapObj<'_> {
     }
 }
 
+/// How far a walk through values that may be linked to themselves still goes.
+pub(super) struct Walk {
+    visits: usize,
+    depth: usize,
+}
+
+impl Walk {
+    pub(super) fn new() -> Walk {
+        Walk { visits: MAX_VISITS, depth: MAX_DEPTH }
+    }
+
+    /// Takes visits off what is left, if there are as many.
+    pub(super) fn afford(&mut self, visits: usize) -> bool {
+        let left = self.visits.checked_sub(visits);
+        self.visits = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Goes a level deeper; where that is too deep, or too much was seen, gives `end`.
+    pub(super) fn deeper<T>(&mut self, end: T, go: impl FnOnce(&mut Walk) -> T) -> T {
+        if self.visits == 0 || self.depth == 0 {
+            return end;
+        }
+        self.visits -= 1;
+        self.depth -= 1;
+        let result = go(self);
+        self.depth += 1;
+        result
+    }
+}
+
 /// Counts the values in a container, at every depth; gives `None` past [`MAX_VALUES`].
 pub(super) fn count_values(value: Value<'_>) -> Option<usize> {
     fn count(value: Value<'_>, left: &mut usize) -> Option<()> {
@@ -161,6 +192,11 @@ impl<'s> ArrayObj<'s> {
         self.items.borrow()
     }
 
+    /// A copy of the elements as they are now.
+    pub(super) fn to_vec(&self) -> Vec<Val<'s>> {
+        self.items().to_vec()
+    }
+
     pub(super) fn get(&self, at: usize) -> Option<Val<'s>> {
         self.items().get(at).copied()
     }
@@ -179,8 +215,8 @@ impl<'s> ArrayObj<'s> {
         edit(&mut self.items.borrow_mut())
     }
 
-    fn dirty(&self, visits: &mut usize) -> bool {
-        self.changed.get() || self.items.borrow().iter().any(|v| v.dirty(visits))
+    fn dirty(&self, walk: &mut Walk) -> bool {
+        self.changed.get() || self.items.borrow().iter().any(|v| v.dirty(walk))
     }
 }
 
@@ -261,8 +297,8 @@ impl<'s> MapObj<'s> {
         *self.pairs.borrow_mut() = pairs;
     }
 
-    fn dirty(&self, visits: &mut usize) -> bool {
-        self.changed.get() || self.pairs.borrow().iter().any(|(_, v)| v.dirty(visits))
+    fn dirty(&self, walk: &mut Walk) -> bool {
+        self.changed.get() || self.pairs.borrow().iter().any(|(_, v)| v.dirty(walk))
     }
 }
 
@@ -314,16 +350,14 @@ impl<'s> Val<'s> {
 
     /// Whether it is a container that was changed in place, itself or anywhere below.
     pub(super) fn changed(self) -> bool {
-        self.dirty(&mut { MAX_VISITS })
+        self.dirty(&mut Walk::new())
     }
 
     /// A structure too large or too entangled to walk counts as changed: writing it out then tells what is wrong with it.
-    fn dirty(self, visits: &mut usize) -> bool {
-        let Some(left) = visits.checked_sub(1) else { return true };
-        *visits = left;
+    fn dirty(self, walk: &mut Walk) -> bool {
         match self {
-            Val::Array(a) => a.dirty(visits),
-            Val::Hash(h) => h.dirty(visits),
+            Val::Array(a) => walk.deeper(true, |walk| a.dirty(walk)),
+            Val::Hash(h) => walk.deeper(true, |walk| h.dirty(walk)),
             _ => false,
         }
     }

@@ -169,7 +169,13 @@ impl<'s> Vm<'s> {
                 left if left.truthy() => Ok(left),
                 _ => self.eval(b),
             },
-            Kind::If(test, yes, no) => if self.eval(test)?.truthy() { self.eval(yes) } else { self.eval(no) },
+            Kind::If(test, yes, no) => {
+                if self.eval(test)?.truthy() {
+                    self.eval(yes)
+                } else {
+                    self.eval(no)
+                }
+            }
             _ => self.eval_control(expr),
         }
     }

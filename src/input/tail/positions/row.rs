@@ -155,8 +155,10 @@ impl Row {
     pub(super) async fn delivered(&self, moved: impl Fn()) {
         let mut watch = Watch { row: self, ended: false };
         while let Some((mark, receipt)) = self.first_receipt() {
-            // It never comes where the buffer went away: the position stays then, and a restart reads it again.
-            let () = receipt.delivered().await;
+            if !receipt.delivered().await {
+                // The buffer went away with it: the position stays, and a restart reads it again.
+                return;
+            }
             self.state().mark = mark;
             self.receipts().waiting.pop_front();
             moved();

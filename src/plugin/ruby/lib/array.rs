@@ -26,7 +26,7 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
     }),
     def("concat", 0, ANY, |vm, a, args| {
         for other in args.list {
-            for item in other.to_array()?.items().to_vec() {
+            for item in other.to_array()?.to_vec() {
                 vm.push(a, item)?;
             }
         }
@@ -83,7 +83,7 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
     }),
     def("rindex", 0, 1, |vm, a, args| position(vm, a, args, true)),
     def("rotate", 0, 1, |vm, a, args| {
-        let mut items = a.items().to_vec();
+        let mut items = a.to_vec();
         let by = if args.list.is_empty() { 1 } else { args.int(0)? };
         let by = if items.is_empty() { 0 } else { by.rem_euclid(items.len() as i128) as usize };
         items.rotate_left(by);
@@ -141,8 +141,8 @@ fn splice<'s>(vm: &mut Vm<'s>, a: Arr<'s>, at: usize, items: &[Val<'s>]) -> Outc
 
 fn product<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outcome<'s> {
     let made = vm.arr(&[])?;
-    for left in a.items().to_vec() {
-        for right in args.val(0).to_array()?.items().to_vec() {
+    for left in a.to_vec() {
+        for right in args.val(0).to_array()?.to_vec() {
             let pair = vm.array([left, right])?;
             vm.push(made, pair)?;
         }

@@ -49,7 +49,8 @@ const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// Loose: bits that don't fill a byte are dropped.
-const LOOSE: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING.with_decode_allow_trailing_bits(true));
+const LOOSE: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING.with_decode_allow_trailing_bits(true));
 
 fn hex<'s>(vm: &mut Vm<'s>, bytes: &[u8]) -> Outcome<'s> {
     let made: String = bytes.iter().map(|b| format!("{b:02x}")).collect();

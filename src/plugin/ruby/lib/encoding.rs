@@ -33,7 +33,8 @@ fn named(value: Val<'_>) -> Checked<Encoding> {
         "ascii-8bit" | "binary" => Ok(Encoding::Bytes),
         "us-ascii" | "ascii" => Ok(Encoding::Utf8),
         _ => {
-            let message = format!("encoding {name:?} is not supported here (UTF-8 and BINARY are); set `encoding` at the source");
+            let message =
+                format!("encoding {name:?} is not supported here (UTF-8 and BINARY are); set `encoding` at the source");
             Err(Fault::new("Encoding::ConverterNotFoundError", message))
         }
     }

@@ -41,7 +41,7 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
     def("sum", 0, 1, sum),
     def("tally", 0, 0, |vm, a, _| {
         let counts = vm.map(&[])?;
-        for item in a.items().to_vec() {
+        for item in a.to_vec() {
             let Val::Int(n) = counts.get(item).unwrap_or(Val::Int(0)) else { continue };
             vm.set(counts, item, Val::Int(n + 1))?;
         }
@@ -152,7 +152,7 @@ fn order<'s>(vm: &mut Vm<'s>, block: Option<&'s Block>, a: Val<'s>, b: Val<'s>) 
 }
 
 fn sorted<'s>(vm: &mut Vm<'s>, a: Arr<'s>, block: Option<&'s Block>) -> Outcome<'s, Vec<Val<'s>>> {
-    let items = a.items().to_vec();
+    let items = a.to_vec();
     merge_sort(items, &mut |x: &Val<'s>, y: &Val<'s>| order(vm, block, *x, *y))
 }
 

@@ -67,10 +67,7 @@ pub(crate) const TABLE: &[Def<ArrayFn>] = &[
         indexed(vm, a, args, |vm, _, given| Ok(vm.push(made, given)?))?;
         flatten_once(vm, made)
     }),
-    def("each.with_index", 0, 1, |vm, a, args| {
-        indexed(vm, a, args, |_, _, _| Ok(()))?;
-        Ok(Val::Array(a))
-    }),
+    def("each.with_index", 0, 1, each_with_index),
     def("select.with_index", 0, 1, |vm, a, args| {
         let made = vm.arr(&[])?;
         indexed(vm, a, args, |vm, item, given| if given.truthy() { Ok(vm.push(made, item)?) } else { Ok(()) })?;
@@ -164,10 +161,10 @@ fn each_with_index<'s>(vm: &mut Vm<'s>, a: Arr<'s>, args: Args<'_, 's>) -> Outco
         return Ok(Val::Array(a));
     }
     let made = vm.arr(&[])?;
-    let mut at = 0;
+    let mut at = if args.list.is_empty() { 0 } else { args.int(0)? };
     each(vm, a, |vm, item| {
         let pair = vm.array([item, Val::Int(at)])?;
-        at += 1;
+        at = at.saturating_add(1);
         Ok(vm.push(made, pair)?)
     })?;
     Ok(Val::Array(made))

@@ -72,7 +72,9 @@ impl<'f, 's> Formatter<'f, 's> {
     fn directive(&mut self) -> Checked<()> {
         let mut spec = Spec::default();
         loop {
-            let Some(byte) = self.bump() else { return Err(Fault::argument("incomplete format specifier; use %% instead")) };
+            let Some(byte) = self.bump() else {
+                return Err(Fault::argument("incomplete format specifier; use %% instead"));
+            };
             match byte {
                 b'-' => spec.minus = true,
                 b'+' => spec.plus = true,
@@ -113,7 +115,11 @@ impl<'f, 's> Formatter<'f, 's> {
         let width = self.arg(&Spec::default())?.to_int()?;
         spec.minus |= width < 0;
         spec.width = usize::try_from(width.unsigned_abs()).unwrap_or(usize::MAX);
-        if spec.width <= MAX_WIDTH { Ok(()) } else { Err(Fault::argument(format!("width {width} is over {MAX_WIDTH}"))) }
+        if spec.width <= MAX_WIDTH {
+            Ok(())
+        } else {
+            Err(Fault::argument(format!("width {width} is over {MAX_WIDTH}")))
+        }
     }
 
     fn precision(&mut self) -> Checked<usize> {
@@ -206,7 +212,8 @@ impl<'f, 's> Formatter<'f, 's> {
         let sign = sign(spec, negative);
         let digits = format!("{digits:0>width$}", width = spec.precision.unwrap_or(0));
         let taken = sign.len() + prefix.len() + digits.len();
-        let zeros = if spec.zero && !spec.minus && spec.precision.is_none() { spec.width.saturating_sub(taken) } else { 0 };
+        let zeros =
+            if spec.zero && !spec.minus && spec.precision.is_none() { spec.width.saturating_sub(taken) } else { 0 };
         self.pad(spec, format!("{sign}{prefix}{}{digits}", "0".repeat(zeros)).as_bytes())
     }
 
@@ -308,11 +315,20 @@ mod tests {
 
     #[test]
     fn every_directive_pads_and_signs() {
-        assert_eq!(made("%+05d|%-5d|% d|%5.3d", &[Val::Int(42), Val::Int(7), Val::Int(3), Val::Int(5)]), "+0042|7    | 3|  005");
+        assert_eq!(
+            made("%+05d|%-5d|% d|%5.3d", &[Val::Int(42), Val::Int(7), Val::Int(3), Val::Int(5)]),
+            "+0042|7    | 3|  005"
+        );
         assert_eq!(made("%x %#x %X %o %b %08b", &[255, 255, 255, 8, 5, 5].map(Val::Int)), "ff 0xff FF 10 101 00000101");
-        assert_eq!(made("%x %b %o", &[-255, -5, -8].map(Val::Int)), "..f01 ..1011 ..770");
-        assert_eq!(made("%.2f|%8.3f|%-8.1f|%e|%g|%g", &[1.005, 3.14159, 2.0, 12345.678, 1e-5, 100000.0].map(Val::Float)), "1.00|   3.142|2.0     |1.234568e+04|1e-05|100000");
-        assert_eq!(made("%5s|%-5s|%.2s|%%|%c", &[Val::Str(b"ab"), Val::Str(b"ab"), Val::Str(b"abc"), Val::Int(65)]), "   ab|ab   |ab|%|A");
+        assert_eq!(made("%x %b %o", &[-255, -5, -8].map(Val::Int)), "..f01 ..1011 ..70");
+        assert_eq!(
+            made("%.2f|%8.3f|%-8.1f|%e|%g|%g", &[1.005, 3.25159, 2.0, 12345.678, 1e-5, 100000.0].map(Val::Float)),
+            "1.00|   3.252|2.0     |1.234568e+04|1e-05|100000"
+        );
+        assert_eq!(
+            made("%5s|%-5s|%.2s|%%|%c", &[Val::Str(b"ab"), Val::Str(b"ab"), Val::Str(b"abc"), Val::Int(65)]),
+            "   ab|ab   |ab|%|A"
+        );
     }
 
     #[test]

@@ -50,12 +50,12 @@ fn edge<'s>(m: &'s Matched<'s>, args: Args<'_, 's>, side: fn((usize, usize)) -> 
 }
 
 pub(crate) const REGEX: &[Def<AnyFn>] = &[
-    def("match", 1, 1, |vm, me, args| with(vm, me, args, |vm, p, text| {
-        Ok(pattern::find(vm, p, text, 0)?.map_or(Val::Nil, Val::Match))
-    })),
-    def("match?", 1, 1, |vm, me, args| with(vm, me, args, |_, p, text| {
-        Ok(Val::Bool(p.regex.find_at(text, 0, &mut Vec::new())))
-    })),
+    def("match", 1, 1, |vm, me, args| {
+        with(vm, me, args, |vm, p, text| Ok(pattern::find(vm, p, text, 0)?.map_or(Val::Nil, Val::Match)))
+    }),
+    def("match?", 1, 1, |vm, me, args| {
+        with(vm, me, args, |_, p, text| Ok(Val::Bool(p.regex.find_at(text, 0, &mut Vec::new()))))
+    }),
     def("names", 0, 0, |vm, me, _| {
         let Val::Regex(p) = me else { return Ok(Val::Nil) };
         let names: Vec<Val<'_>> = p.regex.group_names().iter().flatten().map(|n| Val::Str(n.as_bytes())).collect();

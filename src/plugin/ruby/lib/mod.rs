@@ -26,7 +26,9 @@ pub(super) mod time;
 mod url;
 
 use super::error::Outcome;
-use super::methods::{AnyFn, Args, ArrayFn, Def, FloatFn, FreeFn, HashFn, IntFn, MatchFn, RangeFn, TextFn, TimeFn, no_method};
+use super::methods::{
+    AnyFn, Args, ArrayFn, Def, FloatFn, FreeFn, HashFn, IntFn, MatchFn, RangeFn, TextFn, TimeFn, no_method,
+};
 use super::value::{Arr, Val};
 use super::vm::Vm;
 

@@ -137,7 +137,7 @@ pub(crate) fn char_text(code: i128) -> Checked<Vec<u8>> {
     Ok(c.to_string().into_bytes())
 }
 
-/// A float as Ruby prints it: the shortest digits, with an exponent from 1e16 on and below 1e-4.
+/// A float as Ruby prints it: the shortest digits, with an exponent from 1e15 on and below 1e-4.
 pub(crate) fn float_text(f: f64) -> String {
     if f.is_nan() {
         return "NaN".into();
@@ -148,7 +148,7 @@ pub(crate) fn float_text(f: f64) -> String {
     let scientific = format!("{f:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) || f == 0.0 {
+    if (-4..15).contains(&exponent) || f == 0.0 {
         let plain = format!("{f}");
         return if plain.contains('.') { plain } else { plain + ".0" };
     }
@@ -176,7 +176,13 @@ pub(crate) fn round_int(n: i128, digits: i128, how: Rounding) -> Checked<i128> {
         _ if rest == 0 => Ok(n),
         Rounding::Down => Ok(down),
         Rounding::Up => up(),
-        Rounding::Zero => if n < 0 { up() } else { Ok(down) },
+        Rounding::Zero => {
+            if n < 0 {
+                up()
+            } else {
+                Ok(down)
+            }
+        }
         Rounding::Half => {
             // Half goes away from zero.
             let above = rest > unit / 2 || (rest * 2 == unit && n > 0);
@@ -217,10 +223,9 @@ fn round_places(f: f64, digits: i32, how: Rounding) -> f64 {
         Rounding::Down => return directed(f, scaled.floor(), scale, 1.0),
         Rounding::Up => return directed(f, scaled.ceil(), scale, -1.0),
     };
-    // The product may have been rounded up to the half: then the result would be further away than the number.
-    if back > 0.0 && whole != 0.0 && (whole.abs() - 0.5) / scale > f.abs() {
-        return (whole - whole.signum()) / scale;
-    }
+    // The product may have been rounded below the half that the number's own text has: 1.005.round(2) is 1.01.
+    let next = (whole.abs() + back) / scale;
+    let whole = if back > 0.0 && next <= f.abs() { whole + f.signum() } else { whole };
     whole / scale
 }
 
@@ -256,7 +261,8 @@ mod tests {
         let cases = [
             (1.0, "1.0"),
             (-0.0, "-0.0"),
-            (1e15, "1000000000000000.0"),
+            (999_999_999_999_999.9, "999999999999999.9"),
+            (1e15, "1.0e+15"),
             (1e16, "1.0e+16"),
             (1.5e300, "1.5e+300"),
             (0.0001, "0.0001"),

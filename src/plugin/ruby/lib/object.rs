@@ -122,7 +122,7 @@ fn responds(me: Val<'_>, name: &[u8]) -> bool {
 fn copy<'s>(vm: &mut Vm<'s>, me: Val<'s>) -> Outcome<'s> {
     match me {
         Val::Array(a) => {
-            let items = a.items().to_vec();
+            let items = a.to_vec();
             vm.array(items)
         }
         Val::Hash(h) => vm.hash(h.snapshot()),
@@ -135,7 +135,10 @@ pub(crate) fn json<'s>(vm: &mut Vm<'s>, value: Val<'s>) -> Checked<Vec<u8>> {
     if let Val::Float(f) = value
         && !f.is_finite()
     {
-        return Err(Fault::new("JSON::GeneratorError", format!("{} not allowed in JSON", super::number::float_text(f))));
+        return Err(Fault::new(
+            "JSON::GeneratorError",
+            format!("{} not allowed in JSON", super::number::float_text(f)),
+        ));
     }
     let mut packed = Vec::new();
     text::encode(value, &mut packed, MAX_DEPTH)?;

@@ -304,12 +304,7 @@ fn split_words(text: &[u8], limit: Option<usize>) -> Vec<&[u8]> {
 }
 
 /// Parts between matches; groups of the pattern are parts too.
-fn split_at<'s>(
-    vm: &mut Vm<'s>,
-    text: &'s [u8],
-    needle: Needle<'s>,
-    limit: Option<usize>,
-) -> Checked<Vec<&'s [u8]>> {
+fn split_at<'s>(vm: &mut Vm<'s>, text: &'s [u8], needle: Needle<'s>, limit: Option<usize>) -> Checked<Vec<&'s [u8]>> {
     let (mut parts, mut spans) = (Vec::new(), Vec::new());
     let (mut begin, mut at, mut made, mut skipped) = (0, 0, 1, false);
     while at <= text.len() && limit != Some(made) && needle.find(text, at, &mut spans) {

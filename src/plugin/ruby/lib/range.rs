@@ -13,7 +13,7 @@ pub(crate) const TABLE: &[Def<RangeFn>] = &[
     def("cover?", 1, 1, |_, r, args| Ok(Val::Bool(index::covers(r, args.val(0))))),
     def("end", 0, 0, |_, r, _| Ok(r.last)),
     def("exclude_end?", 0, 0, |_, r, _| Ok(Val::Bool(r.exclusive))),
-    def("first", 0, 1, |vm, r, args| if args.list.is_empty() { Ok(r.first) } else { as_array(vm, r, args) }),
+    def("first", 0, 1, |vm, r, args| if args.list.is_empty() { Ok(r.first) } else { take(vm, r, args) }),
     def("include?", 1, 1, |_, r, args| Ok(Val::Bool(index::covers(r, args.val(0))))),
     def("last", 0, 1, |vm, r, args| if args.list.is_empty() { Ok(r.last) } else { as_array(vm, r, args) }),
     def("max", 0, 1, |vm, r, args| match (r.first, r.last) {
@@ -25,7 +25,9 @@ pub(crate) const TABLE: &[Def<RangeFn>] = &[
     }),
     def("member?", 1, 1, |_, r, args| Ok(Val::Bool(index::covers(r, args.val(0))))),
     def("min", 0, 1, |vm, r, args| match ops::compare(r.first, r.last) {
-        Some(order) if args.list.is_empty() && args.block.is_none() => Ok(if order.is_le() { r.first } else { Val::Nil }),
+        Some(order) if args.list.is_empty() && args.block.is_none() => {
+            Ok(if order.is_le() { r.first } else { Val::Nil })
+        }
         _ => as_array(vm, r, args),
     }),
     def("size", 0, 0, |_, r, _| match (r.first, r.last) {
@@ -65,7 +67,7 @@ pub(crate) const AS_ARRAY: &[Def<RangeFn>] = &[
     def("select", 0, 0, as_array),
     def("sort_by", 0, 0, as_array),
     def("sum", 0, 1, as_array),
-    def("take", 1, 1, as_array),
+    def("take", 1, 1, take),
     def("to_a", 0, 0, as_array),
     def("zip", 0, ANY, as_array),
 ];
@@ -76,6 +78,13 @@ fn as_array<'s>(vm: &mut Vm<'s>, r: &'s Span<'s>, args: Args<'_, 's>) -> Outcome
     super::on_array(vm, items, args)
 }
 
+/// The first elements; of a range without an end too.
+fn take<'s>(vm: &mut Vm<'s>, r: &'s Span<'s>, args: Args<'_, 's>) -> Outcome<'s> {
+    let (Val::Int(first), Val::Nil) = (r.first, r.last) else { return as_array(vm, r, args) };
+    let items = integers(first, first.saturating_add(args.count(0)? as i128), true, 1)?;
+    vm.array(items)
+}
+
 fn elements<'s>(vm: &mut Vm<'s>, r: &Span<'s>) -> Outcome<'s, Vec<Val<'s>>> {
     match (r.first, r.last) {
         (Val::Int(first), Val::Int(last)) => Ok(integers(first, last, r.exclusive, 1)?),
@@ -84,7 +93,9 @@ fn elements<'s>(vm: &mut Vm<'s>, r: &Span<'s>) -> Outcome<'s, Vec<Val<'s>>> {
             Ok(integers(first, whole, r.exclusive && whole as f64 == last, 1)?)
         }
         (Val::Str(first), Val::Str(last)) => letters(vm, first, last, r.exclusive),
-        (_, Val::Nil) | (_, Val::Float(_)) => Err(Fault::new("RangeError", "cannot convert endless range to an array").into()),
+        (_, Val::Nil) | (_, Val::Float(_)) => {
+            Err(Fault::new("RangeError", "cannot convert endless range to an array").into())
+        }
         (first, _) => Err(Fault::type_error(format!("can't iterate from {}", first.class())).into()),
     }
 }

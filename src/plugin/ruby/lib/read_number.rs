@@ -33,7 +33,7 @@ fn prefix(text: &[u8], base: u32) -> (u32, &[u8]) {
         return (named, &text[2..]);
     }
     match text {
-        [b'0', b'0'..=b'7' | b'_', ..] if base == 0 => (8, text),
+        [b'0', b'0'..=b'9' | b'_', ..] if base == 0 => (8, text),
         _ => (if base == 0 { 10 } else { base }, text),
     }
 }
@@ -100,7 +100,8 @@ fn decimal(text: &[u8]) -> (String, usize) {
         *at += len;
         len > 0
     };
-    if !take(&mut at, &mut out) {
+    let point_first = text.get(at) == Some(&b'.') && text.get(at + 1).is_some_and(u8::is_ascii_digit);
+    if !point_first && !take(&mut at, &mut out) {
         return (String::new(), 0);
     }
     if text.get(at) == Some(&b'.') && text.get(at + 1).is_some_and(u8::is_ascii_digit) {
@@ -141,13 +142,15 @@ mod tests {
 
     #[test]
     fn the_start_of_a_text_is_read_and_its_rest_is_left() {
-        for (text, n) in [("42abc", 42), ("  -7 ", -7), ("1_000", 1000), ("1__0", 1), ("_1", 0), ("0x1f", 0), ("", 0), ("010", 10)] {
+        for (text, n) in
+            [("42abc", 42), ("  -7 ", -7), ("1_000", 1000), ("1__0", 1), ("_1", 0), ("0x1f", 0), ("", 0), ("010", 10)]
+        {
             assert_eq!(to_i(text.as_bytes(), 10).unwrap(), n, "{text}");
         }
         assert_eq!(to_i(b"0x1f", 16).unwrap(), 31);
         assert_eq!(to_i(b"z", 36).unwrap(), 35);
         assert_eq!(to_i(b"010", 0).unwrap(), 8);
-        for (text, f) in [("1.5e3x", 1500.0), ("1.", 1.0), (".5", 0.0), ("1e", 1.0), ("-2_0.5", -20.5), ("x", 0.0)] {
+        for (text, f) in [("1.5e3x", 1500.0), ("1.", 1.0), (".5", 0.5), ("1e", 1.0), ("-2_0.5", -20.5), ("x", 0.0)] {
             assert_eq!(to_f(text.as_bytes()), f, "{text}");
         }
     }

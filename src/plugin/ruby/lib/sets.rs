@@ -41,7 +41,11 @@ impl Set {
             let (last, end) = last.unwrap_or((first, after));
             if last < first {
                 let name = |c| char::from_u32(c).unwrap_or('?');
-                return Err(Fault::argument(format!("invalid range \"{}-{}\" in string transliteration", name(first), name(last))));
+                return Err(Fault::argument(format!(
+                    "invalid range \"{}-{}\" in string transliteration",
+                    name(first),
+                    name(last)
+                )));
             }
             ranges.push((first, last));
             at = end;

@@ -49,7 +49,9 @@ pub(crate) const TABLE: &[Def<TextFn>] = &[
     def("length", 0, 0, |_, text, _| Ok(Val::Int(chars::count(text) as i128))),
     def("size", 0, 0, |_, text, _| Ok(Val::Int(chars::count(text) as i128))),
     def("between?", 2, 2, |_, text, args| {
-        let order = |n| ops::compare(Val::Str(text), args.val(n)).ok_or_else(|| ops::not_comparable(Val::Str(text), args.val(n)));
+        let order = |n| {
+            ops::compare(Val::Str(text), args.val(n)).ok_or_else(|| ops::not_comparable(Val::Str(text), args.val(n)))
+        };
         Ok(Val::Bool(order(0)?.is_ge() && order(1)?.is_le()))
     }),
     def("lines", 0, 1, lines),

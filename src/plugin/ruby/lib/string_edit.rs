@@ -66,12 +66,7 @@ fn insert<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>) -> Outcome<'s
     vm.string([&text[..offset], part, &text[offset..]].concat())
 }
 
-fn justify<'s>(
-    vm: &mut Vm<'s>,
-    text: &'s [u8],
-    args: Args<'_, 's>,
-    split: fn(usize) -> (usize, usize),
-) -> Outcome<'s> {
+fn justify<'s>(vm: &mut Vm<'s>, text: &'s [u8], args: Args<'_, 's>, split: fn(usize) -> (usize, usize)) -> Outcome<'s> {
     let width = usize::try_from(args.int(0)?.max(0)).unwrap_or(usize::MAX);
     let pad = if args.list.len() > 1 { args.text(1)? } else { b" " };
     if pad.is_empty() {

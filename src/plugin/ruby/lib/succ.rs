@@ -54,7 +54,16 @@ mod tests {
 
     #[test]
     fn letters_and_digits_carry() {
-        for (text, next) in [("az", "ba"), ("zz", "aaa"), ("a9", "b0"), ("Az", "Ba"), ("zZ9", "aaA0"), ("1.9", "2.0"), ("***", "**+"), ("", "")] {
+        for (text, next) in [
+            ("az", "ba"),
+            ("zz", "aaa"),
+            ("a9", "b0"),
+            ("Az", "Ba"),
+            ("zZ9", "aaA0"),
+            ("1.9", "2.0"),
+            ("***", "**+"),
+            ("", ""),
+        ] {
             assert_eq!(succ(text.as_bytes()), next.as_bytes(), "{text}");
         }
     }

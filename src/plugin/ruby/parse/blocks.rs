@@ -14,7 +14,7 @@ impl<'t> Parser<'t> {
         let named = self.peek() == Some(b'|');
         let params = if named { self.block_params()? } else { Vec::new() };
         self.implicit.push(if named { None } else { Some(Vec::new()) });
-        let body = self.deeper(|p| p.statements());
+        let body = self.statements();
         let unnamed = self.implicit.pop().flatten().unwrap_or_default();
         let body = body?;
         let closed = if braces { self.eat("}") } else { self.keyword("end") };

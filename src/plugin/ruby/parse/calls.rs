@@ -19,7 +19,8 @@ impl<'t> Parser<'t> {
     pub(super) fn postfix(&mut self, mut value: Expr) -> Parsed {
         loop {
             let mark = self.at;
-            let indexed = self.peek() == Some(b'[') || (self.space_then(b'[') && matches!(value.kind, Kind::Name(_) | Kind::Var(_)));
+            let indexed = self.peek() == Some(b'[')
+                || (self.space_then(b'[') && matches!(value.kind, Kind::Name(_) | Kind::Var(_)));
             if indexed {
                 value = self.indexed(value)?;
                 continue;
@@ -118,7 +119,8 @@ impl<'t> Parser<'t> {
             Kind::Var(slot) if APPENDING.contains(&name.as_str()) && given.block.is_none() => Some(slot),
             _ => None,
         };
-        let call = self.node(Kind::Call(Box::new(Call { on, method, args: given.args, block: given.block, safe })), at)?;
+        let call =
+            self.node(Kind::Call(Box::new(Call { on, method, args: given.args, block: given.block, safe })), at)?;
         match target {
             Some(slot) => self.node(Kind::Assign(slot, Box::new(call)), at),
             None => Ok(call),
@@ -213,7 +215,10 @@ impl<'t> Parser<'t> {
             ':' => tight && second != ':' && self.in_ternary == 0,
             '/' | '-' | '+' => tight && second != '=',
             '!' => tight && !matches!(second, '=' | '~'),
-            '%' => matches!(second, 'w' | 'q' | 'Q' | 'i' | 'r') && !ahead[2..].starts_with(|c: char| c.is_alphanumeric() || c.is_whitespace()),
+            '%' => {
+                matches!(second, 'w' | 'q' | 'Q' | 'i' | 'r')
+                    && !ahead[2..].starts_with(|c: char| c.is_alphanumeric() || c.is_whitespace())
+            }
             '&' => second == ':',
             c => c.is_alphanumeric() || c == '_',
         };
@@ -221,7 +226,10 @@ impl<'t> Parser<'t> {
     }
 
     fn keyword_ahead(&self, ahead: &str) -> bool {
-        const GO_ON: &[&str] = &["if", "unless", "and", "or", "then", "do", "rescue", "while", "until", "in", "end", "else", "elsif", "when", "ensure"];
+        const GO_ON: &[&str] = &[
+            "if", "unless", "and", "or", "then", "do", "rescue", "while", "until", "in", "end", "else", "elsif",
+            "when", "ensure",
+        ];
         let len = ahead.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(ahead.len());
         GO_ON.contains(&&ahead[..len])
     }

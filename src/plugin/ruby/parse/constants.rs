@@ -9,8 +9,25 @@ use crate::plugin::ruby::lib;
 
 /// Classes that a value can be asked about.
 const CLASSES: &[&str] = &[
-    "Array", "Class", "Comparable", "Enumerable", "Exception", "FalseClass", "Float", "Hash", "Integer", "MatchData", "NilClass", "Numeric",
-    "Object", "Range", "Regexp", "String", "Symbol", "Time", "TrueClass",
+    "Array",
+    "Class",
+    "Comparable",
+    "Enumerable",
+    "Exception",
+    "FalseClass",
+    "Float",
+    "Hash",
+    "Integer",
+    "MatchData",
+    "NilClass",
+    "Numeric",
+    "Object",
+    "Range",
+    "Regexp",
+    "String",
+    "Symbol",
+    "Time",
+    "TrueClass",
 ];
 
 const NUMBERS: &[(&str, f64)] = &[
@@ -65,7 +82,8 @@ impl<'t> Parser<'t> {
             return self.node(Kind::Class(class), at);
         }
         let help = INSTEAD.iter().find(|(n, _)| *n == path).map_or_else(String::new, |(_, help)| (*help).to_owned());
-        let near = || nearest(path, CLASSES.iter().copied()).map(|n| format!("did you mean `{n}`?")).unwrap_or_default();
+        let near =
+            || nearest(path, CLASSES.iter().copied()).map(|n| format!("did you mean `{n}`?")).unwrap_or_default();
         Err(self.error_at(at, format!("`{path}` is not supported"), if help.is_empty() { near() } else { help }))
     }
 
@@ -117,7 +135,10 @@ impl<'t> Parser<'t> {
         let there: Vec<&str> = all.filter(|n| n.starts_with(&prefix)).collect();
         let help = match INSTEAD.iter().find(|(n, _)| *n == path) {
             Some((_, help)) if there.is_empty() => (*help).to_owned(),
-            _ if there.is_empty() => "functions exist for Base64, CGI, Digest, ENV, JSON, Math, SecureRandom, Socket, Time and URI".to_owned(),
+            _ if there.is_empty() => {
+                "functions exist for Base64, CGI, Digest, ENV, JSON, Math, SecureRandom, Socket, Time and URI"
+                    .to_owned()
+            }
             _ => format!("these are: {}", there.join(", ")),
         };
         self.error_at(at, format!("`{path}.{name}` is not supported"), help)

@@ -86,7 +86,7 @@ impl<'t> Parser<'t> {
         let at = self.at;
         self.at += "begin".len();
         let ternary = std::mem::take(&mut self.in_ternary);
-        let body = self.deeper(|p| p.statements())?;
+        let body = self.statements()?;
         let mut clauses = Vec::new();
         while self.keyword("rescue") {
             clauses.push(self.clause()?);

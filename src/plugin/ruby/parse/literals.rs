@@ -40,7 +40,7 @@ impl<'t> Parser<'t> {
     fn parenthesised(&mut self) -> Parsed {
         self.at += 1;
         let ternary = std::mem::take(&mut self.in_ternary);
-        let inner = self.deeper(|p| p.statements())?;
+        let inner = self.statements()?;
         self.in_ternary = ternary;
         self.expect(")", "to end the parenthesis")?;
         Ok(inner)
@@ -124,7 +124,8 @@ impl<'t> Parser<'t> {
         let ends = |p: &Self| p.starts(":") && !p.starts("::");
         if self.quoted_label() {
             let quote = self.bump().unwrap_or('"');
-            let key = if quote == '"' { self.interpolated(Quote::same(quote))? } else { self.plain(Quote::same(quote))? };
+            let key =
+                if quote == '"' { self.interpolated(Quote::same(quote))? } else { self.plain(Quote::same(quote))? };
             self.at += 1;
             return match key.kind {
                 Kind::Str(text) => self.node(Kind::Sym(text), at).map(Some),
@@ -166,7 +167,8 @@ impl<'t> Parser<'t> {
         self.at += 1;
         if let Some(quote @ (b'"' | b'\'')) = self.peek() {
             self.at += 1;
-            let text = if quote == b'"' { self.interpolated(Quote::same('"'))? } else { self.plain(Quote::same('\''))? };
+            let text =
+                if quote == b'"' { self.interpolated(Quote::same('"'))? } else { self.plain(Quote::same('\''))? };
             return match text.kind {
                 Kind::Str(text) => self.node(Kind::Sym(text), at),
                 _ => Err(self.error_at(at, "code in a symbol is not supported", "write \"...\".to_sym")),
@@ -201,7 +203,11 @@ impl<'t> Parser<'t> {
             Some(b'&') => Some(0),
             Some(digit @ b'1'..=b'9') => Some(usize::from(digit - b'0')),
             _ => {
-                return Err(self.error_at(at, "global variables do not exist here", "$~, $& and $1 to $9 do, after a match"));
+                return Err(self.error_at(
+                    at,
+                    "global variables do not exist here",
+                    "$~, $& and $1 to $9 do, after a match",
+                ));
             }
         };
         self.at += 1;

@@ -142,7 +142,8 @@ impl<'t> Parser<'t> {
         match self.rest().chars().next() {
             None => self.error("the expression ends too early", ""),
             Some(c) if c.is_alphanumeric() => {
-                let word: String = self.rest().chars().take_while(|c| c.is_alphanumeric() || *c == '_').take(40).collect();
+                let word: String =
+                    self.rest().chars().take_while(|c| c.is_alphanumeric() || *c == '_').take(40).collect();
                 self.error(format!("unexpected `{word}`"), "")
             }
             Some(c) => self.error(format!("unexpected `{c}`"), ""),
@@ -153,7 +154,11 @@ impl<'t> Parser<'t> {
     fn node(&self, kind: Kind, at: usize) -> Parsed {
         let height = Expr::height_below(&kind) + 1;
         if height > MAX_HEIGHT {
-            return Err(self.error_at(at, format!("the expression is more than {MAX_HEIGHT} levels deep"), "split it up"));
+            return Err(self.error_at(
+                at,
+                format!("the expression is more than {MAX_HEIGHT} levels deep"),
+                "split it up",
+            ));
         }
         Ok(Expr { kind, at: self.from + at, height })
     }
@@ -218,6 +223,10 @@ impl<'t> Parser<'t> {
 
     /// Statements up to a closing sign or word, or the end.
     fn statements(&mut self) -> Parsed {
+        self.deeper(|p| p.statement_list())
+    }
+
+    fn statement_list(&mut self) -> Parsed {
         let at = self.at;
         let mut list = Vec::new();
         loop {

@@ -45,7 +45,9 @@ impl<'t> Parser<'t> {
         }
         self.at += if next { "next" } else { "break" }.len();
         self.space();
-        let bare = self.at_closer() || matches!(self.peek(), Some(b';' | b'\n')) || matches!(self.peek_word(), "if" | "unless");
+        let bare = self.at_closer()
+            || matches!(self.peek(), Some(b';' | b'\n'))
+            || matches!(self.peek_word(), "if" | "unless");
         let value = Box::new(if bare { self.node(Kind::Nil, at)? } else { self.expression()? });
         self.node(if next { Kind::Next(value) } else { Kind::Break(value) }, at)
     }
@@ -123,7 +125,11 @@ impl<'t> Parser<'t> {
 
     fn refuse_reserved(&self, word: &str, at: usize) -> Parsed<()> {
         if NAMES.iter().any(|(n, _)| *n == word) {
-            return Err(self.error_at(at, format!("`{word}` can't be assigned to"), "choose another name for the variable"));
+            return Err(self.error_at(
+                at,
+                format!("`{word}` can't be assigned to"),
+                "choose another name for the variable",
+            ));
         }
         Ok(())
     }

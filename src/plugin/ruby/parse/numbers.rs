@@ -55,7 +55,8 @@ impl<'t> Parser<'t> {
             digits = format!("{digits}.{}", self.digits(10));
         }
         let sign = usize::from(matches!(self.peek_at(1), Some(b'+' | b'-')));
-        let exponent = matches!(self.peek(), Some(b'e' | b'E')) && self.peek_at(1 + sign).is_some_and(|b| b.is_ascii_digit());
+        let exponent =
+            matches!(self.peek(), Some(b'e' | b'E')) && self.peek_at(1 + sign).is_some_and(|b| b.is_ascii_digit());
         if exponent {
             let sign = if self.peek_at(1) == Some(b'-') { "-" } else { "" };
             self.at += if matches!(self.peek_at(1), Some(b'+' | b'-')) { 2 } else { 1 };

@@ -115,7 +115,8 @@ impl<'t> Parser<'t> {
         }
         self.space();
         // Nothing behind it: the range has no end.
-        let open = matches!(self.peek(), None | Some(b')' | b']' | b'}' | b',' | b';' | b'\n')) || self.peek_word() == "then";
+        let open =
+            matches!(self.peek(), None | Some(b')' | b']' | b'}' | b',' | b';' | b'\n')) || self.peek_word() == "then";
         let last = if open { self.node(Kind::Nil, self.at)? } else { self.binary(1)? };
         self.node(Kind::Range(Box::new(first), Box::new(last), exclusive), at)
     }
@@ -133,7 +134,8 @@ impl<'t> Parser<'t> {
         }
         let (sign, op) = OPS.iter().find(|(sign, _)| self.starts(sign))?;
         // `x += 1` is no `+`; comparisons that end in `=` are longer signs and were found first.
-        let updates = self.peek_at(sign.len()) == Some(b'=') && tightness(*op) >= 5 && self.peek_at(sign.len() + 1) != Some(b'=');
+        let updates =
+            self.peek_at(sign.len()) == Some(b'=') && tightness(*op) >= 5 && self.peek_at(sign.len() + 1) != Some(b'=');
         (!updates).then_some((Sign::Op(*op), sign.len()))
     }
 
@@ -215,7 +217,9 @@ impl<'t> Parser<'t> {
                 self.deeper(|p| p.unary())
             }
             Some(b'~') => Err(self.error("`~` is not supported", "")),
-            Some(b'*' | b'&') => Err(self.error("`*` and `&` before a value are not supported", "write the values one by one")),
+            Some(b'*' | b'&') => {
+                Err(self.error("`*` and `&` before a value are not supported", "write the values one by one"))
+            }
             _ => self.power(),
         }
     }

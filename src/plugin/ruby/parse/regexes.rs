@@ -52,7 +52,11 @@ impl<'t> Parser<'t> {
                 'x' => flags.extended = true,
                 // Compile once, UTF-8: as it is anyway.
                 'o' | 'u' => {}
-                other => return Err(self.error(format!("unknown flag `{other}` of a regular expression"), "i, m and x are known")),
+                other => {
+                    return Err(
+                        self.error(format!("unknown flag `{other}` of a regular expression"), "i, m and x are known")
+                    );
+                }
             }
         }
         self.at += letters.len();

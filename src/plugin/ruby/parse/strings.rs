@@ -132,10 +132,14 @@ impl<'t> Parser<'t> {
     fn embedded(&mut self, pieces: &mut Pieces, at: usize) -> Parsed<()> {
         self.at += 1;
         let (ternary, mark) = (std::mem::take(&mut self.in_ternary), self.at);
-        let code = self.deeper(|p| p.statements())?;
+        let code = self.statements()?;
         self.in_ternary = ternary;
         if !self.eat("}") {
-            let error = if self.at < self.text.len() { self.unexpected() } else { self.error_at(mark, "no `}` ends this code", "") };
+            let error = if self.at < self.text.len() {
+                self.unexpected()
+            } else {
+                self.error_at(mark, "no `}` ends this code", "")
+            };
             return Err(error);
         }
         if !pieces.bytes.is_empty() {
@@ -180,7 +184,9 @@ impl<'t> Parser<'t> {
             }
             'x' => self.numeric(16, 2)? as u8,
             'u' => return self.unicode(out),
-            'c' | 'C' | 'M' => return Err(self.error_at(at, "control escapes are not supported", "write \\x.. with the number")),
+            'c' | 'C' | 'M' => {
+                return Err(self.error_at(at, "control escapes are not supported", "write \\x.. with the number"));
+            }
             other => {
                 out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
                 return Ok(());

@@ -1,0 +1,93 @@
+//! The opening of a file buffer: lock, journal, recovery, and then a writer that goes on where the last one ended.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::Inner;
+use super::config::BufferConfig;
+use super::driver::Driver;
+use super::env::Env;
+use super::error::BufferError;
+use super::files::{Folder, LOCK};
+use super::journal::{self, JOURNAL, Journal, Remembered};
+use super::recovery::{Found, RecoveryReport, recover};
+use super::shared::Shared;
+use super::writer::{Files, Writer};
+
+/// Opens the file buffer in `dir`.
+pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner, RecoveryReport), BufferError> {
+    let folder = Folder::new(env.disk.clone(), dir, &config);
+    let failed = |doing: &'static str| move |e: io::Error| BufferError::disk(doing, dir, e);
+    env.disk.create_dir(dir, config.dir_mode).map_err(failed("make the buffer directory"))?;
+    let lock = lock(&folder)?;
+    let mut known = journal::read(&*env.disk, dir);
+    let clean = known.clean;
+    let shared = Arc::new(Shared::new(config, env.clone()));
+    let found = recover(&folder, &shared.config.keys, &mut known, &shared.counts.damaged);
+    let mut found = found.map_err(failed("read the buffer directory"))?;
+    keep_bad_journal(&folder, &known, &mut found.report);
+    found.report.close();
+    let group = found.group.max(known.highest);
+    *shared.origins() = known.origins;
+    let aborted = std::mem::take(&mut found.aborted);
+    let journal = Journal::create(env.disk.clone(), dir, folder.file_mode, group, aborted, &shared.origins);
+    let journal = journal.map_err(failed("write the journal in"))?;
+    let files = Files { folder, journal, lock };
+    let (writer, report) = take_up(shared.clone(), files, (group, clean), found);
+    let driver = if env.inline {
+        Driver::Inline(Box::new(Mutex::new(writer)))
+    } else {
+        Driver::spawn(writer, &shared.config.id).map_err(failed("start the thread for"))?
+    };
+    Ok((Inner::new(shared, driver, true), report))
+}
+
+fn lock(folder: &Folder) -> Result<Box<dyn Send + Sync>, BufferError> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let who = format!("pid {} on {host}", std::process::id());
+    let path = folder.path(LOCK);
+    let taken = folder.disk.lock(&path, folder.file_mode, &who);
+    let taken = taken.map_err(|e| BufferError::disk("lock", &path, e))?;
+    taken.map_err(|owner| BufferError::Locked { dir: folder.dir.clone(), owner })
+}
+
+/// The journal is about to be written anew: a damaged one is kept beside the rest of the damage.
+fn keep_bad_journal(folder: &Folder, known: &Remembered, report: &mut RecoveryReport) {
+    let Some(fault) = &known.fault else { return };
+    let path = folder.path(JOURNAL);
+    let kept = folder.disk.open(&path).and_then(|file| {
+        let size = file.size()?;
+        let name = format!("{JOURNAL}.{:08x}", checksum(&*file, size)?);
+        folder.aside().copy(&*file, 0, size, &name, fault)
+    });
+    let outcome = kept.map_or_else(|e| format!("could not be kept: {e}"), |_| "is kept in backup/".to_owned());
+    report
+        .say(format!("{} was damaged ({fault}) and {outcome}; a batch sent again may be taken twice", path.display()));
+}
+
+fn checksum(file: &dyn super::env::DiskFile, size: u64) -> io::Result<u32> {
+    let mut buf = vec![0; 64 << 10];
+    let (mut at, mut crc) = (0, 0);
+    while at < size {
+        let got = file.read_at(&mut buf, at)?;
+        if got == 0 {
+            break;
+        }
+        crc = crc32c::crc32c_append(crc, &buf[..got]);
+        at += got as u64;
+    }
+    Ok(crc)
+}
+
+fn take_up(shared: Arc<Shared>, files: Files, last: (u64, bool), found: Found) -> (Writer, RecoveryReport) {
+    let (group, clean) = last;
+    let mut writer = Writer::new(shared.clone(), Some(files), group);
+    for chunk in found.queued {
+        writer.rise_above(chunk.id);
+        shared.enqueue(chunk, false);
+    }
+    found.resumed.into_iter().for_each(|resumed| writer.resume(resumed, clean));
+    writer.settle_resumed();
+    (writer, found.report)
+}

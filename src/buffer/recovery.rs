@@ -1,0 +1,418 @@
+//! What an earlier run left in the directory of a file buffer.
+//!
+//! Nothing here deletes an event or refuses to start over damage; everything that is cut or moved away is set aside
+//! first, durably. Each step may be the last one before a crash: done again, it gives the same. Memory is bounded by the
+//! number of chunks, not by their sizes: a sealed file is known by its header and footer, any other is walked over head
+//! by head. Entries are checked against their checksums only where a crash may have torn them: in the last group of a
+//! file. Everything else is checked when it is read to be delivered.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::watch;
+
+use super::chunk::{Chunk, ChunkFile, Source};
+use super::config::ChunkKeys;
+use super::env::{DiskFile, EntryKind, read_full};
+use super::files::{BACKUP, Folder, LOCK, Total, chunk_name, parse_name, read_footer};
+use super::format::{BadHeader, Head, Header, MAX_HEADERS};
+use super::id::ChunkId;
+use super::journal::{JOURNAL, RESERVE, Remembered};
+use super::key::ChunkKey;
+use super::walk::{Step, Walk, read_stored};
+
+/// Most lines of a report; the rest is only counted.
+const MAX_LINES: usize = 200;
+/// Most frames of one group that are held to be checked.
+const MAX_RUN: usize = 8192;
+/// Bytes that nearly every header fits into.
+const USUAL_HEADER: usize = 4 << 10;
+/// Bytes looked at at once for zeros.
+const PIECE: usize = 64 << 10;
+
+/// What was found at the opening of a buffer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Chunks that were found.
+    pub chunks: usize,
+    /// Those of them that are staged still.
+    pub staged: usize,
+    /// Events in all chunks.
+    pub records: u64,
+    /// Files, and ends of files, that were set aside.
+    pub set_aside: usize,
+    /// What the operator should know, a line each.
+    pub damage: Vec<String>,
+    left_out: usize,
+}
+
+impl RecoveryReport {
+    pub(super) fn say(&mut self, line: String) {
+        if self.damage.len() < MAX_LINES {
+            self.damage.push(line);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Ends the list: tells how many lines were left out.
+    pub(super) fn close(&mut self) {
+        if self.left_out > 0 {
+            self.damage.push(format!("and {} more such messages", self.left_out));
+        }
+    }
+}
+
+/// A staged chunk that goes on.
+pub(super) struct Resumed {
+    pub(super) id: ChunkId,
+    pub(super) key: ChunkKey,
+    pub(super) created: i64,
+    pub(super) path: PathBuf,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) group: u64,
+    pub(super) total: Total,
+}
+
+/// All that was found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) resumed: Vec<Resumed>,
+    pub(super) queued: Vec<Arc<Chunk>>,
+    /// Highest group of any file.
+    pub(super) group: u64,
+    /// Groups whose refused frames could not be cut off.
+    pub(super) aborted: Vec<u64>,
+    pub(super) report: RecoveryReport,
+}
+
+/// Looks through the directory. `known` gets the origins that files hold added.
+pub(super) fn recover(
+    folder: &Folder,
+    keys: &ChunkKeys,
+    known: &mut Remembered,
+    damaged: &Arc<AtomicU64>,
+) -> io::Result<Found> {
+    let mut recovery = Recovery { folder, keys, known, damaged, found: Found::default(), ids: HashSet::new() };
+    let mut names = recovery.list()?;
+    names.sort_unstable();
+    for (_, name) in names {
+        // Once more before a whole file is left out: a second look is cheap, a passing fault is not rare.
+        if let Err(e) = recovery.file(&name).or_else(|_| recovery.file(&name)) {
+            // What was refused may still be in there.
+            let aborted = recovery.known.aborted.clone();
+            recovery.found.aborted.extend(aborted);
+            let path = folder.path(&name);
+            recovery.say(format!("{} can't be read and is left as it is until the next start: {e}", path.display()));
+        }
+    }
+    folder.sync()?;
+    recovery.found.aborted.sort_unstable();
+    recovery.found.aborted.dedup();
+    Ok(recovery.found)
+}
+
+struct Recovery<'a> {
+    folder: &'a Folder,
+    keys: &'a ChunkKeys,
+    known: &'a mut Remembered,
+    damaged: &'a Arc<AtomicU64>,
+    found: Found,
+    ids: HashSet<ChunkId>,
+}
+
+/// What a walk over a file gave.
+#[derive(Default)]
+struct Walked {
+    total: Total,
+    /// Offset behind the last good frame.
+    end: u64,
+    group: u64,
+    /// Why the file is cut at `end`, if it is.
+    cut: Option<String>,
+    /// The group of the refused frames that it is cut for.
+    refused: Option<u64>,
+    /// Damage between good frames: the reader deals with it.
+    holes: bool,
+    sealed: bool,
+    /// The file could not be synced: what a source is told to be held may not be.
+    unsure: bool,
+}
+
+impl Recovery<'_> {
+    fn say(&mut self, line: String) {
+        self.found.report.say(line);
+    }
+
+    /// Chunk files by age. Whatever else lies there is not touched.
+    fn list(&mut self) -> io::Result<Vec<(ChunkId, String)>> {
+        let mut names = Vec::new();
+        for entry in self.folder.disk.list(&self.folder.dir)? {
+            match parse_name(&entry.name) {
+                Some((id, _)) if entry.kind == EntryKind::File => names.push((id, entry.name)),
+                Some(_) => {
+                    let path = self.folder.path(&entry.name);
+                    self.say(format!("{} has the name of a chunk but is no file: ignored", path.display()));
+                }
+                None => self.stranger(&entry.name),
+            }
+        }
+        Ok(names)
+    }
+
+    fn stranger(&mut self, name: &str) {
+        let ours = [JOURNAL, RESERVE, LOCK, BACKUP, "origins.log.tmp"].contains(&name);
+        if !ours && name.starts_with("buffer.") {
+            let path = self.folder.path(name);
+            self.say(format!("{} is no chunk of this program: ignored", path.display()));
+        }
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<()> {
+        let path = self.folder.path(name);
+        let file = self.folder.disk.open(&path)?;
+        let named = parse_name(name).map(|(id, _)| id);
+        let (header, start) = match read_header(&*file)? {
+            Ok(found) => found,
+            Err(BadHeader::Empty) => return self.folder.disk.remove(&path),
+            Err(bad) => match named.map(|id| read_footer(&*file, id)).transpose()?.flatten() {
+                Some(footer) => {
+                    let start = footer.header.encode().len() as u64;
+                    (footer.header, start)
+                }
+                None => return self.set_aside(name, &bad.to_string()),
+            },
+        };
+        if self.known.gone.contains(&header.id) {
+            return self.folder.disk.remove(&path);
+        }
+        if self.ids.contains(&header.id) {
+            return self.set_aside(name, &format!("there is another file of chunk {}", header.id));
+        }
+        let walked = match read_footer(&*file, header.id)? {
+            Some(footer) => {
+                Walked { total: footer.total, end: footer.at, group: footer.group, sealed: true, ..Walked::default() }
+            }
+            None => self.walk(&*file, header.id, start)?,
+        };
+        self.take(name, &*file, header, start, walked)
+    }
+
+    fn set_aside(&mut self, name: &str, reason: &str) -> io::Result<()> {
+        let path = self.folder.path(name);
+        self.folder.aside().take(&path, name, reason)?;
+        self.found.report.set_aside += 1;
+        self.say(format!("{} was moved to {BACKUP}/: {reason}", path.display()));
+        Ok(())
+    }
+
+    /// Walks over a file that has no footer, to where it is good.
+    fn walk(&mut self, file: &dyn DiskFile, id: ChunkId, start: u64) -> io::Result<Walked> {
+        let size = file.size()?;
+        let mut walk = Walk::new(id, start, size);
+        let mut walked = Walked { end: start, ..Walked::default() };
+        let mut run: Vec<(u64, Head)> = Vec::new();
+        while let Some(step) = walk.next(file)? {
+            match step {
+                Step::Frame { head, .. } if head.footer => {
+                    walked.sealed = true;
+                    break;
+                }
+                Step::Frame { at, head } => {
+                    walked.group = walked.group.max(head.group);
+                    if let Some(why) = self.is_refused(&head) {
+                        (walked.cut, walked.refused) = (Some(why), Some(head.group));
+                        break;
+                    }
+                    if run.first().is_some_and(|(_, first)| first.group != head.group) || run.len() >= MAX_RUN {
+                        run.drain(..).for_each(|(at, head)| walked.add(at, &head));
+                    }
+                    run.push((at, head));
+                }
+                Step::Damage { at, len } if at + len >= size => walked.cut = Some(torn(file, at, size)?),
+                Step::Damage { .. } => walked.holes = true,
+            }
+        }
+        // After a kill these bytes may be in the system's memory only. A source is about to rely on them.
+        walked.unsure = file.sync().is_err();
+        let torn_frames = drop_torn(file, &mut run)?;
+        run.into_iter().for_each(|(at, head)| walked.add(at, &head));
+        if torn_frames > 0 {
+            walked.cut = Some(format!("the last {torn_frames} frames were not wholly written"));
+        }
+        Ok(walked)
+    }
+
+    /// Why a frame does not count: it was never acknowledged, and its append may not be whole.
+    fn is_refused(&self, head: &Head) -> Option<String> {
+        if self.known.aborted.contains(&head.group) {
+            return Some("it ends in frames of a write that failed; their source was told so".to_owned());
+        }
+        let half = head.partial && self.known.watermark.is_some_and(|whole| head.group > whole);
+        half.then(|| "it ends in frames of a write that was not complete; its source was not answered".to_owned())
+    }
+
+    fn take(&mut self, name: &str, file: &dyn DiskFile, header: Header, start: u64, walked: Walked) -> io::Result<()> {
+        self.found.group = self.found.group.max(walked.group);
+        let is_cut = match &walked.cut {
+            Some(why) => self.cut(name, file, &walked, why),
+            None => true,
+        };
+        if let (Some(group), false) = (walked.refused, is_cut) {
+            self.found.aborted.push(group);
+        }
+        if walked.end == start && !walked.holes {
+            return if is_cut { self.folder.disk.remove(&self.folder.path(name)) } else { Ok(()) };
+        }
+        self.ids.insert(header.id);
+        if walked.unsure {
+            let path = self.folder.path(name);
+            self.say(format!("{} can't be synced; its sources may send some of it again", path.display()));
+        } else {
+            walked.total.origins.iter().for_each(|origin| self.known.origins.note(&origin));
+        }
+        let staged = parse_name(name).is_some_and(|(_, sealed)| !sealed);
+        if staged && is_cut && !walked.unsure && !walked.sealed && !walked.holes && self.has_shape_of(&header.key) {
+            self.resume(name, header, start, walked);
+            Ok(())
+        } else {
+            self.queue(name, header, start, walked)
+        }
+    }
+
+    /// Sets the end of a file aside and cuts it off. Gives `false` if that is not possible now: then the end stays where
+    /// it is, and is not read.
+    fn cut(&mut self, name: &str, file: &dyn DiskFile, walked: &Walked, why: &str) -> bool {
+        let path = self.folder.path(name);
+        match self.try_cut(name, file, walked.end, why) {
+            Ok(true) => {
+                self.found.report.set_aside += 1;
+                self.say(format!("{} was cut at {}: {why}; the rest is in {BACKUP}/", path.display(), walked.end));
+                true
+            }
+            Ok(false) => true,
+            Err(e) => {
+                self.say(format!("{}: {why}; that end can't be set aside and is skipped: {e}", path.display()));
+                false
+            }
+        }
+    }
+
+    /// Gives whether there was anything to set aside: zeros are not.
+    fn try_cut(&self, name: &str, file: &dyn DiskFile, end: u64, why: &str) -> io::Result<bool> {
+        let size = file.size()?;
+        let worth = !is_zero(file, end, size)?;
+        if worth {
+            let reason = format!("bytes {end} to {size} of {name}: {why}");
+            self.folder.aside().copy(file, end, size - end, &format!("{name}.{end}.tail"), &reason)?;
+        }
+        file.truncate(end)?;
+        file.sync()?;
+        Ok(worth)
+    }
+
+    /// Whether a chunk may take events under the present configuration.
+    fn has_shape_of(&self, key: &ChunkKey) -> bool {
+        let fields = key.fields.iter().map(|(name, _)| name);
+        key.tag.is_some() == self.keys.tag
+            && key.time.is_some() == self.keys.time.is_some()
+            && fields.eq(self.keys.fields.iter().map(|f| &f.name))
+    }
+
+    fn resume(&mut self, name: &str, header: Header, start: u64, walked: Walked) {
+        self.found.report.chunks += 1;
+        self.found.report.staged += 1;
+        self.found.report.records += walked.total.count;
+        self.found.resumed.push(Resumed {
+            id: header.id,
+            key: header.key,
+            created: header.created,
+            path: self.folder.path(name),
+            start,
+            end: walked.end,
+            group: walked.group,
+            total: walked.total,
+        });
+    }
+
+    fn queue(&mut self, name: &str, header: Header, start: u64, walked: Walked) -> io::Result<()> {
+        let mut path = self.folder.path(name);
+        let sealed = self.folder.path(&chunk_name(header.id, true));
+        if path != sealed && self.folder.disk.rename(&path, &sealed).is_ok() {
+            path = sealed;
+        }
+        self.found.report.chunks += 1;
+        self.found.report.records += walked.total.count;
+        let source =
+            ChunkFile { disk: self.folder.disk.clone(), path, start, end: walked.end, aside: self.folder.aside() };
+        self.found.queued.push(Arc::new(Chunk {
+            id: header.id,
+            key: Arc::new(header.key),
+            created: header.created,
+            bytes: walked.total.bytes,
+            count: walked.total.count,
+            has_origins: !walked.total.origins.is_empty(),
+            source: Source::File(source),
+            done: watch::Sender::new(false),
+            damaged: self.damaged.clone(),
+        }));
+        Ok(())
+    }
+}
+
+impl Walked {
+    fn add(&mut self, at: u64, head: &Head) {
+        self.total.add(u64::from(head.stored), u64::from(head.count), &head.origin);
+        self.end = at + head.frame_len();
+    }
+}
+
+fn read_header(file: &dyn DiskFile) -> io::Result<Result<(Header, u64), BadHeader>> {
+    let mut buf = vec![0; USUAL_HEADER];
+    let mut got = read_full(file, &mut buf, 0)?;
+    let mut decoded = Header::decode(&buf[..got]);
+    if got == USUAL_HEADER && decoded.is_err() {
+        buf.resize(MAX_HEADERS, 0);
+        got += read_full(file, &mut buf[got..], got as u64)?;
+        decoded = Header::decode(&buf[..got]);
+    }
+    Ok(decoded.map(|(header, len)| (header, len as u64)))
+}
+
+/// Takes the frames at the end of a run out whose entries don't match their checksums; gives how many.
+fn drop_torn(file: &dyn DiskFile, run: &mut Vec<(u64, Head)>) -> io::Result<usize> {
+    let mut torn = 0;
+    while let Some((at, head)) = run.last()
+        && read_stored(file, *at, head)?.is_none()
+    {
+        run.pop();
+        torn += 1;
+    }
+    Ok(torn)
+}
+
+fn torn(file: &dyn DiskFile, at: u64, size: u64) -> io::Result<String> {
+    let what =
+        if is_zero(file, at, size)? { "zeros, as power cuts leave them" } else { "bytes that are no whole frame" };
+    Ok(format!("it ends in {} {what}", size - at))
+}
+
+fn is_zero(file: &dyn DiskFile, mut at: u64, end: u64) -> io::Result<bool> {
+    let mut buf = vec![0; PIECE];
+    while at < end {
+        let want = (end - at).min(PIECE as u64) as usize;
+        let got = read_full(file, &mut buf[..want], at)?;
+        if got == 0 {
+            break;
+        }
+        if buf[..got].iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        at += got as u64;
+    }
+    Ok(true)
+}

@@ -1,0 +1,113 @@
+//! The end of a chunk: delivered, dropped or set aside. What must be remembered of it is durable before its file goes.
+
+use std::io;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::chunk::{Chunk, ChunkFile, Source};
+use super::files::{read_footer, read_origins};
+use super::journal::Record;
+use super::origin::Origin;
+use super::shared::Shared;
+use super::writer::{Files, Writer};
+
+impl Writer {
+    /// Forgets chunks that were delivered or dropped: first their origins are durable, then their files go.
+    pub(super) fn remove(&mut self, chunks: Vec<Arc<Chunk>>, free: bool) {
+        if let Some(files) = &mut self.files {
+            let gone: Vec<&Chunk> = chunks.iter().map(|chunk| &**chunk).collect();
+            let noted = note(files, &self.shared, &gone, true);
+            for chunk in &chunks {
+                remove_file(files, chunk);
+            }
+            if noted.is_err() {
+                // The files that went have made room. Should this fail too, the directory alone says they are gone.
+                let records: Vec<Record> = chunks.iter().map(|chunk| Record::Gone(chunk.id)).collect();
+                let again = files.journal.renew_with(&records, &self.shared.origins);
+                if let Err(e) = again.and_then(|()| files.folder.sync()) {
+                    warn!("{}: delivered chunks may be sent again after a crash: {e}", self.shared.config.id);
+                }
+            }
+            files.journal.restore_reserve();
+        }
+        for chunk in chunks {
+            if free {
+                self.shared.forget(&chunk);
+            }
+            chunk.done.send_replace(true);
+        }
+    }
+
+    /// Forgets a chunk that was set aside.
+    pub(super) fn forget(&mut self, chunk: &Chunk) {
+        self.shared.forget(chunk);
+        chunk.done.send_replace(true);
+    }
+
+    /// Brings a chunk's file to the backup directory. On failure the chunk stays where it is.
+    pub(super) fn set_aside(&mut self, chunk: &Chunk, reason: &str) -> io::Result<()> {
+        let (Some(files), Source::File(file)) = (&mut self.files, &chunk.source) else { return Ok(()) };
+        let aside = files.folder.aside_in(self.shared.config.backup_dir.clone());
+        note(files, &self.shared, &[chunk], false)?;
+        trim(file, chunk)?;
+        let name = format!("{}.chunk", chunk.id);
+        aside.take(&file.path, &name, reason).or_else(|_| {
+            files.journal.release_reserve();
+            aside.take(&file.path, &name, reason)
+        })
+    }
+}
+
+/// Cuts off what lies behind the acknowledged frames and could not be cut at the start: in a file that is set aside
+/// nothing would tell it from them.
+fn trim(file: &ChunkFile, chunk: &Chunk) -> io::Result<()> {
+    let open = file.disk.open(&file.path)?;
+    let size = open.size()?;
+    if size <= file.end || read_footer(&*open, chunk.id)?.is_some() {
+        return Ok(());
+    }
+    let reason = format!("what was behind the last good frame of chunk {}", chunk.id);
+    file.aside.copy(&*open, file.end, size - file.end, &format!("{}.{}.tail", chunk.id, file.end), &reason)?;
+    open.truncate(file.end)?;
+    open.sync()
+}
+
+/// Records the origins of chunks, and `gone` of them.
+fn note(files: &mut Files, shared: &Shared, chunks: &[&Chunk], gone: bool) -> io::Result<()> {
+    let mut records = Vec::new();
+    let mut unread = false;
+    for chunk in chunks {
+        match origins_of(chunk) {
+            Ok(origins) => records.extend(origins.into_iter().map(Record::Origin)),
+            Err(_) => unread = true,
+        }
+        if gone {
+            records.push(Record::Gone(chunk.id));
+        }
+    }
+    // What a file does not tell any more is among all that the buffer remembers.
+    match unread {
+        true => files.journal.renew_with(&records, &shared.origins),
+        false if records.is_empty() => Ok(()),
+        false => files.journal.append(&records, &shared.origins),
+    }
+}
+
+fn origins_of(chunk: &Chunk) -> io::Result<Vec<Origin>> {
+    match &chunk.source {
+        Source::File(file) if chunk.has_origins => Ok(read_origins(file, chunk.id)?.iter().collect()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn remove_file(files: &mut Files, chunk: &Chunk) {
+    let Source::File(file) = &chunk.source else { return };
+    match files.folder.disk.remove(&file.path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            warn!("{} was delivered but can't be removed; the next start removes it: {e}", file.path.display());
+            files.journal.stuck(chunk.id);
+        }
+        _ => {}
+    }
+}

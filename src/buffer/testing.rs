@@ -1,0 +1,43 @@
+//! What the tests of this layer share.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::config::{BufferConfig, BufferKind, ChunkKeys, FlushMode, Overflow};
+use crate::event::{Batch, BatchBuilder, EventTime, Packing, Record, Tag, Value};
+
+/// A memory buffer with Fluentd's defaults.
+pub(super) fn config() -> BufferConfig {
+    BufferConfig {
+        id: "test".to_owned(),
+        kind: BufferKind::Memory,
+        keys: ChunkKeys::default(),
+        chunk_limit_size: 8 << 20,
+        chunk_limit_records: None,
+        total_limit_size: 512 << 20,
+        queue_limit_length: None,
+        queued_chunks_limit_size: None,
+        chunk_full_threshold: 0.95,
+        compress: Packing::Plain,
+        flush_mode: FlushMode::Interval,
+        flush_interval: Duration::from_secs(60),
+        timekey_wait: Duration::from_secs(600),
+        overflow: Overflow::ThrowException,
+        file_mode: 0o600,
+        dir_mode: 0o700,
+        flush_at_shutdown: true,
+        backup_dir: PathBuf::from("/aside"),
+    }
+}
+
+/// A batch of events: their seconds, and the text of their one field `m`.
+pub(super) fn events(tag: &str, rows: &[(i64, &str)]) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for (secs, text) in rows {
+        let mut record = Record::new();
+        record.set(b"m", Value::str(text));
+        builder.push(EventTime::from_secs(*secs), &record);
+    }
+    builder.finish(Tag::from(tag))
+}

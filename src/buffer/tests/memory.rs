@@ -1,0 +1,244 @@
+//! A memory buffer, through its public face.
+
+use std::time::{Duration, Instant};
+
+use crate::buffer::testing::{config, events};
+use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, Env, FlushMode, Origin, Overflow};
+use crate::event::{Batch, BatchBuilder, Entries};
+
+fn open(config: BufferConfig) -> Buffer {
+    Buffer::open(config, Env::real()).unwrap().0
+}
+
+fn texts(chunk: &Chunk) -> Vec<Vec<u8>> {
+    let blocks: Vec<_> = chunk.blocks().map(Result::unwrap).collect();
+    blocks.iter().flat_map(|b| Entries::new(&b.entries).map(|e| e.unwrap().raw.to_vec()).collect::<Vec<_>>()).collect()
+}
+
+fn raw(batch: &Batch) -> Vec<Vec<u8>> {
+    batch.entries().map(|e| e.unwrap().raw.to_vec()).collect()
+}
+
+#[tokio::test]
+async fn what_goes_in_comes_out_and_is_gone_after_commit() {
+    let buffer = open(config());
+    let batch = events("t", &[(1, "a"), (2, "b")]);
+    let receipt = buffer.append(&batch, &Origin::None).await.unwrap();
+    assert!(!receipt.is_durable());
+    buffer.flush_all();
+    let chunk = buffer.take().await.unwrap();
+    assert_eq!(texts(&chunk), raw(&batch));
+    assert_eq!(chunk.count(), 2);
+    buffer.commit(chunk.id()).unwrap();
+    assert!(receipt.delivered().await);
+    assert_eq!(buffer.stats().total_bytes, 0);
+    assert!(matches!(buffer.commit(chunk.id()), Err(BufferError::UnknownChunk(_))));
+}
+
+#[tokio::test]
+async fn a_poisonous_chunk_does_not_block_the_next() {
+    let buffer = open(BufferConfig { flush_mode: FlushMode::Immediate, ..config() });
+    for text in ["poison", "good"] {
+        let _ = buffer.append(&events("t", &[(1, text)]), &Origin::None).await.unwrap();
+    }
+    let poison = buffer.take().await.unwrap();
+    buffer.give_back(poison.id(), Instant::now() + Duration::from_millis(20));
+    let good = buffer.take().await.unwrap();
+    assert_ne!(good.id(), poison.id());
+    buffer.commit(good.id()).unwrap();
+    assert_eq!(buffer.take().await.unwrap().id(), poison.id());
+}
+
+#[tokio::test]
+async fn chunks_are_queued_when_they_are_old_enough() {
+    let interval = Duration::from_millis(10);
+    let buffer = open(BufferConfig { flush_interval: interval, ..config() });
+    let taker = tokio::spawn({
+        let buffer = buffer.clone();
+        async move { buffer.take().await.unwrap() }
+    });
+    let _ = buffer.append(&events("t", &[(1, "a")]), &Origin::None).await.unwrap();
+    assert_eq!(taker.await.unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_full_buffer_refuses() {
+    let buffer = open(BufferConfig { total_limit_size: 10, ..config() });
+    let batch = events("t", &[(1, "a")]);
+    let _ = buffer.append(&batch, &Origin::None).await.unwrap();
+    assert!(matches!(buffer.append(&batch, &Origin::None).await, Err(BufferError::Full { limit: 10, .. })));
+    assert_eq!(buffer.stats().refused_appends, 1);
+}
+
+#[tokio::test]
+async fn a_blocking_buffer_serves_first_come_first() {
+    let buffer = open(BufferConfig {
+        total_limit_size: 10,
+        overflow: Overflow::Block,
+        flush_mode: FlushMode::Immediate,
+        ..config()
+    });
+    let _ = buffer.append(&events("t", &[(0, "first")]), &Origin::None).await.unwrap();
+    let mut waiting = Vec::new();
+    for n in 1..=3 {
+        let (buffer, batch) = (buffer.clone(), events("t", &[(n, "x")]));
+        waiting.push(tokio::spawn(async move { buffer.append(&batch, &Origin::None).await.map(drop) }));
+        tokio::task::yield_now().await;
+    }
+    for n in 0..=3 {
+        let chunk = buffer.take().await.unwrap();
+        let block = chunk.blocks().next().unwrap().unwrap();
+        assert_eq!(Entries::new(&block.entries).next().unwrap().unwrap().time.secs(), n);
+        buffer.commit(chunk.id()).unwrap();
+    }
+    for task in waiting {
+        task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_is_given_up_while_it_waits_takes_no_room() {
+    let buffer = open(BufferConfig {
+        total_limit_size: 10,
+        overflow: Overflow::Block,
+        flush_mode: FlushMode::Immediate,
+        ..config()
+    });
+    let batch = events("t", &[(1, "a")]);
+    let _ = buffer.append(&batch, &Origin::None).await.unwrap();
+    let given_up = tokio::time::timeout(Duration::from_millis(1), buffer.append(&batch, &Origin::None)).await;
+    assert!(given_up.is_err());
+    let chunk = buffer.take().await.unwrap();
+    buffer.commit(chunk.id()).unwrap();
+    assert_eq!(buffer.stats().total_bytes, 0);
+    let _ = buffer.append(&batch, &Origin::None).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_oldest_chunk_makes_room_and_is_counted() {
+    let buffer = open(BufferConfig {
+        total_limit_size: 10,
+        overflow: Overflow::DropOldestChunk,
+        flush_mode: FlushMode::Immediate,
+        ..config()
+    });
+    let first = buffer.append(&events("t", &[(1, "old")]), &Origin::None).await.unwrap();
+    let _ = buffer.append(&events("t", &[(2, "new")]), &Origin::None).await.unwrap();
+    assert!(first.delivered().await);
+    let stats = buffer.stats();
+    assert_eq!((stats.dropped_chunks, stats.dropped_events, stats.queue_length), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn nothing_to_drop_is_a_refusal() {
+    let buffer = open(BufferConfig { total_limit_size: 10, overflow: Overflow::DropOldestChunk, ..config() });
+    let batch = events("t", &[(1, "staged")]);
+    let _ = buffer.append(&batch, &Origin::None).await.unwrap();
+    assert!(matches!(buffer.append(&batch, &Origin::None).await, Err(BufferError::Full { .. })));
+}
+
+#[tokio::test]
+async fn full_chunks_are_queued_and_batches_stay_together() {
+    let batch = events("t", &[(1, "aaaaaaaaaa"), (2, "bbbbbbbbbb")]);
+    let size = batch.bytes().len() as u64;
+    let buffer = open(BufferConfig { chunk_limit_size: size * 3 / 2, ..config() });
+    for _ in 0..3 {
+        let _ = buffer.append(&batch, &Origin::None).await.unwrap();
+    }
+    let stats = buffer.stats();
+    assert_eq!((stats.queue_length, stats.stage_length), (2, 1));
+    assert_eq!(buffer.take().await.unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_a_chunk_fills_several() {
+    let rows: Vec<(i64, &str)> = (0..100).map(|n| (n, "some text")).collect();
+    let batch = events("t", &rows);
+    let buffer = open(BufferConfig { chunk_limit_size: 300, ..config() });
+    let _ = buffer.append(&batch, &Origin::None).await.unwrap();
+    buffer.close();
+    let mut all = Vec::new();
+    while let Some(chunk) = buffer.take().await {
+        assert!(chunk.bytes() <= 300);
+        all.extend(texts(&chunk));
+        buffer.commit(chunk.id()).unwrap();
+    }
+    assert_eq!(all, raw(&batch));
+    assert!(buffer.finish().await.is_empty());
+}
+
+#[tokio::test]
+async fn closing_queues_everything_and_names_what_is_lost() {
+    let buffer = open(config());
+    let batch = events("t", &[(1, "a")]);
+    let receipt = buffer.append(&batch, &Origin::None).await.unwrap();
+    buffer.close();
+    assert!(matches!(buffer.append(&batch, &Origin::None).await, Err(BufferError::Closed)));
+    let chunk = buffer.take().await.unwrap();
+    buffer.give_back(chunk.id(), Instant::now());
+    assert!(buffer.take().await.is_none(), "each chunk is tried once more only");
+    let lost = buffer.finish().await;
+    assert!(lost[0].starts_with("1 events in 1 chunks"), "{lost:?}");
+    drop((buffer, chunk));
+    assert!(!receipt.delivered().await);
+}
+
+#[tokio::test]
+async fn a_chunk_set_aside_is_a_file_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(BufferConfig { backup_dir: dir.path().join("aside"), ..config() });
+    let receipt = buffer.append(&events("t", &[(1, "refused")]), &Origin::None).await.unwrap();
+    buffer.flush_all();
+    let chunk = buffer.take().await.unwrap();
+    buffer.set_aside(chunk.id(), "the target says no");
+    assert!(receipt.delivered().await);
+    let file = std::fs::read(dir.path().join(format!("aside/{}.chunk", chunk.id()))).unwrap();
+    assert!(file.windows(7).any(|w| w == b"refused"));
+    let reason = std::fs::read_to_string(dir.path().join(format!("aside/{}.chunk.reason.txt", chunk.id()))).unwrap();
+    assert_eq!(reason, "the target says no\n");
+    assert_eq!(buffer.stats().set_aside_events, 1);
+    assert!(buffer.finish().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_chunk_that_cannot_be_set_aside_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("taken"), "a file where the directory should be").unwrap();
+    let buffer = open(BufferConfig { backup_dir: dir.path().join("taken/aside"), ..config() });
+    let _ = buffer.append(&events("t", &[(1, "refused")]), &Origin::None).await.unwrap();
+    buffer.flush_all();
+    let chunk = buffer.take().await.unwrap();
+    buffer.set_aside(chunk.id(), "the target says no");
+    assert_eq!(buffer.finish().await.len(), 1);
+    assert_eq!(buffer.stats().set_aside_chunks, 0);
+}
+
+#[tokio::test]
+async fn origins_are_remembered() {
+    let buffer = open(config());
+    let batch = events("t", &[(1, "a")]);
+    let origin = Origin::Stream { stream: "f".into(), upto: 7 };
+    let _ = buffer.append(&batch, &origin).await.unwrap();
+    let _ = buffer.append(&batch, &Origin::Once("id".into())).await.unwrap();
+    assert_eq!(buffer.newest("f"), Some(7));
+    assert!(buffer.seen(b"id") && !buffer.seen(b"other"));
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_stored_at_once() {
+    let buffer = open(config());
+    let batch = BatchBuilder::new().finish("t".into());
+    assert!(buffer.append(&batch, &Origin::None).await.unwrap().delivered().await);
+}
+
+#[tokio::test]
+async fn tags_come_with_the_blocks() {
+    let buffer = open(config());
+    for tag in ["a", "b"] {
+        let _ = buffer.append(&events(tag, &[(1, "x")]), &Origin::None).await.unwrap();
+    }
+    buffer.flush_all();
+    let chunk = buffer.take().await.unwrap();
+    let tags: Vec<String> = chunk.blocks().map(|b| b.unwrap().tag.to_string()).collect();
+    assert_eq!(tags, ["a", "b"]);
+}

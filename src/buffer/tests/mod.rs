@@ -1,0 +1,8 @@
+//! Tests of the buffer as a whole.
+#![allow(clippy::unwrap_used)]
+
+pub(super) mod fake;
+mod files;
+mod memory;
+mod recovery;
+mod sim;

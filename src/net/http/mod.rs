@@ -1,0 +1,25 @@
+//! HTTP/1.1 on both sides, over hyper: one server connection at a time, and a small pooled client.
+//!
+//! Every size and every wait is bounded: heads, bodies, what bodies inflate to, slow senders, slow readers.
+
+mod body;
+mod client;
+mod proxy;
+mod scan;
+mod server;
+mod sigv4;
+#[cfg(test)]
+mod tests;
+mod timed;
+
+pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
+pub use client::{Answer, Client, ClientError, ClientOptions};
+pub use proxy::Proxy;
+pub use sigv4::{AwsCredentials, AwsScope};
+pub use server::{ServerLimits, ServerResponse, serve_connection};
+
+/// Largest head of a request or answer, in bytes.
+pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// Most header lines of a request or answer.
+pub const MAX_HEADERS: usize = 128;
