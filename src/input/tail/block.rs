@@ -232,8 +232,8 @@ impl Turn<'_> {
             member.count(u64::from(events.texts()));
         }
         let batch = events.finish(self.file.tag.clone());
-        let charge = Some(self.shared.queue.charge(batch.bytes().len()));
-        if let Offer::Send(prepared) = self.file.offer(Prepared { batch, from, upto, charge }) {
+        let charge = self.shared.queue.charge(batch.bytes().len());
+        if let Offer::Send(prepared) = self.file.offer(Prepared { batch, from, upto, _charge: Some(charge) }) {
             self.shared.send(self.file.clone(), prepared);
         }
     }

@@ -4,7 +4,7 @@
 //! readers which of them are to be looked at, and lets go of those that are done. Passes run on a blocking thread, one at a
 //! time: they look at many files, and a file system may let them wait.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use std::time::{Instant, SystemTime};
 use tracing::{info, warn};
 
 use super::Shared;
-use super::follow::Followed;
-use super::identity::{FileId, Meta};
+use super::follow::{Followed, OpenFile};
+use super::identity::{FileId, Meta, nanos};
 use super::leaving::Leaving;
 use super::paths::{Paths, Targets};
 use super::positions::{Arrival, Arrived, Mark, Row};
@@ -38,7 +38,9 @@ pub(super) struct Discovery {
     /// When the last pass began that missed nothing.
     pub(super) last_pass: SystemTime,
     /// A file of the present pass went away before it could be opened.
-    missed: bool,
+    pub(super) missed: bool,
+    /// Copies of files that were cut.
+    pub(super) copies: VecDeque<(FileId, u64)>,
     /// Files that may not be read, so that each is warned of once.
     unreadable: HashSet<PathBuf>,
     /// What the present pass found: woken at its end, when it is known which file waits for which.
@@ -103,6 +105,7 @@ impl Discovery {
             held: HashMap::new(),
             last_pass: SystemTime::now(),
             missed: false,
+            copies: VecDeque::new(),
             unreadable: HashSet::new(),
             fresh: Vec::new(),
             regular: false,
@@ -116,11 +119,14 @@ impl Discovery {
         self.shared.quiet.look(Instant::now());
         let targets = self.targets(scope, began);
         let there: HashMap<&Path, Meta> = targets.files.iter().map(|t| (t.path.as_path(), t.meta)).collect();
+        let fixed = if scope == Scope::Named { self.paths.fixed(began) } else { Vec::new() };
         self.departures(&there);
-        self.unseen_of_missing();
+        if !self.startup {
+            self.unseen_of_missing(&fixed);
+        }
         self.arrivals(&targets);
         if scope == Scope::Named && self.startup {
-            self.recover();
+            self.recover(&fixed);
             self.shared.positions.settle();
             self.startup = false;
         }
@@ -216,7 +222,7 @@ impl Discovery {
         }
         // Looked for after the new one was opened, so that nothing can come between.
         let mut chain = vec![old.clone()];
-        chain.extend(self.unseen_after(&old));
+        chain.extend(self.unseen_after(&old, self.last_pass));
         chain.extend(new);
         chain_up(&chain);
         self.fresh.extend(chain);
@@ -269,14 +275,21 @@ impl Discovery {
                     continue;
                 }
             }
-            let from = if self.shared.settings.read_from_head { 0 } else { target.meta.size };
-            let how = if self.startup { Arrival::AtStart { from } } else { Arrival::Later };
+            let how = self.arrival(target.meta);
             if let Some(file) = self.arrive(path, how) {
                 followed.insert(file.id, file.path.clone());
                 self.leaving_before(&file);
                 self.fresh.push(file);
             }
         }
+    }
+
+    /// How a file counts that is not followed yet. One that came into being after an earlier process looked last would have
+    /// been read from its head by that one, so it is by this one too.
+    fn arrival(&self, meta: Meta) -> Arrival {
+        let came_since = self.shared.positions.last_look().is_some_and(|look| meta.born > nanos(look));
+        let from = if self.shared.settings.read_from_head { 0 } else { meta.size };
+        if self.startup && !came_since { Arrival::AtStart { from } } else { Arrival::Later }
     }
 
     fn followed_ids(&self) -> HashMap<FileId, PathBuf> {
@@ -340,12 +353,11 @@ impl Discovery {
     pub(super) fn followed(&self, path: &Path, real: &Path, adopted: (Arc<Row>, Mark), file: File) -> Arc<Followed> {
         let settings = &self.shared.settings;
         let member = settings.groups.as_ref().map(|groups| groups.join(path));
-        let followed = Arc::new(Followed::new(path.to_owned(), settings.tag.tag(path), adopted, member, file));
-        let open_files = self.shared.open_files.fetch_add(1, SeqCst) + 1;
+        let open = OpenFile::new(file, &self.shared.open_files);
+        let followed = Arc::new(Followed::new(path.to_owned(), settings.tag.tag(path), adopted, member, open));
         // A file that is not where its path says can't be opened again.
-        if open_files > self.shared.most_open_files && path == real {
+        if self.shared.open_files.load(SeqCst) > self.shared.most_open_files && path == real {
             followed.progress().file = None;
-            self.shared.open_files.fetch_sub(1, SeqCst);
         }
         followed
     }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -59,11 +59,39 @@ pub(super) struct Flags {
     announced: AtomicBool,
 }
 
+/// An open file that is counted as long as it is open.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: File,
+    count: Arc<AtomicUsize>,
+}
+
+impl OpenFile {
+    pub(super) fn new(file: File, count: &Arc<AtomicUsize>) -> OpenFile {
+        count.fetch_add(1, SeqCst);
+        OpenFile { file, count: count.clone() }
+    }
+}
+
+impl std::ops::Deref for OpenFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, SeqCst);
+    }
+}
+
 /// What the reader of a file keeps from turn to turn. There are no bytes of the file in it: ten thousand idle files cost
 /// next to nothing, and what is not handed on yet is read again.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    pub(super) file: Option<File>,
+    pub(super) file: Option<OpenFile>,
     /// Where the next text begins: everything before it is handed on.
     pub(super) position: u64,
     /// Up to here no text ends; at or after `position`.
@@ -84,7 +112,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// From the mark of a row.
-    pub(super) fn new(file: File, mark: Mark) -> Progress {
+    pub(super) fn new(file: OpenFile, mark: Mark) -> Progress {
         let Mark { position, head, tail } = mark;
         Progress { file: Some(file), position, scanned: position, head, tail, unbroken: true, ..Progress::default() }
     }
@@ -115,8 +143,7 @@ pub(super) struct Prepared {
     /// The mark behind it.
     pub(super) upto: Mark,
     /// The memory it takes, counted until it is dropped.
-    #[allow(dead_code, reason = "held for its drop, which gives the memory back")]
-    pub(super) charge: Option<Charge>,
+    pub(super) _charge: Option<Charge>,
 }
 
 /// Asks a reader to go back: what came after was not taken.
@@ -157,7 +184,7 @@ impl Followed {
         tag: Tag,
         (row, start): (Arc<Row>, Mark),
         member: Option<Member>,
-        file: File,
+        file: OpenFile,
     ) -> Followed {
         let progress = Progress::new(file, start);
         let flags = Flags { position: AtomicU64::new(progress.position), ..Flags::default() };
@@ -233,13 +260,8 @@ impl Followed {
     }
 
     /// Whether this is the first batch: the position file has to know the stream before a buffer does.
-    pub(super) fn announce(&self) -> bool {
+    pub(super) fn is_first_batch(&self) -> bool {
         !self.flags.announced.swap(true, SeqCst)
-    }
-
-    /// The announcement did not come about.
-    pub(super) fn announce_again(&self) {
-        self.flags.announced.store(false, SeqCst);
     }
 
     /// Whether nothing is on its way.
@@ -298,7 +320,7 @@ mod tests {
 
     fn prepared(upto: u64) -> Prepared {
         let at = |position| Mark { position, ..Mark::default() };
-        Prepared { batch: BatchBuilder::new().finish(Tag::from("t")), from: at(0), upto: at(upto), charge: None }
+        Prepared { batch: BatchBuilder::new().finish(Tag::from("t")), from: at(0), upto: at(upto), _charge: None }
     }
 
     #[test]

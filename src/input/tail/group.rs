@@ -196,17 +196,22 @@ impl Drop for Member {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::{Pair, Span, Value};
+    use crate::config::{LoadOptions, Options, Surroundings, from_section, load_text};
 
-    fn pairs(entries: &[(&str, &str)]) -> Pairs {
-        let pair = |(n, v): &(&str, &str)| Pair { name: (*n).into(), value: Value::bare(*v), span: Span::nowhere() };
-        entries.iter().map(pair).collect()
+    fn params(text: &str) -> GroupParams {
+        let options = LoadOptions::new(Surroundings::default());
+        let root = load_text("test.conf", &format!("<group>\n{text}\n</group>\n"), &options).unwrap().root;
+        from_section(root.child("group").unwrap(), Options::default()).into_result().unwrap().0
     }
 
-    fn groups(rules: &[(&[(&str, &str)], i64)]) -> Groups {
-        let rule = rules.iter().map(|(m, limit)| RuleParams { r#match: pairs(m), limit: *limit }).collect();
-        let pattern = r"/^\/logs\/(?<pod>[^_]+)_(?<namespace>[^_]+)\.log$/".into();
-        Groups::new(&GroupParams { pattern, rule, rate_period: TimeSpan::secs(60.0) }).ok().unwrap()
+    fn groups(rules: &[(&str, i64)]) -> Groups {
+        let rule = |(names, limit): &(&str, i64)| {
+            let names = if names.is_empty() { String::new() } else { format!("match {names}\n") };
+            format!("<rule>\n{names}limit {limit}\n</rule>\n")
+        };
+        let rules: String = rules.iter().map(rule).collect();
+        let pattern = r"/^\/logs\/(?<pod>[^_]+)_(?<namespace>[^_]+)\.log$/";
+        Groups::new(&params(&format!("pattern {pattern}\nrate_period 60s\n{rules}"))).unwrap()
     }
 
     fn limit(groups: &Groups, path: &str) -> Option<u64> {
@@ -216,9 +221,9 @@ mod tests {
     #[test]
     fn the_rule_with_the_most_names_counts() {
         let groups = groups(&[
-            (&[("namespace", "/^shop$/")], 10),
-            (&[("namespace", "/shop/"), ("pod", "/front-\\d/")], 20),
-            (&[], 30),
+            (r#"{"namespace": "/^shop$/"}"#, 10),
+            (r#"{"namespace": "/shop/", "pod": "/front-[0-9]/"}"#, 20),
+            ("", 30),
         ]);
         assert_eq!(limit(&groups, "/logs/front-1_shop.log"), Some(20));
         assert_eq!(limit(&groups, "/logs/back-1_other.log"), Some(30));
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn files_of_a_group_share_its_limit() {
-        let groups = groups(&[(&[("pod", "/./")], 10)]);
+        let groups = groups(&[("pod:/./", 10)]);
         let now = Instant::now();
         let a = groups.join(Path::new("/logs/a_n.log"));
         let b = groups.join(Path::new("/logs/b_n.log"));
@@ -244,21 +249,24 @@ mod tests {
 
     #[test]
     fn zero_reads_nothing_and_no_limit_reads_all() {
-        let groups = groups(&[(&[("pod", "/^a/")], 0), (&[("pod", "/^b/")], -1)]);
+        let groups = groups(&[("pod:/^a/", 0), ("pod:/^b/", -1)]);
         assert!(groups.join(Path::new("/logs/a_n.log")).allowance(Instant::now()).is_err());
         assert_eq!(groups.join(Path::new("/logs/b_n.log")).allowance(Instant::now()), Ok(u64::MAX));
     }
 
     #[test]
     fn the_pattern_of_container_logs_is_the_default() {
-        let rule = vec![RuleParams { r#match: pairs(&[("namespace", "/^kube-system$/")]), limit: 7 }];
-        let groups = Groups::new(&GroupParams { rule, ..GroupParams::default() }).ok().unwrap();
+        let of = |text: &str| Groups::new(&params(&format!("<rule>\nmatch namespace:{text}\nlimit 7\n</rule>")));
         let path = format!("/var/log/containers/coredns-abc_kube-system_coredns-{}.log", "0f".repeat(32));
         // `^` is at the start of the joined names too, where the pod's name is: such a rule matches nothing in Fluentd.
-        assert_eq!(limit(&groups, &path), None);
-        let rule = vec![RuleParams { r#match: pairs(&[("namespace", "/kube-system/")]), limit: 7 }];
-        let groups = Groups::new(&GroupParams { rule, ..GroupParams::default() }).ok().unwrap();
-        assert_eq!(limit(&groups, &path), Some(7));
-        assert!(Groups::new(&GroupParams::default()).is_err());
+        assert_eq!(limit(&of("/^kube-system$/").unwrap(), &path), None);
+        assert_eq!(limit(&of("/kube-system/").unwrap(), &path), Some(7));
+    }
+
+    #[test]
+    fn rules_that_can_not_be_used_are_faults() {
+        assert_eq!(Groups::new(&params("")).err().unwrap().0, "group");
+        assert_eq!(Groups::new(&params("<rule>\nlimit -2\n</rule>")).err().unwrap().0, "limit");
+        assert_eq!(Groups::new(&params("pattern /(/\n<rule>\n</rule>")).err().unwrap().0, "pattern");
     }
 }

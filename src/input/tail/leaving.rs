@@ -10,16 +10,23 @@ use std::time::{Instant, SystemTime};
 use tracing::{info, warn};
 
 use super::discover::{Discovery, Watch, chain_up};
-use super::follow::Followed;
-use super::identity::{FileId, Meta};
+use super::follow::{Followed, OpenFile};
+use super::identity::{FileId, Meta, nanos};
 use super::lost::{self, Before, Between, Listings, Sibling};
 use super::positions::{Arrival, Mark, Row, still_has};
+
+/// Most times files are looked for again because one was renamed meanwhile.
+const MAX_TRIES: usize = 5;
+/// Copies of files that were cut, which are remembered so that they are not read as files nobody saw.
+const MAX_COPIES: usize = 100;
 
 /// A file on its way out.
 #[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) file: Arc<Followed>,
     since: Instant,
+    /// When files were looked for last before: what came to its path later may not have been seen.
+    looked: SystemTime,
     /// Its path is gone, or is named no longer: its line in the position file says so.
     gone: bool,
 }
@@ -43,7 +50,7 @@ impl Discovery {
         file.flags.at_end.store(false, SeqCst);
         self.hold(&file);
         self.fresh.push(file.clone());
-        self.leaving.push(Leaving { file, since: Instant::now(), gone });
+        self.leaving.push(Leaving { file, since: Instant::now(), looked: self.last_pass, gone });
     }
 
     /// No file could be followed in the place of `old`: the next passes look for what came and went there.
@@ -59,8 +66,7 @@ impl Discovery {
         if progress.file.is_none() {
             let found =
                 lost::renamed(&Listings::default().around(&file.path), file.id.inode, file.born, progress.mark());
-            progress.file = found.map(|(_, open)| open);
-            self.shared.open_files.fetch_add(usize::from(progress.file.is_some()), SeqCst);
+            progress.file = found.map(|(_, open)| OpenFile::new(open, &self.shared.open_files));
         }
     }
 
@@ -81,6 +87,10 @@ impl Discovery {
             self.shared.queue.wake(&leaving.file);
             self.leaving.push(leaving);
         }
+        // All are known as read before any file is looked for.
+        for Leaving { file, gone, .. } in &done {
+            self.shared.positions.retire(&file.row, *gone && !self.watches.contains_key(&file.path));
+        }
         for leaving in done {
             self.finished(leaving, there);
         }
@@ -95,11 +105,14 @@ impl Discovery {
     }
 
     fn finished(&mut self, leaving: Leaving, there: &HashMap<&Path, Meta>) {
-        let Leaving { file, gone, .. } = leaving;
+        let Leaving { file, looked, .. } = leaving;
         if let Some(next) = file.take_next() {
             self.shared.queue.wake(&next);
         }
-        self.shared.positions.retire(&file.row, gone && !self.watches.contains_key(&file.path));
+        // Names hold still by now, so a file that was passed over while they changed is found.
+        for unseen in self.unseen_after(&file, looked) {
+            self.shared.queue.wake(&unseen);
+        }
         // The file is followed under its new path from now on.
         let waits = |watch: &Watch| matches!(watch, Watch::Waiting(id) if *id == file.id);
         let waiting: Vec<PathBuf> = self.watches.iter().filter(|(_, w)| waits(w)).map(|(p, _)| p.clone()).collect();
@@ -121,9 +134,9 @@ impl Discovery {
         let siblings = Listings::default().around(&old.path);
         let Some((copy, open)) = lost::copy(&siblings, &old.path, mark) else { return false };
         info!("{} holds what was not read of {} yet", copy.path.display(), old.path.display());
-        if progress.file.replace(open).is_none() {
-            self.shared.open_files.fetch_add(1, SeqCst);
-        }
+        self.copies.push_front((copy.meta.id, copy.meta.born));
+        self.copies.truncate(MAX_COPIES);
+        progress.file = Some(OpenFile::new(open, &self.shared.open_files));
         progress.move_to(mark);
         drop(progress);
         old.flags.truncated.store(false, SeqCst);
@@ -142,6 +155,7 @@ impl Discovery {
         }
         if let Some((copy, open)) = lost::copy(&Listings::default().around(path), path, mark) {
             info!("{} holds what was not read of {} yet", copy.path.display(), path.display());
+            self.copies.push_front((copy.meta.id, copy.meta.born));
             self.shared.positions.take_over(&row);
             let old = self.followed(path, &copy.path, (row, mark), open);
             self.leave(old, false);
@@ -150,7 +164,7 @@ impl Discovery {
 
     /// At the start: files that were rotated away while nobody looked are read to their end, before those now at their
     /// paths.
-    pub(super) fn recover(&mut self) {
+    pub(super) fn recover(&mut self, fixed: &[PathBuf]) {
         let (rows, lines) = self.shared.positions.unfollowed();
         let mut by_path: BTreeMap<PathBuf, Unfollowed> = BTreeMap::new();
         for row in rows {
@@ -158,6 +172,13 @@ impl Discovery {
         }
         for (path, inode) in lines {
             by_path.entry(path).or_default().inodes.push(inode);
+        }
+        if let Some(since) = self.shared.positions.last_look() {
+            let new = |watch: &Watch| matches!(watch, Watch::File(file) if file.born > nanos(since));
+            let new = self.watches.iter().filter(|(_, watch)| new(watch)).map(|(path, _)| path.clone());
+            for path in new.chain(fixed.iter().cloned()) {
+                by_path.entry(path).or_default();
+            }
         }
         let mut listings = Listings::default();
         for (path, unfollowed) in by_path {
@@ -188,8 +209,8 @@ impl Discovery {
             Some(Watch::File(current)) => Some(current.clone()),
             _ => None,
         };
-        if let Some(since) = self.shared.positions.looked_before().filter(|_| last.is_some() || current.is_some()) {
-            chain.extend(self.unseen(path, last, since, siblings));
+        if let Some(since) = self.shared.positions.last_look() {
+            chain.extend(self.unseen(path, last, since));
         }
         chain.extend(current);
         chain
@@ -228,41 +249,56 @@ impl Discovery {
     }
 
     /// Files that came to the path of `old` after it and were rotated away before anybody looked.
-    pub(super) fn unseen_after(&mut self, old: &Arc<Followed>) -> Vec<Arc<Followed>> {
+    pub(super) fn unseen_after(&mut self, old: &Arc<Followed>, since: SystemTime) -> Vec<Arc<Followed>> {
         let progress = old.progress();
-        let modified = progress.file.as_ref().and_then(|file| Meta::of_file(file).ok()).map(|meta| meta.modified);
+        let modified = progress.file.as_ref().and_then(|open| Meta::of_file(open).ok()).map(|meta| meta.modified);
         let before = modified.map(|modified| Before { modified, mark: progress.mark() });
         drop(progress);
-        self.unseen(&old.path, before, self.last_pass, &Listings::default().around(&old.path))
+        self.unseen(&old.path, before, since)
     }
 
-    /// The same for paths where a file was a moment ago and none is now, or one that just came.
-    pub(super) fn unseen_of_missing(&mut self) {
+    /// The same for paths where a file was a moment ago, or is named to be, and none is now.
+    pub(super) fn unseen_of_missing(&mut self, fixed: &[PathBuf]) {
         let last_of_each: BTreeMap<PathBuf, Arc<Followed>> =
             self.leaving.iter().filter(|l| l.gone).map(|l| (l.file.path.clone(), l.file.clone())).collect();
+        for path in fixed.iter().filter(|path| !last_of_each.contains_key(*path)) {
+            if self.watches.contains_key(path) {
+                continue;
+            }
+            let chain = self.unseen(path, None, self.last_pass);
+            chain_up(&chain);
+        }
         for old in last_of_each.into_values() {
             let mut chain = vec![old.clone()];
-            chain.extend(self.unseen_after(&old));
+            chain.extend(self.unseen_after(&old, self.last_pass));
             chain_up(&chain);
         }
     }
 
-    fn unseen(
-        &mut self,
-        path: &Path,
-        before: Option<Before>,
-        since: SystemTime,
-        siblings: &[Sibling],
-    ) -> Vec<Arc<Followed>> {
+    fn unseen(&mut self, path: &Path, before: Option<Before>, since: SystemTime) -> Vec<Arc<Followed>> {
+        let mut chain = Vec::new();
+        for _ in 0..MAX_TRIES {
+            let known = self.known_at(path);
+            let between = Between { of: path, since, before, known: &known };
+            let (files, moved) = between.find(&Listings::default().around(path));
+            chain.extend(files.into_iter().filter_map(|(sibling, file)| self.recovered(path, sibling, file)));
+            if !moved {
+                return chain;
+            }
+        }
+        self.missed = true;
+        chain
+    }
+
+    /// Files that are no news at a path: followed, known from before, or there now.
+    fn known_at(&self, path: &Path) -> HashMap<FileId, Vec<u64>> {
         let mut known = self.known();
-        for row in self.shared.positions.unfollowed().0 {
-            known.entry(row.id).or_default().push(row.born);
+        let rows = self.shared.positions.unfollowed().0;
+        let now = Meta::of_path(path).ok().map(|now| (now.id, now.born));
+        for (id, born) in rows.iter().map(|row| (row.id, row.born)).chain(now).chain(self.copies.iter().copied()) {
+            known.entry(id).or_default().push(born);
         }
-        if let Ok(now) = Meta::of_path(path) {
-            known.entry(now.id).or_default().push(now.born);
-        }
-        let files = Between { of: path, since, before, known: &known }.find(siblings);
-        files.into_iter().filter_map(|(sibling, file)| self.recovered(path, sibling, file)).collect()
+        known
     }
 }
 

@@ -16,12 +16,10 @@ use super::positions::{Mark, still_has};
 
 /// Most files that are taken to have come and gone between two looks.
 const MAX_BETWEEN: usize = 100;
+/// Most times a directory is read until its names hold still.
+const MAX_LISTINGS: usize = 5;
 /// File systems stamp with a clock that goes in steps.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
-/// Endings of files that are no logs to be read, or not any more.
-const OTHER_FILES: &[&str] =
-    &[".gz", ".bz2", ".xz", ".zst", ".lz4", ".lzo", ".br", ".zip", ".Z", ".7z", ".tmp", ".swp", "~"];
-
 /// A file beside another.
 #[derive(Clone, Debug)]
 pub(super) struct Sibling {
@@ -54,8 +52,21 @@ impl Listings {
     }
 }
 
-/// The regular files in a directory.
+/// The regular files in a directory. While names change a file may be passed over, so it is read until none do.
 fn list(directory: &Path) -> Vec<Sibling> {
+    let changed = || std::fs::metadata(directory).and_then(|meta| meta.modified()).ok();
+    let mut found: HashMap<FileId, Sibling> = HashMap::new();
+    for _ in 0..MAX_LISTINGS {
+        let before = changed();
+        found.extend(list_once(directory).into_iter().map(|sibling| (sibling.meta.id, sibling)));
+        if before == changed() {
+            break;
+        }
+    }
+    found.into_values().collect()
+}
+
+fn list_once(directory: &Path) -> Vec<Sibling> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let regular = entries.filter_map(Result::ok).filter(|e| e.file_type().is_ok_and(|t| t.is_file()));
     let paths = regular.map(|e| directory.join(e.file_name()));
@@ -107,14 +118,20 @@ pub(super) struct Between<'a> {
 }
 
 impl Between<'_> {
-    /// Such files, in the order in which they were written.
-    pub(super) fn find(&self, siblings: &[Sibling]) -> Vec<(Sibling, File)> {
-        let mut found: Vec<&Sibling> = siblings.iter().filter(|s| self.is_new(s)).collect();
-        found.sort_by_key(|s| (s.meta.modified, s.path.clone()));
+    /// Such files, in the order in which they were written; and whether one was renamed before it could be opened.
+    pub(super) fn find(&self, siblings: &[Sibling]) -> (Vec<(Sibling, File)>, bool) {
+        let mut new: Vec<&Sibling> = siblings.iter().filter(|s| self.is_new(s)).collect();
+        new.sort_by_key(|s| (s.meta.modified, s.path.clone()));
         let mark = self.before.map(|before| before.mark).unwrap_or_default();
-        let copied = |s: &Sibling| copy(std::slice::from_ref(s), self.of, mark).is_some();
-        let open = |s: &Sibling| Some((s.clone(), File::open(&s.path).ok()?));
-        found.into_iter().filter(|s| !copied(s)).take(MAX_BETWEEN).filter_map(open).collect()
+        let (mut found, mut moved) = (Vec::new(), false);
+        for sibling in new.into_iter().take(MAX_BETWEEN) {
+            match with_mark(sibling, Mark::default()) {
+                Some(_) if copy(std::slice::from_ref(sibling), self.of, mark).is_some() => {}
+                Some(open) => found.push(open),
+                None => moved = true,
+            }
+        }
+        (found, moved)
     }
 
     fn is_new(&self, sibling: &Sibling) -> bool {
@@ -129,16 +146,22 @@ impl Between<'_> {
     }
 }
 
-/// Whether a rotation may have made `name` from `base`: `app.log.1`, `app.log-20240101`, `app-20240101.log`, `app.1.log`.
+/// Whether a rotation may have made the name of `path` from that of `of`: `app.log.1`, `app.log-20240101`, `app.log.old`,
+/// `app-20240101.log`, `app.1.log`. `app-debug.log` is another log.
 pub(super) fn is_rotated_name(path: &Path, of: &Path) -> bool {
     let (name, base) = (base_name(path), base_name(of));
-    let parted = |rest: &[u8]| rest.first().is_some_and(|b| b".-_".contains(b));
     let stem = of.file_stem().map_or(base, |stem| stem.as_bytes());
     let extension = &base[stem.len()..];
-    let longer = name.strip_prefix(base).is_some_and(parted);
-    let inserted =
-        !extension.is_empty() && name.strip_prefix(stem).is_some_and(|rest| parted(rest) && rest.ends_with(extension));
-    (longer || (inserted && name != base)) && !OTHER_FILES.iter().any(|ending| name.ends_with(ending.as_bytes()))
+    let inserted = |name: &[u8]| name.strip_prefix(stem)?.strip_suffix(extension).map(is_mark_of_rotation);
+    name.strip_prefix(base).is_some_and(is_mark_of_rotation) || (!extension.is_empty() && inserted(name) == Some(true))
+}
+
+/// A number, a date, a time or a word for what is old, parted from the rest.
+fn is_mark_of_rotation(part: &[u8]) -> bool {
+    let Some((separator, rest)) = part.split_first() else { return false };
+    let dated =
+        rest.iter().any(u8::is_ascii_digit) && rest.iter().all(|b| b.is_ascii_digit() || b"-_.:+TZ".contains(b));
+    b".-_".contains(separator) && (dated || matches!(rest, b"old" | b"prev" | b"last"))
 }
 
 #[cfg(test)]
@@ -158,10 +181,27 @@ mod tests {
     #[test]
     fn names_that_rotations_make_are_known() {
         let is = |name: &str, of: &str| is_rotated_name(Path::new(name), Path::new(of));
-        for name in ["app.log.1", "app.log-20240101", "app-20240101.log", "app.1.log", "app.log_old"] {
+        for name in [
+            "app.log.1",
+            "app.log-20240101",
+            "app-20240101.log",
+            "app.1.log",
+            "app.log_old",
+            "app.log.2024-01-01T00:00:00Z",
+        ] {
             assert!(is(name, "/var/log/app.log"), "{name}");
         }
-        for name in ["app.log", "app.log.1.gz", "apple.log", "other.log", "app.log2", "app-1.txt", "app.log~"] {
+        for name in [
+            "app.log",
+            "app.log.1.gz",
+            "apple.log",
+            "other.log",
+            "app.log2",
+            "app-1.txt",
+            "app.log~",
+            "app-debug.log",
+            "app.log.lock",
+        ] {
             assert!(!is(name, "/var/log/app.log"), "{name}");
         }
         assert!(is("syslog.1", "syslog") && !is("syslog2", "syslog"));
@@ -201,7 +241,7 @@ mod tests {
         fs::write(dir.path().join("a.log.2"), "older middle\n").unwrap();
         fs::write(dir.path().join("a.log.1"), "newer middle\n").unwrap();
         fs::write(dir.path().join("a.log.3.gz"), "packed").unwrap();
-        fs::copy(&path, dir.path().join("a.log.bak")).unwrap();
+        fs::copy(&path, dir.path().join("a.log.4")).unwrap();
         let touch = |name: &str, ago| {
             let file = File::options().append(true).open(dir.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();
@@ -215,7 +255,7 @@ mod tests {
             known: &HashMap::new(),
         };
         let names = |b: &Between<'_>| {
-            let found = b.find(&list(dir.path())).into_iter();
+            let found = b.find(&list(dir.path())).0.into_iter();
             found.map(|(s, _)| s.path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(&between), ["a.log.2", "a.log.1"]);

@@ -313,7 +313,20 @@ fn dotted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::input::tail::Tail;
+    use crate::input::wire::testing::{build, faults};
+
+    const REST: &str = "pos_file /tmp/x.pos\n<parse>\n@type none\n</parse>";
+
+    fn settings(text: &str) -> Settings {
+        build::<Tail>(&format!("@type tail\npath /x\ntag t\n{text}\n{REST}")).settings
+    }
+
+    fn fault(text: &str) -> String {
+        faults::<Tail>(&format!("@type tail\n{text}\n{REST}"))
+    }
 
     fn tag(rule: &str, path: &str) -> String {
         TagRule::new(rule).tag(Path::new(path)).to_string()
@@ -325,5 +338,62 @@ mod tests {
         assert_eq!(tag("*", "logs/../x..y"), "logs.x.y");
         assert_eq!(tag("a.*.b.*.c", "/x"), "a.x.b.");
         assert_eq!(tag("fixed", "/x"), "fixed");
+    }
+
+    #[test]
+    fn defaults_are_fluentds() {
+        let settings = settings("");
+        assert!(!settings.read_from_head && !settings.follow_inodes && !settings.emit_unmatched);
+        assert!(settings.watch_timer && settings.stat_watcher);
+        assert_eq!(settings.refresh_interval, Duration::from_secs(60));
+        assert_eq!(settings.rotate_wait, Duration::from_secs(5));
+        assert_eq!((settings.bytes_per_second, settings.max_line, settings.multiline_flush), (None, None, None));
+        assert_eq!(settings.multiline, Multiline::No);
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let settings = settings(
+            "read_from_head true\nrefresh_interval 1s\nrotate_wait 2s\nfollow_inodes true\nread_lines_limit 10\n\
+             read_bytes_limit_per_second 1m\nmax_line_size 1k\nmultiline_flush_interval 3s\nemit_unmatched_lines true\n\
+             encoding utf-8\nfrom_encoding iso-8859-1\npath_key p\nopen_on_every_update true\n\
+             limit_recently_modified 1d\nskip_refresh_on_startup true\nenable_watch_timer true\n\
+             enable_stat_watcher false\nignore_repeated_permission_error true\npath_timezone Asia/Tokyo\n\
+             pos_file_compaction_interval 1h\nexclude_path [\"/y\", \"/z\"]\npath_delimiter |\nglob_policy always\n\
+             <group>\n<rule>\nlimit 5\n</rule>\n</group>",
+        );
+        assert_eq!((settings.lines_per_batch, settings.bytes_per_second), (10, Some(1 << 20)));
+        assert_eq!((settings.max_line, settings.compaction), (Some(1024), Some(Duration::from_secs(3600))));
+        assert!(settings.groups.is_some() && settings.complain_once && settings.skip_refresh_on_startup);
+    }
+
+    #[test]
+    fn the_parser_says_how_lines_are_put_together() {
+        let of = |parse: &str| {
+            let text =
+                format!("@type tail\npath /x\ntag t\npos_file /tmp/x.pos\n<parse>\n@type multiline\n{parse}\n</parse>");
+            build::<Tail>(&text).settings.multiline
+        };
+        assert_eq!(of("format1 /(?<a>.*)/"), Multiline::Collect);
+        assert_eq!(of("format_firstline /^\\d/\nformat1 /(?<a>.*)/"), Multiline::FirstLine);
+    }
+
+    #[test]
+    fn faults_are_told_in_fluentds_words() {
+        assert!(fault("tag t").contains("'path' parameter is required"));
+        assert!(fault("path /x").contains("'tag' parameter is required"));
+        assert!(fault("tag t\npath ,").contains("'path' parameter is required"));
+        assert!(fault("tag t\npath /x\npath_delimiter *").contains("reserved words"));
+        assert!(fault("tag t\npath /x\nglob_policy always").contains("default path_delimiter"));
+        assert!(fault("tag t\npath /{a,b}*\nglob_policy extended").contains("cannot include curly braces"));
+        assert!(fault("tag t\npath /x\nenable_watch_timer false\nenable_stat_watcher false").contains("either of"));
+        let limited = "tag t\npath /x\nenable_watch_timer false\nread_bytes_limit_per_second 1m";
+        assert!(fault(limited).contains("Need to enable watch timer"));
+        assert!(fault("tag t\npath /x\nencoding utf-9").contains("unknown encoding name - utf-9"));
+        assert!(fault("tag t\npath /x\npath_timezone Nowhere/At_All").contains("path_timezone"));
+        let without_parse = faults::<Tail>("@type tail\npath /x\ntag t\npos_file /tmp/x.pos");
+        assert!(without_parse.contains("<parse> section is required"));
+        let without_positions = "@type tail\npath /x\ntag t\nfollow_inodes true\n<parse>\n@type none\n</parse>";
+        assert!(faults::<Tail>(without_positions).contains("Can't follow inodes without pos_file"));
     }
 }

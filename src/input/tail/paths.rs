@@ -153,6 +153,12 @@ impl Paths {
         targets
     }
 
+    /// Paths that are no patterns, whether they are there or not.
+    pub(super) fn fixed(&self, now: SystemTime) -> Vec<PathBuf> {
+        let texts = self.include.iter().map(|pattern| pattern.now(EventTime::from(now)));
+        texts.filter(|text| !self.policy.is_pattern(text)).map(PathBuf::from).collect()
+    }
+
     fn look(&mut self, path: &Path, is_pattern: bool, now: SystemTime) -> Option<Meta> {
         let meta = Meta::of_path(path).ok()?;
         if !meta.regular {

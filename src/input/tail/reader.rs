@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use super::Shared;
-use super::follow::{Followed, Progress, Rewind};
+use super::follow::{Followed, OpenFile, Progress, Rewind};
 use super::identity::{Meta, has_head};
 
 /// Bytes of a block: large enough that system calls, batches and syncs cost little per byte, small enough for the cache.
@@ -61,6 +61,7 @@ fn turn(shared: &Arc<Shared>, file: &Arc<Followed>, block: &mut Vec<u8>) -> Afte
     if let Some(Rewind { to, single_until }) = file.take_rewind() {
         progress.move_to(to);
         progress.single_until = single_until;
+        file.flags.finished.store(false, SeqCst);
     }
     if file.is_full() || file.flags.finished.load(SeqCst) || file.flags.truncated.load(SeqCst) {
         return After::Rest;
@@ -130,16 +131,13 @@ impl Turn<'_> {
     }
 
     /// The open file. Where it was closed it is opened again, if its path still leads to it.
-    fn open(&self, progress: &mut Progress) -> io::Result<Option<File>> {
+    fn open(&self, progress: &mut Progress) -> io::Result<Option<OpenFile>> {
         if let Some(open) = progress.file.take() {
             return Ok(Some(open));
         }
         let same = |open: &File| Ok::<_, io::Error>(Meta::of_file(open)?.same_file(self.file.id, self.file.born));
         match File::open(&self.file.path) {
-            Ok(open) if same(&open)? => {
-                self.shared.open_files.fetch_add(1, SeqCst);
-                Ok(Some(open))
-            }
+            Ok(open) if same(&open)? => Ok(Some(OpenFile::new(open, &self.shared.open_files))),
             Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Err(e),
             _ => {
                 self.file.flags.at_end.store(true, SeqCst);
@@ -166,8 +164,8 @@ impl Progress {
     fn let_go(&mut self, shared: &Shared, file: &Followed) {
         let crowded = shared.open_files.load(SeqCst) > shared.most_open_files && file.flags.at_end.load(SeqCst);
         let close = (shared.settings.open_on_every_update || crowded) && !file.flags.leaving.load(SeqCst);
-        if (close || file.flags.finished.load(SeqCst)) && self.file.take().is_some() {
-            shared.open_files.fetch_sub(1, SeqCst);
+        if close {
+            self.file = None;
         }
     }
 }

@@ -68,9 +68,8 @@ fn stored(shared: &Arc<Shared>, file: &Arc<Followed>, prepared: &Prepared, recei
 async fn deliver(shared: &Shared, file: &Followed, prepared: &Prepared) -> Outcome {
     let mut stop = shared.stop.clone();
     // From now on the buffer may know this stream, so a restart has to know it too.
-    if !prepared.batch.is_empty() && file.announce() && stop.or(shared.positions.saved()).await.is_none() {
-        file.announce_again();
-        return Outcome::Stopped;
+    if !prepared.batch.is_empty() && file.is_first_batch() {
+        shared.positions.saved().await;
     }
     let origin = Origin::Stream { stream: file.row.stream.clone(), upto: prepared.upto.position };
     loop {

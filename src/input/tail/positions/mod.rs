@@ -27,6 +27,7 @@ use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 pub(super) use self::row::{Mark, Row, Stored};
+use self::sidecar::Head;
 use self::table::Table;
 pub(super) use self::table::{Arrival, Arrived, still_has};
 use crate::buffer::Receipt;
@@ -46,10 +47,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Positions {
     file: Option<PathBuf>,
     table: Mutex<Table>,
-    /// When the input of an earlier process looked for files last.
-    looked_before: Option<SystemTime>,
-    /// When this one did; saved with the rows, and never without those of the files that were seen.
+    /// When files were looked for last; saved with the rows, and never without those of the files that were seen.
     looked: Mutex<Option<SystemTime>>,
+    /// The hash of the position file on disk.
+    on_disk: AtomicU64,
     /// Counts changes.
     version: AtomicU64,
     /// The version that is saved.
@@ -114,8 +115,8 @@ impl Positions {
         Positions {
             file,
             table: Mutex::new(table),
-            looked_before: None,
             looked: Mutex::default(),
+            on_disk: AtomicU64::new(0),
             version: AtomicU64::new(1),
             saved: watch::Sender::new(0),
             wanted: Notify::new(),
@@ -125,10 +126,11 @@ impl Positions {
 
     fn load(file: &Path, follow_inodes: bool) -> io::Result<Positions> {
         let lines = save::read(file)?.unwrap_or_default();
-        let hints = read_hints(&sidecar_of(file));
-        let mut positions = Positions::new(Some(file.to_owned()), Table::load(&lines, &hints, follow_inodes));
-        positions.looked_before = sidecar::looked(&hints);
-        positions.looked = Mutex::new(positions.looked_before);
+        let (head, hints) = sidecar::parse(&read_hints(&sidecar_of(file)));
+        let table = Table::load(&lines, (head, hints), follow_inodes);
+        let mut positions = Positions::new(Some(file.to_owned()), table);
+        positions.looked = Mutex::new(head.looked);
+        positions.on_disk = AtomicU64::new(sidecar::hash(&lines));
         Ok(positions)
     }
 
@@ -141,9 +143,9 @@ impl Positions {
         self.version.fetch_add(1, Relaxed);
     }
 
-    /// When an earlier process looked for files last, as far as is known.
-    pub(super) fn looked_before(&self) -> Option<SystemTime> {
-        self.looked_before
+    /// When files were looked for last, by an earlier process perhaps.
+    pub(super) fn last_look(&self) -> Option<SystemTime> {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All files that were at their paths at this time are known.
@@ -276,10 +278,15 @@ impl Positions {
     fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         // In this order: a file seen later than this moment may have a row, one seen before has.
-        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (lines, hints) = self.table().texts(looked);
+        let looked = self.last_look();
+        let (lines, hints) = self.table().save();
+        let hash = sidecar::hash(&lines);
+        let head = Head { looked, lines: [hash, self.on_disk.load(Relaxed)] };
+        // Hints first: they know this position file and the one before, so between the two saves nothing is in doubt.
+        save::replace(&sidecar_of(file), &sidecar::text(head, hints.into_iter()))?;
         save::replace(file, &lines)?;
-        save::replace(&sidecar_of(file), &hints)
+        self.on_disk.store(hash, Relaxed);
+        Ok(())
     }
 }
 

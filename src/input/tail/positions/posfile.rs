@@ -25,8 +25,9 @@ pub(super) struct Line {
 }
 
 /// Reads a position file. Of several lines for one file (one path, or one inode with `follow_inodes`) the last counts;
-/// lines that can't be read, such as those torn by a power cut, are passed over with a warning.
-pub(super) fn parse(text: &[u8], by_inode: bool) -> Vec<Line> {
+/// lines that can't be read, such as those torn by a power cut, are passed over with a warning. Gives also whether there
+/// were any.
+pub(super) fn parse(text: &[u8], by_inode: bool) -> (Vec<Line>, bool) {
     let (mut lines, mut bad) = (Vec::new(), 0usize);
     for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         match parse_line(line) {
@@ -43,7 +44,8 @@ pub(super) fn parse(text: &[u8], by_inode: bool) -> Vec<Line> {
     if bad > NAMED_BAD_LINES {
         warn!("{bad} lines of the pos_file can't be read and are passed over");
     }
-    if by_inode { last_of_each(lines, |l| l.inode) } else { last_of_each(lines, |l| l.path.clone()) }
+    let lines = if by_inode { last_of_each(lines, |l| l.inode) } else { last_of_each(lines, |l| l.path.clone()) };
+    (lines, bad > 0)
 }
 
 fn parse_line(line: &[u8]) -> Option<Line> {
@@ -89,23 +91,23 @@ mod tests {
         let mut out = Vec::new();
         write_line(&mut out, Path::new("/var/log/a b.log"), 4096, 0xabcdef);
         assert_eq!(out, b"/var/log/a b.log\t0000000000001000\t0000000000abcdef\n");
-        assert_eq!(parse(&out, false), [line("/var/log/a b.log", 4096, 0xabcdef)]);
+        assert_eq!(parse(&out, false), (vec![line("/var/log/a b.log", 4096, 0xabcdef)], false));
     }
 
     #[test]
     fn torn_and_foreign_lines_are_passed_over() {
         let text =
             b"/a\t0000000000000001\t0000000000000002\n\0\0\0\0\nno tabs\n/b\tzz\t1\n\t1\t1\n/c\t10\t20\n/d\t0000";
-        assert_eq!(parse(text, false), [line("/a", 1, 2), line("/c", 16, 32)]);
-        assert_eq!(parse(b"/a\tfffffffffffffffff\t1\n", false), []);
-        assert_eq!(parse(b"/a\tffffffffffffffff\t1 trailing\n", false), [line("/a", UNWATCHED, 1)]);
+        assert_eq!(parse(text, false), (vec![line("/a", 1, 2), line("/c", 16, 32)], true));
+        assert_eq!(parse(b"/a\tfffffffffffffffff\t1\n", false).0, []);
+        assert_eq!(parse(b"/a\tffffffffffffffff\t1 trailing\n", false).0, [line("/a", UNWATCHED, 1)]);
     }
 
     #[test]
     fn the_last_line_of_a_file_counts() {
         let text = b"/a\t1\t7\n/b\t2\t8\n/a\t3\t8\n";
-        assert_eq!(parse(text, false), [line("/b", 2, 8), line("/a", 3, 8)]);
-        assert_eq!(parse(text, true), [line("/a", 1, 7), line("/a", 3, 8)]);
+        assert_eq!(parse(text, false).0, [line("/b", 2, 8), line("/a", 3, 8)]);
+        assert_eq!(parse(text, true).0, [line("/a", 1, 7), line("/a", 3, 8)]);
     }
 
     #[test]

@@ -6,11 +6,14 @@
 //!
 //! ```text
 //! suiro-tail 1
-//! looked TIME
+//! SUM LOOKED LINES LINES-BEFORE
 //! SUM LISTED POSITION INODE DEVICE BORN HEADLEN HEADHASH TAILLEN TAILHASH STREAM PATH
 //! ```
 //!
-//! Numbers are hexadecimal; `TIME` is when files were looked for last, in nanoseconds since the epoch; `LISTED` is 1 for a file that has a line in the position file; `PATH` is percent-encoded.
+//! Numbers are hexadecimal. `LOOKED` is when files were looked for last, in nanoseconds since the epoch. `LINES` is the hash
+//! of the position file that is saved right after this file, `LINES-BEFORE` that of the one before: a position file with
+//! another hash was written by somebody else. `LISTED` is 1 for a file that has a line in the position file; `PATH` is
+//! percent-encoded.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -38,18 +41,39 @@ pub(super) struct Hint {
     pub(super) stream: String,
 }
 
-/// The hints of a file; lines that can't be read are left out.
-pub(super) fn parse(text: &[u8]) -> Vec<Hint> {
-    let Some(body) = text.strip_prefix(HEADER.as_bytes()) else { return Vec::new() };
-    body.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()).filter_map(parse_line).collect()
+/// What stands in front of all hints.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Head {
+    /// When files were looked for last.
+    pub(super) looked: Option<SystemTime>,
+    /// Hashes of the position file saved with this one, and of the one before.
+    pub(super) lines: [u64; 2],
 }
 
-fn parse_line(line: &str) -> Option<Hint> {
+/// A file's content; lines that can't be read are left out.
+pub(super) fn parse(text: &[u8]) -> (Head, Vec<Hint>) {
+    let Some(body) = text.strip_prefix(HEADER.as_bytes()) else { return Default::default() };
+    let lines = body.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let mut sound = lines.filter_map(checked).peekable();
+    let head = sound.next_if(|line| line.split(' ').count() == 3).and_then(parse_head).unwrap_or_default();
+    (head, sound.filter_map(parse_hint).collect())
+}
+
+/// The line behind its checksum.
+fn checked(line: &str) -> Option<&str> {
     let (sum, rest) = line.split_once(' ')?;
-    if u64::from_str_radix(sum, 16).ok()? != Print::of(rest.as_bytes()).hash {
-        return None;
-    }
-    let mut fields = rest.split(' ');
+    (u64::from_str_radix(sum, 16).ok()? == hash(rest.as_bytes())).then_some(rest)
+}
+
+fn parse_head(line: &str) -> Option<Head> {
+    let mut numbers = line.split(' ').map(|field| u64::from_str_radix(field, 16).ok());
+    let mut number = || numbers.next().flatten();
+    let (looked, lines) = (number()?, [number()?, number()?]);
+    Some(Head { looked: UNIX_EPOCH.checked_add(Duration::from_nanos(looked)).filter(|_| looked > 0), lines })
+}
+
+fn parse_hint(line: &str) -> Option<Hint> {
+    let mut fields = line.split(' ');
     let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
     let listed = number()? == 1;
     let (position, inode, device, born) = (number()?, number()?, number()?, number()?);
@@ -60,23 +84,27 @@ fn parse_line(line: &str) -> Option<Hint> {
     Some(Hint { path, listed, id: FileId { device, inode }, born, mark: Mark { position, head, tail }, stream })
 }
 
-/// When files were looked for last.
-pub(super) fn looked(text: &[u8]) -> Option<SystemTime> {
-    let line = text.strip_prefix(HEADER.as_bytes())?.split(|b| *b == b'\n').next()?;
-    let time = std::str::from_utf8(line).ok()?.strip_prefix("looked ")?;
-    UNIX_EPOCH.checked_add(Duration::from_nanos(u64::from_str_radix(time, 16).ok()?))
+/// The hash that stands for a text.
+pub(super) fn hash(text: &[u8]) -> u64 {
+    Print::of(text).hash
 }
 
-/// Starts the text of a file.
-pub(super) fn header(looked: Option<SystemTime>) -> Vec<u8> {
-    let looked = looked.map(|at| format!("looked {:x}\n", nanos(at)));
-    [HEADER, looked.as_deref().unwrap_or("")].concat().into_bytes()
+/// A whole file.
+pub(super) fn text(head: Head, hints: impl Iterator<Item = Hint>) -> Vec<u8> {
+    let mut out = HEADER.as_bytes().to_vec();
+    let looked = head.looked.map_or(0, nanos);
+    write_checked(&mut out, &format!("{looked:x} {:x} {:x}", head.lines[0], head.lines[1]));
+    hints.for_each(|hint| write_hint(&mut out, &hint));
+    out
 }
 
-/// Appends one line.
-pub(super) fn write_line(out: &mut Vec<u8>, hint: &Hint) {
+fn write_checked(out: &mut Vec<u8>, line: &str) {
+    out.extend_from_slice(format!("{:016x} {line}\n", hash(line.as_bytes())).as_bytes());
+}
+
+fn write_hint(out: &mut Vec<u8>, hint: &Hint) {
     let Hint { listed, id, born, mark: Mark { position, head, tail }, stream, .. } = hint;
-    let rest = format!(
+    let line = format!(
         "{:x} {position:x} {:x} {:x} {born:x} {:x} {:x} {:x} {:x} {stream} {}",
         u8::from(*listed),
         id.inode,
@@ -87,7 +115,7 @@ pub(super) fn write_line(out: &mut Vec<u8>, hint: &Hint) {
         tail.hash,
         escaped(&hint.path)
     );
-    out.extend_from_slice(format!("{:016x} {rest}\n", Print::of(rest.as_bytes()).hash).as_bytes());
+    write_checked(out, &line);
 }
 
 fn escaped(path: &Path) -> String {
@@ -110,35 +138,34 @@ mod tests {
         }
     }
 
-    fn text(hints: &[Hint]) -> Vec<u8> {
-        let mut out = header(Some(UNIX_EPOCH + Duration::from_nanos(77)));
-        hints.iter().for_each(|hint| write_line(&mut out, hint));
-        out
+    fn of(hints: &[Hint]) -> Vec<u8> {
+        text(Head::default(), hints.iter().cloned())
     }
 
     #[test]
     fn lines_come_back_whatever_the_path_holds() {
         let hints = [hint("/a b"), hint("/tab\there\nand%20日"), Hint { listed: false, ..hint("/c") }];
-        assert_eq!(parse(&text(&hints)), hints);
-        assert_eq!(looked(&text(&hints)), Some(UNIX_EPOCH + Duration::from_nanos(77)));
-        assert_eq!(looked(&header(None)), None);
+        let head = Head { looked: Some(UNIX_EPOCH + Duration::from_nanos(77)), lines: [1, u64::MAX] };
+        assert_eq!(parse(&text(head, hints.iter().cloned())), (head, hints.to_vec()));
     }
 
     #[test]
     fn a_damaged_line_costs_itself_alone() {
         let hints = [hint("/a"), hint("/b"), hint("/c")];
-        let mut damaged = text(&hints);
+        let mut damaged = of(&hints);
         let at = damaged.windows(2).position(|w| w == b"/b").unwrap();
         damaged[at + 1] = b'x';
-        assert_eq!(parse(&damaged), [hints[0].clone(), hints[2].clone()]);
+        assert_eq!(parse(&damaged).1, [hints[0].clone(), hints[2].clone()]);
         damaged.truncate(damaged.len() - 3);
-        assert_eq!(parse(&damaged), [hints[0].clone()]);
+        assert_eq!(parse(&damaged).1, [hints[0].clone()]);
+        damaged[HEADER.len()] ^= 1;
+        assert_eq!(parse(&damaged), (Head::default(), vec![hints[0].clone()]));
     }
 
     #[test]
     fn another_format_holds_no_hints() {
-        assert_eq!(parse(b""), []);
-        assert_eq!(parse(b"suiro-tail 2\nx\n"), []);
-        assert_eq!(parse(&[0; 100]), []);
+        for text in [&b""[..], b"suiro-tail 2\nx\n", &[0; 100], b"suiro-tail 1\n"] {
+            assert_eq!(parse(text), Default::default());
+        }
     }
 }

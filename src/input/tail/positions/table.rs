@@ -1,18 +1,17 @@
 //! All positions of one position file, and which of them a file that was found goes on from.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use smallvec::SmallVec;
 
 use super::super::identity::{Meta, Print, TAIL_BYTES, has_head, has_tail, head_print, read_at, same_birth};
 use super::posfile::{self, Line, UNWATCHED};
 use super::row::{Mark, Row};
-use super::sidecar::{self, Hint};
+use super::sidecar::{self, Head, Hint};
 
 /// Files that are no longer followed and whose positions are kept, should they come back (renamed, changed again after
 /// `limit_recently_modified`). Past it the oldest are forgotten.
@@ -65,42 +64,61 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Of both files' texts. The position file is the truth about what it has lines of; hints add to it.
-    pub(super) fn load(position_file: &[u8], hints: &[u8], follow_inodes: bool) -> Table {
+    /// Of both files' texts.
+    ///
+    /// Where the position file is the one that was saved with the hints, or right before them, these know it all. Another
+    /// one was written by Fluentd or an operator: it is the truth about what it has lines of, and hints add to it.
+    pub(super) fn load(position_file: &[u8], (head, hints): (Head, Vec<Hint>), follow_inodes: bool) -> Table {
         let mut table = Table { follow_inodes, ..Table::default() };
-        let mut hints: HashMap<(PathBuf, u64), Hint> =
-            sidecar::parse(hints).into_iter().map(|h| ((h.path.clone(), h.id.inode), h)).collect();
-        for line in posfile::parse(position_file, follow_inodes).into_iter().filter(|l| l.position != UNWATCHED) {
-            table.at_start.insert(line.path.clone(), line.inode);
-            match hints.remove(&(line.path.clone(), line.inode)).filter(|hint| hint.listed) {
-                Some(hint) => table.load_row(&line, hint),
-                None => table.foreign.push(line),
-            }
-        }
-        for mut hint in hints.into_values() {
-            // A path whose line is gone was taken out on purpose; one with another inode was rotated.
-            if !hint.listed || table.at_start.get(&hint.path).is_some_and(|inode| *inode != hint.id.inode) {
-                hint.listed = false;
-                let order = table.order();
-                table.park(Arc::new(Row::from_hint(hint, order)));
+        let (lines, torn) = posfile::parse(position_file, follow_inodes);
+        let lines: Vec<Line> = lines.into_iter().filter(|line| line.position != UNWATCHED).collect();
+        table.at_start = lines.iter().map(|line| (line.path.clone(), line.inode)).collect();
+        let known: HashSet<(&Path, u64)> = hints.iter().map(|hint| (&*hint.path, hint.id.inode)).collect();
+        table.foreign = lines.iter().filter(|l| !known.contains(&(&*l.path, l.inode))).cloned().collect();
+        let ours = head.lines.contains(&sidecar::hash(position_file));
+        let by_file: HashMap<(&Path, u64), u64> = lines.iter().map(|l| ((&*l.path, l.inode), l.position)).collect();
+        for hint in hints {
+            let line = by_file.get(&(&*hint.path, hint.id.inode)).copied();
+            if !ours && hint.listed {
+                table.load_listed(hint, line, torn);
+            } else {
+                if hint.listed {
+                    table.at_start.insert(hint.path.clone(), hint.id.inode);
+                }
+                table.load_row(hint);
             }
         }
         table
     }
 
-    fn load_row(&mut self, line: &Line, mut hint: Hint) {
-        let order = self.order();
-        let row = if line.position < hint.mark.position {
-            // Both are saved in this order: position file, hints. So somebody set it back, to read again.
-            let mark = Mark { position: line.position, tail: Print::default(), ..hint.mark };
-            Row::new(hint.path, hint.id, hint.born, mark, order)
-        } else {
-            if line.position > hint.mark.position {
-                hint.mark = Mark { position: line.position, tail: Print::default(), ..hint.mark };
+    /// A hint for a file that had a line, beside a position file of somebody else.
+    fn load_listed(&mut self, mut hint: Hint, line: Option<u64>, torn: bool) {
+        let rotated = self.at_start.get(&hint.path).is_some_and(|inode| *inode != hint.id.inode);
+        match line {
+            // It was set back, to read again: under a new name, or buffers would take it for a repetition.
+            Some(position) if position < hint.mark.position => {
+                let mark = Mark { position, tail: Print::default(), ..hint.mark };
+                let order = self.order();
+                self.park(Arc::new(Row::new(hint.path, hint.id, hint.born, mark, order)));
             }
-            Row::from_hint(hint, order)
-        };
-        self.park(Arc::new(row));
+            Some(position) => {
+                if position > hint.mark.position {
+                    hint.mark = Mark { position, tail: Print::default(), ..hint.mark };
+                }
+                self.load_row(hint);
+            }
+            None if rotated || torn => {
+                hint.listed &= !rotated;
+                self.load_row(hint);
+            }
+            // The line was taken out on purpose.
+            None => {}
+        }
+    }
+
+    fn load_row(&mut self, hint: Hint) {
+        let order = self.order();
+        self.park(Arc::new(Row::from_hint(hint, order)));
     }
 
     fn order(&mut self) -> u64 {
@@ -175,9 +193,18 @@ impl Table {
     /// The parked row of the very file, if the bytes it has read are still there; else a new generation of it.
     fn resume(&mut self, arrived: &Arrived<'_>) -> io::Result<Option<(Arc<Row>, Mark)>> {
         let Some(row) = self.take_parked(arrived) else { return Ok(None) };
+        let resumed = self.go_on(&row, arrived);
+        if resumed.is_err() {
+            // The next look may have more luck.
+            self.park(row);
+        }
+        resumed.map(Some)
+    }
+
+    fn go_on(&mut self, row: &Arc<Row>, arrived: &Arrived<'_>) -> io::Result<(Arc<Row>, Mark)> {
         self.at_start.remove(arrived.path);
         let (meta, mark) = (arrived.meta, row.mark());
-        let fresh = |mark| Ok(Some((Arc::new(arrived.new_row(mark, row.order)), mark)));
+        let fresh = |mark| Ok((Arc::new(arrived.new_row(mark, row.order)), mark));
         if !still_has(arrived.file, meta.size, mark)? {
             return fresh(Mark::default());
         }
@@ -188,11 +215,11 @@ impl Table {
             position => mark_at(arrived.file, position)?,
         };
         if row.id != meta.id || row.born != meta.born {
-            return Ok(Some((Arc::new(row.renewed(arrived.path.to_owned(), meta.id, meta.born, mark)), start)));
+            return Ok((Arc::new(row.renewed(arrived.path.to_owned(), meta.id, meta.born, mark)), start));
         }
         row.set_path(arrived.path.to_owned());
         row.set_listed(true);
-        Ok(Some((row, start)))
+        Ok((row.clone(), start))
     }
 
     fn take_parked(&mut self, arrived: &Arrived<'_>) -> Option<Arc<Row>> {
@@ -288,22 +315,17 @@ impl Table {
         self.gone.clear();
     }
 
-    /// The texts of position file and hints.
-    pub(super) fn texts(&self, looked: Option<SystemTime>) -> (Vec<u8>, Vec<u8>) {
-        let (mut lines, mut hints) = (Vec::new(), sidecar::header(looked));
+    /// The lines of the position file, and all hints.
+    pub(super) fn save(&self) -> (Vec<u8>, Vec<Hint>) {
+        let mut lines = Vec::new();
         let mut rows: Vec<&Arc<Row>> = self.followed.values().chain(self.parked.values()).collect();
         rows.sort_by_key(|row| row.order);
-        for hint in rows.into_iter().map(|row| row.hint()) {
-            if hint.listed && posfile::can_hold(&hint.path) {
-                posfile::write_line(&mut lines, &hint.path, hint.mark.position, hint.id.inode);
-            }
-            sidecar::write_line(&mut hints, &hint);
-        }
-        for line in self.foreign.iter().filter(|l| posfile::can_hold(&l.path)) {
-            posfile::write_line(&mut lines, &line.path, line.position, line.inode);
-        }
-        for (path, inode) in self.gone.iter().filter(|(path, _)| posfile::can_hold(path)) {
-            posfile::write_line(&mut lines, path, UNWATCHED, *inode);
+        let hints: Vec<Hint> = rows.into_iter().map(|row| row.hint()).collect();
+        let listed = hints.iter().filter(|hint| hint.listed).map(|h| (&h.path, h.mark.position, h.id.inode));
+        let foreign = self.foreign.iter().map(|l| (&l.path, l.position, l.inode));
+        let gone = self.gone.iter().map(|(path, inode)| (path, UNWATCHED, *inode));
+        for (path, position, inode) in listed.chain(foreign).chain(gone).filter(|(path, ..)| posfile::can_hold(path)) {
+            posfile::write_line(&mut lines, path, position, inode);
         }
         (lines, hints)
     }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::super::charset::Charset;
-use super::super::follow::Followed;
+use super::super::follow::{Followed, OpenFile};
 use super::super::identity::Meta;
 use super::super::params::{Multiline, Settings, TagRule};
 use super::super::paths::{GlobPolicy, Paths};
@@ -38,7 +38,8 @@ pub(in super::super) fn followed(text: &str) -> (TempDir, Arc<Followed>) {
     let meta = Meta::of_file(&file).unwrap();
     let arrived = Arrived { path: &path, file: &file, meta, how: Arrival::Later, newest: &|_| None };
     let adopted = claim.adopt(&arrived).unwrap();
-    (dir, Arc::new(Followed::new(path, Tag::from("t"), adopted, None, file)))
+    let open = OpenFile::new(file, &Arc::default());
+    (dir, Arc::new(Followed::new(path, Tag::from("t"), adopted, None, open)))
 }
 
 /// The line in one field; lines with certain words are refused.
@@ -257,7 +258,6 @@ pub(super) struct World {
 impl World {
     /// Follows `in.log` from its head.
     pub(super) fn new() -> World {
-        let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         World {
             dir: tempfile::tempdir().unwrap(),
             collector: Arc::default(),
@@ -315,10 +315,16 @@ impl World {
         std::fs::write(self.pos_path(), text).unwrap();
     }
 
-    /// Both position files as they are on disk.
+    /// Both position files as they are on disk at one moment.
     pub(super) fn positions(&self) -> [Option<Vec<u8>>; 2] {
         let sidecar = self.path("positions/tail.pos.suiro");
-        [self.pos_path(), sidecar].map(|path| std::fs::read(path).ok())
+        let read = || [&self.pos_path(), &sidecar].map(|path| std::fs::read(path).ok());
+        loop {
+            let (once, again) = (read(), read());
+            if once == again {
+                return once;
+            }
+        }
     }
 
     /// Puts both back, as after a crash.
@@ -404,6 +410,19 @@ impl World {
         until(what, || self.collector.count() >= count).await;
     }
 
+    /// Waits for all of these, and shows that nothing else came and nothing twice. Order does not count.
+    pub(super) async fn until_exactly(&self, expected: &[String]) {
+        let missing = || {
+            let messages: HashSet<String> = self.collector.messages().into_iter().collect();
+            expected.iter().filter(|line| !messages.contains(*line)).cloned().collect::<Vec<_>>()
+        };
+        until(|| format!("{:?}", missing()), || missing().is_empty()).await;
+        quiet_time().await;
+        let mut seen = HashSet::new();
+        let twice: Vec<String> = self.collector.messages().into_iter().filter(|m| !seen.insert(m.clone())).collect();
+        assert_eq!((twice, seen.len()), (Vec::new(), expected.len()));
+    }
+
     /// The messages, once they are these; order counts.
     pub(super) async fn until_messages(&self, messages: &[&str]) {
         self.until_events(messages.len()).await;
@@ -463,12 +482,13 @@ pub(super) async fn quiet_time() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
-fn memory_buffer() -> Buffer {
+/// A memory buffer that is emptied only when asked to.
+pub(in super::super) fn memory_buffer() -> Buffer {
     use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, Env, FlushMode, Overflow};
     let config = BufferConfig {
         id: "test".into(),
         kind: BufferKind::Memory,
-        keys: ChunkKeys::default(),
+        keys: ChunkKeys { tag: false, time: None, fields: Vec::new() },
         chunk_limit_size: 8 << 20,
         chunk_limit_records: None,
         total_limit_size: 512 << 20,

@@ -8,4 +8,4 @@ mod rotation;
 mod text;
 mod watching;
 
-pub(super) use harness::followed;
+pub(super) use harness::{followed, memory_buffer};
