@@ -1,3 +1,4 @@
+//! What `de` promises, case by case.
 #![allow(clippy::unwrap_used)]
 use std::collections::BTreeMap;
 use std::path::Path;

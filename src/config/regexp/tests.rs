@@ -1,3 +1,4 @@
+//! What `regexp` promises, case by case.
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 

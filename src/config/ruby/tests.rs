@@ -1,3 +1,4 @@
+//! What `ruby` promises, case by case.
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 

@@ -1,3 +1,4 @@
+//! What `yaml` promises, case by case.
 #![allow(clippy::unwrap_used)]
 use std::path::Path;
 

@@ -1,3 +1,4 @@
+//! What `ruby` promises, case by case.
 #![allow(clippy::unwrap_used)]
 //! Tests of the interpreter as a whole: what real Ruby gives for a table of expressions, templates, refusals, limits.
 
