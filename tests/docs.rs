@@ -194,11 +194,11 @@ fn the_files_that_documents_point_to_are_there() {
     }
 }
 
-/// Rows `| `NAME` | value | `file` | ...` of a table: the name and the file.
+/// Rows `| `NAME`, `OTHER` | values | `file` | ...` of a table: each name and its file.
 fn limits(text: &str) -> Vec<(&str, &str)> {
     let cells = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
     let rows = cells.filter(|c| c.len() == 6 && c[1].starts_with('`') && c[3].starts_with("`src/"));
-    rows.map(|c| (c[1].trim_matches('`'), c[3].trim_matches('`'))).collect()
+    rows.flat_map(|c| c[1].split(", ").map(move |name| (name.trim_matches('`'), c[3].trim_matches('`')))).collect()
 }
 
 #[test]
