@@ -107,6 +107,9 @@ pub struct Section {
     pub span: Span,
 }
 
+/// The most parameters of one section: names are looked up one by one.
+pub(super) const MAX_PARAMS: usize = 10_000;
+
 /// The name of the root section, as in Fluentd's configuration dump.
 pub const ROOT: &str = "ROOT";
 

@@ -157,7 +157,7 @@ fn glob_files(pattern: &str) -> Result<Vec<PathBuf>, String> {
         let found = glob::glob_with(&pattern, options).map_err(|error| error.to_string())?;
         for entry in found {
             let entry = entry.map_err(|error| error.to_string())?;
-            if !entry.is_dir() && !files.contains(&entry) {
+            if entry.is_file() && !files.contains(&entry) {
                 files.push(entry);
             }
             if files.len() > MAX_FILES {

@@ -37,6 +37,7 @@ impl Parser<'_, '_> {
         if self.json_text(&mut clean).is_none() {
             // what was found on the way belongs to other lines
             self.session.faults.truncate(faults);
+            self.unclosed += 1;
             let line = self.source.text()[start..].find('\n').map_or(self.source.text().len(), |at| start + at);
             let message = format!("got incomplete JSON {kind} configuration; a '{end}' is missing");
             self.report(message, start..line);

@@ -15,19 +15,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
-use super::section::{Argument, Param, Section, Value};
+use super::section::{Argument, MAX_PARAMS, Param, Section, Value};
 use super::session::Session;
 use super::span::{Source, Span};
 
 /// How deep sections may nest.
 const MAX_DEPTH: usize = 64;
+/// How many values of a file may lack their end: each one is looked for up to the end of the file.
+const MAX_UNCLOSED: usize = 20;
 /// Sections in which a parameter that starts with `@` must be one of [`RESERVED`].
 const STRICT_SECTIONS: &[&str] = &["match", "source", "filter", "system"];
 const RESERVED: &[&str] = &["@type", "@id", "@label", "@log_level"];
 
 /// Adds what `source` holds to `root`; `base` is where relative includes start.
 pub(super) fn parse_into(root: Section, source: &Arc<Source>, base: &Path, session: &mut Session<'_>) -> Section {
-    let mut parser = Parser { session, source: Arc::clone(source), base, at: 0, root, open: Vec::new() };
+    let mut parser = Parser { session, source: Arc::clone(source), base, at: 0, root, open: Vec::new(), unclosed: 0 };
     parser.whole();
     parser.root
 }
@@ -41,6 +43,8 @@ struct Parser<'a, 's> {
     root: Section,
     /// The sections that are open, outermost first.
     open: Vec<Section>,
+    /// How many values lacked their end so far.
+    unclosed: usize,
 }
 
 impl Parser<'_, '_> {
@@ -56,6 +60,11 @@ impl Parser<'_, '_> {
                 self.start_tag();
             } else {
                 self.parameter();
+            }
+            if self.unclosed > MAX_UNCLOSED || self.current().params.len() > MAX_PARAMS {
+                let at = self.at;
+                self.fault("too many faults or parameters; the rest of the file is not read", at..at);
+                return self.give_up();
             }
         }
         while let Some(section) = self.open.pop() {

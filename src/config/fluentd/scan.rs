@@ -135,6 +135,7 @@ impl Parser<'_, '_> {
         if value.is_none() {
             // what was found on the way belongs to other lines
             self.session.faults.truncate(faults);
+            self.unclosed += 1;
             let line_end =
                 self.source.text()[start..].find(is_line_end).map_or(self.source.text().len(), |at| start + at);
             let double = self.source.text()[start..].starts_with('"');

@@ -270,6 +270,18 @@ fn deep_nesting_is_a_fault_not_an_overflow() {
     assert_eq!(faults(&format!("k {}", "[".repeat(1_000_000))).len(), 1);
 }
 
+#[test]
+fn files_that_never_end_a_value_or_a_section_are_given_up_in_time() {
+    let started = std::time::Instant::now();
+    for text in ["k [\n".repeat(500_000), "k \"#{\n".repeat(500_000), "k {\"a\":\n".repeat(300_000)] {
+        let found = faults(&text);
+        assert_eq!(found.len(), MAX_UNCLOSED + 2, "{found:?}");
+    }
+    let many: String = (0..200_000).map(|i| format!("k{i} v\n")).collect();
+    assert_eq!(faults(&many).len(), 1);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60));
+}
+
 fn write(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -377,7 +389,7 @@ fn config_like() -> impl Strategy<Value = String> {
             Just("\r\n".to_owned()),
             Just("#".to_owned()),
             Just(" ".to_owned()),
-            Just("@include ".to_owned()),
+            Just("@include nonexistent/".to_owned()),
             Just("/*".to_owned()),
             Just("ENV['X']".to_owned()),
             "\\PC{0,4}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::MAX_DEPTH;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::section::{Argument, Param, Section, Value};
+use crate::config::section::{Argument, MAX_PARAMS, Param, Section, Value};
 use crate::config::session::Session;
 use crate::config::span::{Source, Span};
 
@@ -98,6 +98,9 @@ impl Reader<'_, '_> {
         let name_span = self.span(start, name);
         let value_span = self.span(start + text.len() - value.len(), value);
         let param = Param { name: name.to_owned(), name_span, value: Value::bare(value), value_span };
+        if self.current().params.len() >= MAX_PARAMS {
+            return self.session.faults.error("the section has too many parameters", span);
+        }
         self.current().set(param);
     }
 

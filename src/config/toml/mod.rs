@@ -54,7 +54,7 @@ use super::diagnostic::{Diagnostic, nearest};
 use super::json::Json;
 use super::load::{self, Language};
 use super::ruby::{self, Embedded};
-use super::section::{Argument, Param, Section, Value, ValueKind};
+use super::section::{Argument, MAX_PARAMS, Param, Section, Value, ValueKind};
 use super::session::Session;
 use super::span::{Source, Span};
 
@@ -172,6 +172,10 @@ impl Builder<'_, '_> {
     fn section(&mut self, name: &str, table: &Table) -> Section {
         let span = self.span(Some(table.span().unwrap_or_else(|| start(table)..start(table))));
         let mut section = Section::new(name, span);
+        if table.len() > MAX_PARAMS {
+            self.session.faults.error(format!("'{name}' has more than {MAX_PARAMS} parameters"), &section.span);
+            return section;
+        }
         let arg_name = match name {
             "match" | "filter" => "pattern",
             "label" => "name",

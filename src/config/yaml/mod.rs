@@ -36,7 +36,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, nearest};
 use super::json::Json;
 use super::ruby::{self, Embedded};
-use super::section::{Argument, Param, Section, Value, ValueKind};
+use super::section::{Argument, MAX_PARAMS, Param, Section, Value, ValueKind};
 use super::session::Session;
 use super::span::{Source, Span};
 use node::{Data, Entry, Node};
@@ -155,6 +155,10 @@ impl Builder<'_, '_> {
 
     fn section_of(&mut self, name: &str, entries: &[Entry], span: &Span) -> Option<Section> {
         if !self.count(span) {
+            return None;
+        }
+        if entries.len() > MAX_PARAMS {
+            self.session.faults.error(format!("'{name}' has more than {MAX_PARAMS} parameters"), span);
             return None;
         }
         let mut section = Section::new(name, span.clone());
