@@ -165,6 +165,11 @@ impl Engine {
         let deadline = Instant::now() + deadline;
         self.stop_inputs(|_| true, deadline).await;
         self.close_sinks(|_| true, deadline).await;
+        let mut lingering = self.router.take_lingering();
+        let ended = async { while lingering.join_next().await.is_some() {} };
+        if timeout_at(deadline, ended).await.is_err() {
+            warn!("positions that wait for a delivery were not saved in time; what follows them is read again");
+        }
     }
 
     async fn stop_inputs(&mut self, which: impl Fn(&RunningInput) -> bool, deadline: Instant) {

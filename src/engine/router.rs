@@ -1,28 +1,37 @@
 //! What stands behind each input's emitter: the graph in force, and a second try when a reload swapped it meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
 
 use super::graph::{Graph, ROOT};
 use crate::buffer::{Origin, Receipt};
 use crate::event::Batch;
 use crate::plugin::{BoxFuture, EmitError, Route};
 
-/// The graph in force.
+/// The graph in force, and what inputs left to do behind them.
 #[derive(Default)]
-pub struct Router(ArcSwap<Graph>);
+pub struct Router {
+    graph: ArcSwap<Graph>,
+    lingering: Mutex<JoinSet<()>>,
+}
 
 impl Router {
     /// The graph in force now.
     pub fn graph(&self) -> Arc<Graph> {
-        self.0.load_full()
+        self.graph.load_full()
     }
 
     /// Puts another graph in force: the one pointer that a reload swaps.
     pub fn swap(&self, graph: Arc<Graph>) {
-        self.0.store(graph);
+        self.graph.store(graph);
+    }
+
+    /// What inputs left to do, for the engine to join.
+    pub fn take_lingering(&self) -> JoinSet<()> {
+        std::mem::take(&mut self.lingering.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -94,6 +103,12 @@ impl Route for InputRoute {
         let graph = self.router.graph();
         // What one of several stores lacks must be read again.
         graph.sinks.iter().filter_map(|s| s.buffer()?.newest(stream)).min()
+    }
+
+    fn linger(&self, work: BoxFuture<'static, ()>) {
+        let mut lingering = self.router.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        while lingering.try_join_next().is_some() {}
+        lingering.spawn(work);
     }
 
     fn seen(&self, _once: &[u8]) -> bool {
