@@ -74,6 +74,7 @@ fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
 
 fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: LogOutput, registry: &'static Registry) -> u8 {
     daemon::report_faults(&loaded.warnings);
+    raise_descriptor_limit();
     if flags.dry_run {
         return dry_run(&loaded, &settings, registry);
     }
@@ -95,6 +96,16 @@ fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: LogOutput, regi
     let path = flags.config.clone();
     let ended_well = runtime.block_on(daemon::run(Start { path, options, loaded, settings, registry, log }));
     if ended_well { OK } else { FAILED }
+}
+
+/// Connections and files are bounded by named limits of their own; the process may have as many as the system allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(e) = setrlimit(Resource::Nofile, wanted) {
+        warn!("the limit of descriptors stays at {:?}: {e}", limit.current);
+    }
 }
 
 fn dry_run(loaded: &Loaded, settings: &Settings, registry: &'static Registry) -> u8 {

@@ -1,7 +1,7 @@
 //! What stands behind each input's emitter: the graph in force, and a second try when a reload swapped it meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;

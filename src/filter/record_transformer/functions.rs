@@ -10,7 +10,7 @@ pub const FUNCTIONS: Functions = Functions {
     json_write: |value, out| json::write_value(value, out),
     json_parse,
     strftime,
-    time_parse: |text| timefmt::guess(text, EventTime::now()).map(parsed).ok_or_else(|| no_time(text)),
+    time_parse: |text| timefmt::guess(text, EventTime::now()).map(|t| parsed(t, text)).ok_or_else(|| no_time(text)),
     strptime,
     regex,
 };
@@ -32,11 +32,14 @@ fn strftime(moment: &Moment<'_>, format: &[u8], out: &mut Vec<u8>) -> Result<(),
 
 fn strptime(text: &[u8], format: &[u8]) -> Result<ParsedTime, String> {
     let format = std::str::from_utf8(format).map_err(|e| e.to_string())?;
-    timefmt::by_format(text, format, EventTime::now())?.map(parsed).ok_or_else(|| no_time(text))
+    timefmt::by_format(text, format, EventTime::now())?.map(|t| parsed(t, text)).ok_or_else(|| no_time(text))
 }
 
-fn parsed((time, offset): (EventTime, Option<i32>)) -> ParsedTime {
-    ParsedTime { time, offset, utc: offset == Some(0) }
+/// Ruby tells UTC itself (`Z`, `UTC`) from an offset of zero: they print differently.
+fn parsed((time, offset): (EventTime, Option<i32>), text: &[u8]) -> ParsedTime {
+    let text = text.trim_ascii_end();
+    let named = text.ends_with(b"Z") || text.ends_with(b"UTC");
+    ParsedTime { time, offset, utc: offset == Some(0) && named }
 }
 
 fn no_time(text: &[u8]) -> String {
