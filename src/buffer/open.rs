@@ -14,6 +14,7 @@ use super::journal::{self, JOURNAL, Journal, Remembered};
 use super::recovery::{Found, RecoveryReport, recover};
 use super::shared::Shared;
 use super::writer::{Files, Writer};
+use crate::config::hostname;
 
 /// Opens the file buffer in `dir`.
 pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner, RecoveryReport), BufferError> {
@@ -44,8 +45,7 @@ pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner,
 }
 
 fn lock(folder: &Folder) -> Result<Box<dyn Send + Sync>, BufferError> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let who = format!("pid {} on {host}", std::process::id());
+    let who = format!("pid {} on {}", std::process::id(), hostname());
     let path = folder.path(LOCK);
     let taken = folder.disk.lock(&path, folder.file_mode, &who);
     let taken = taken.map_err(|e| BufferError::disk("lock", &path, e))?;

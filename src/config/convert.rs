@@ -6,6 +6,12 @@
 /// A fault of a value, or a hint about one.
 pub(super) type Converted<T> = Result<T, String>;
 
+/// A permission of files or directories, in octal.
+pub fn permission(text: &str) -> Converted<u32> {
+    u32::from_str_radix(text.trim_start_matches("0o"), 8)
+        .map_err(|_| format!("{text:?} is no permission; write it in octal, as 0644"))
+}
+
 /// As Ruby's `String#to_i`: the number at the start, else 0. Too large numbers saturate.
 pub(super) fn ruby_integer(text: &str) -> i64 {
     let text = text.trim_start_matches(is_space);

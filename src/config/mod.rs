@@ -36,12 +36,13 @@ mod types;
 mod yaml;
 
 pub use compat::{Part, normalize};
+pub use convert::permission;
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};
 pub use load::{LoadOptions, Loaded, load_all, load_text};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
-pub use ruby::Surroundings;
+pub use ruby::{Surroundings, hostname};
 pub use secret::{Secret, looks_secret};
 pub use section::{Param, Section, Value};
 pub use settings::{Settings, load as load_settings};

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::config::{Diagnostics, LoadOptions, Loaded, Section, Settings, load_all, looks_secret};
+use crate::config::{Diagnostics, LoadOptions, Loaded, Section, Settings, hostname, load_all, looks_secret};
 use crate::engine::{Engine, EngineError};
 use crate::net::Sockets;
 use crate::plugin::{Process, Registry, Stopper};
@@ -64,11 +64,6 @@ pub fn process(settings: &Settings) -> Arc<Process> {
         sockets: Sockets::new(),
         view: Default::default(),
     })
-}
-
-/// The host's name, as `hostname` prints it.
-pub fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Runs until told to stop. Gives whether all went well.

@@ -8,11 +8,11 @@ use super::params::{BufferParams, Compress};
 use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
-use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section};
+use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section, permission};
 use crate::event::Packing;
 use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
-use crate::plugin::{BufferDefaults, Process};
+use crate::plugin::{BufferDefaults, Process, chunk_key_names};
 
 /// Chunk and total size of a memory buffer, in bytes: Fluentd's.
 const MEMORY_LIMITS: (u64, u64) = (8 << 20, 512 << 20);
@@ -126,9 +126,7 @@ impl Planner<'_> {
     }
 
     fn octal(&self, name: &str, text: Option<&str>, default: u32) -> Result<u32, Diagnostic> {
-        let Some(text) = text else { return Ok(default) };
-        u32::from_str_radix(text.trim_start_matches("0o"), 8)
-            .map_err(|_| self.fault(name, format!("{text:?} is no permission; write it in octal, as 0644")))
+        text.map_or(Ok(default), permission).map_err(|e| self.fault(name, e))
     }
 
     fn kind(&self) -> Result<BufferKind, Diagnostic> {
@@ -167,12 +165,7 @@ impl Planner<'_> {
     }
 
     fn keys(&self) -> Result<ChunkKeys, Diagnostic> {
-        let written = self.section.arg();
-        let names: Vec<String> = if written.is_empty() {
-            self.defaults.keys.iter().map(|k| (*k).to_owned()).collect()
-        } else {
-            written.split(',').map(|k| k.trim().to_owned()).filter(|k| !k.is_empty() && k != "[]").collect()
-        };
+        let names = chunk_key_names(Some(self.section), self.defaults.keys);
         let mut keys = ChunkKeys { tag: false, time: None, fields: Vec::new() };
         for name in names {
             match name.as_str() {
@@ -196,11 +189,8 @@ impl Planner<'_> {
         let Some(length) = length.filter(|l| l.as_secs() > 0) else {
             return Err(self.fault("timekey", "<buffer ...> argument includes 'time', but timekey is not configured"));
         };
-        let zone = match &self.params.timekey_zone {
-            _ if self.params.timekey_use_utc => Zone::utc(),
-            Some(name) => Zone::parse(name).map_err(|e| self.fault("timekey_zone", e.to_string()))?,
-            None => Zone::local(),
-        };
+        let zone = Zone::of_timekey(self.params.timekey_use_utc, self.params.timekey_zone.as_deref())
+            .map_err(|e| self.fault("timekey_zone", e))?;
         Ok(TimeKey { seconds: length.as_secs(), zone: Arc::new(zone) })
     }
 }

@@ -48,7 +48,6 @@ pub struct Engine {
 struct RunningInput {
     id: String,
     section: Section,
-    label: Option<String>,
     stats: Arc<InputStats>,
     stopper: Stopper,
     task: JoinHandle<()>,
@@ -119,10 +118,10 @@ impl Engine {
     fn run_input(&mut self, input: PlannedInput) {
         let PlannedInput { id, section, label, plugin: Some(plugin) } = input else { return };
         let stats = Arc::new(InputStats::default());
-        let route = InputRoute { router: self.router.clone(), label: label.clone(), stats: stats.clone() };
+        let route = InputRoute { router: self.router.clone(), label, stats: stats.clone() };
         let stopper = Stopper::new();
         let task = tokio::spawn(supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener()));
-        self.inputs.push(RunningInput { id, section, label, stats, stopper, task });
+        self.inputs.push(RunningInput { id, section, stats, stopper, task });
     }
 
     /// Puts a new configuration in force. Until it is built without a fault nothing happens; unchanged inputs and outputs
@@ -203,7 +202,7 @@ impl Engine {
 
     fn publish(&self) {
         let inputs = self.inputs.iter();
-        let inputs = inputs.map(|i| (i.id.clone(), i.section.clone(), i.label.clone(), i.stats.clone())).collect();
+        let inputs = inputs.map(|i| (i.id.clone(), i.section.clone(), i.stats.clone())).collect();
         self.process.publish(Arc::new(monitor::View { graph: self.router.graph(), inputs }));
     }
 }

@@ -14,13 +14,13 @@ use crate::plugin::{BufferView, Category, Inspect, PluginView};
 pub struct View {
     /// The graph in force.
     pub graph: Arc<Graph>,
-    /// Inputs: id, section, label, counts.
-    pub inputs: Vec<(String, Section, Option<String>, Arc<InputStats>)>,
+    /// Inputs: id, section, counts.
+    pub inputs: Vec<(String, Section, Arc<InputStats>)>,
 }
 
 impl Inspect for View {
     fn plugins(&self) -> Vec<PluginView> {
-        let inputs = self.inputs.iter().map(|(id, section, _, stats)| input(id, section, stats));
+        let inputs = self.inputs.iter().map(|(id, section, stats)| input(id, section, stats));
         let filters = self.graph.filters.iter().map(|f| filter(f));
         let outputs = self.graph.sinks.iter().map(|s| output(s));
         inputs.chain(outputs).chain(filters).collect()

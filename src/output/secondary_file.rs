@@ -1,7 +1,7 @@
 //! `secondary_file`: writes chunks that the primary output could not deliver into files, as the primary would have
 //! formatted them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -9,9 +9,6 @@ use super::file::{Compress, Sink};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
 use crate::plugin::{BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
-
-/// Numbers tried for a file that must be new before the disk is taken to be in disorder.
-const MAX_INDEX: u32 = 1_000_000;
 
 /// Parameters of `secondary_file`.
 #[derive(Debug, Deserialize)]
@@ -98,16 +95,11 @@ impl SecondaryFile {
     }
 
     fn open(&self, name: &str) -> Result<Sink, WriteError> {
-        let open = |name: PathBuf, exclusive| Sink::open(&self.root, Path::new(&name), exclusive, self.compress);
         if self.append {
-            return Ok(open(format!("{name}{}", self.suffix).into(), false)?);
+            let name = format!("{name}{}", self.suffix);
+            return Ok(Sink::open(&self.root, Path::new(&name), false, self.compress)?);
         }
-        for index in 0..MAX_INDEX {
-            match open(format!("{name}.{index}{}", self.suffix).into(), true) {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                other => return Ok(other?),
-            }
-        }
-        Err(WriteError::Retry(format!("{name}: there are {MAX_INDEX} files already")))
+        let numbered = |index| format!("{name}.{index}{}", self.suffix);
+        Ok(Sink::open_numbered(&self.root, self.compress, numbered)?)
     }
 }

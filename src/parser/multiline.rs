@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::common::{Common, Defaults, SHARED};
+use super::common::SHARED;
+use super::regexp::Groups;
 use crate::config::{Diagnostic, Regexp, RegexpFlags};
 use crate::event::{Arena, EventTime, Record, Value};
 use crate::plugin::{BuildContext, Configure, EachEvent, MultilineRule, ParseError, Parser};
@@ -44,9 +45,8 @@ pub struct MultilineParams {
 /// The parser.
 pub struct Multiline {
     first: Option<Regexp>,
-    whole: Regexp,
+    whole: Groups,
     keep_unmatched: bool,
-    common: Common,
 }
 
 impl Configure for Multiline {
@@ -68,8 +68,8 @@ impl Configure for Multiline {
             }
             None => None,
         };
-        let common = Common::build(cx, Defaults { time_key: Some("time"), ..Defaults::default() })?;
-        Ok(Multiline { first, whole, keep_unmatched: config.unmatched_lines.is_some(), common })
+        let whole = Groups::new(whole, None, cx)?;
+        Ok(Multiline { first, whole, keep_unmatched: config.unmatched_lines.is_some() })
     }
 }
 
@@ -94,25 +94,6 @@ fn between_slashes<'t>(text: &'t str, name: &str, cx: &BuildContext<'_>) -> Resu
     inner.ok_or_else(|| cx.fault(name, format!("format should be Regexp, need //, in {name}: '{text}'")))
 }
 
-impl Multiline {
-    fn take<'a>(
-        &'a self,
-        text: &'a [u8],
-        arena: &'a Arena,
-        record: &mut Record<'a>,
-    ) -> Result<(Option<EventTime>, usize), ParseError> {
-        let slots = self.whole.captures(text).ok_or(ParseError::Unmatched)?;
-        record.clear();
-        for (name, found) in self.whole.named(&slots) {
-            if let Some(range) = found {
-                record.set(name.as_bytes(), Value::Str(&text[range]));
-            }
-        }
-        let end = slots.get(0).map_or(text.len(), |whole| whole.end);
-        Ok((self.common.finish(record, arena)?, end))
-    }
-}
-
 impl Parser for Multiline {
     fn parse<'a>(
         &'a self,
@@ -120,7 +101,7 @@ impl Parser for Multiline {
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
-        self.take(text, arena, record).map(|(time, _)| time)
+        self.whole.parse(text, arena, record).map(|(time, _)| time)
     }
 
     /// Goes on behind each match until the text ends, as Fluentd does: one text may hold several events.
@@ -132,7 +113,7 @@ impl Parser for Multiline {
     ) -> Result<(), ParseError> {
         let mut record = Record::new();
         loop {
-            let end = match self.take(text, arena, &mut record) {
+            let end = match self.whole.parse(text, arena, &mut record) {
                 Ok((time, end)) => {
                     each(time, &mut record);
                     end

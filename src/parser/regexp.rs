@@ -1,5 +1,7 @@
 //! `regexp`, and the formats that are nothing but one expression: `nginx`, `apache`, `apache_error`.
 
+use std::marker::PhantomData;
+
 use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
@@ -47,18 +49,23 @@ pub struct Groups {
 }
 
 impl Groups {
-    fn fixed(pattern: &str, time_format: Option<&'static str>, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        let expression = Regexp::new(pattern).map_err(|e| cx.fault("@type", e.to_string()))?;
+    /// An expression with the parameters that all parsers share.
+    pub fn new(
+        expression: Regexp,
+        time_format: Option<&'static str>,
+        cx: &mut BuildContext<'_>,
+    ) -> Result<Self, Diagnostic> {
         let defaults = Defaults { time_key: Some("time"), time_format, ..Defaults::default() };
         Ok(Groups { expression, common: Common::build(cx, defaults)? })
     }
 
-    fn parse<'a>(
+    /// Reads a text; gives its time and where the match ends. Groups that took no part are no fields.
+    pub fn parse<'a>(
         &'a self,
         text: &'a [u8],
         arena: &'a Arena,
         record: &mut Record<'a>,
-    ) -> Result<Option<EventTime>, ParseError> {
+    ) -> Result<(Option<EventTime>, usize), ParseError> {
         let slots = self.expression.captures(text).ok_or(ParseError::Unmatched)?;
         record.clear();
         for (name, found) in self.expression.named(&slots) {
@@ -66,7 +73,8 @@ impl Groups {
                 record.set(name.as_bytes(), Value::Str(&text[range]));
             }
         }
-        self.common.finish(record, arena)
+        let end = slots.get(0).map_or(text.len(), |whole| whole.end);
+        Ok((self.common.finish(record, arena)?, end))
     }
 }
 
@@ -93,8 +101,7 @@ impl Configure for RegexpParser {
                 "No named captures in 'expression' parameter. The regexp must have at least one named capture";
             return Err(cx.fault("expression", message));
         }
-        let common = Common::build(cx, Defaults { time_key: Some("time"), ..Defaults::default() })?;
-        Ok(RegexpParser(Groups { expression, common }))
+        Groups::new(expression, None, cx).map(RegexpParser)
     }
 }
 
@@ -105,7 +112,7 @@ impl Parser for RegexpParser {
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
-        self.0.parse(text, arena, record)
+        self.0.parse(text, arena, record).map(|(time, _)| time)
     }
 }
 
@@ -114,69 +121,56 @@ impl Parser for RegexpParser {
 #[serde(default)]
 pub struct FixedParams {}
 
+/// A format that is one expression.
+pub trait Format: Send + Sync + 'static {
+    /// The expression.
+    const PATTERN: &'static str;
+    /// Form of its time; any common form where there is none.
+    const TIME_FORMAT: Option<&'static str>;
+}
+
 /// `nginx`
-pub struct Nginx(Groups);
+pub struct Nginx;
 /// `apache`
-pub struct Apache(Groups);
+pub struct Apache;
 /// `apache_error`
-pub struct ApacheError(Groups);
+pub struct ApacheError;
 
-impl Configure for Nginx {
+impl Format for Nginx {
+    const PATTERN: &'static str = NGINX;
+    const TIME_FORMAT: Option<&'static str> = Some(CLF_TIME);
+}
+
+impl Format for Apache {
+    const PATTERN: &'static str = APACHE;
+    const TIME_FORMAT: Option<&'static str> = Some(CLF_TIME);
+}
+
+impl Format for ApacheError {
+    const PATTERN: &'static str = APACHE_ERROR;
+    const TIME_FORMAT: Option<&'static str> = None;
+}
+
+/// The parser of a fixed format.
+pub struct Fixed<F>(Groups, PhantomData<F>);
+
+impl<F: Format> Configure for Fixed<F> {
     type Config = FixedParams;
     const READ_ELSEWHERE: &'static [&'static str] = SHARED;
 
     fn new(_: FixedParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        Groups::fixed(NGINX, Some(CLF_TIME), cx).map(Nginx)
+        let expression = Regexp::new(F::PATTERN).map_err(|e| cx.fault("@type", e.to_string()))?;
+        Ok(Fixed(Groups::new(expression, F::TIME_FORMAT, cx)?, PhantomData))
     }
 }
 
-impl Configure for Apache {
-    type Config = FixedParams;
-    const READ_ELSEWHERE: &'static [&'static str] = SHARED;
-
-    fn new(_: FixedParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        Groups::fixed(APACHE, Some(CLF_TIME), cx).map(Apache)
-    }
-}
-
-impl Configure for ApacheError {
-    type Config = FixedParams;
-    const READ_ELSEWHERE: &'static [&'static str] = SHARED;
-
-    fn new(_: FixedParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        Groups::fixed(APACHE_ERROR, None, cx).map(ApacheError)
-    }
-}
-
-impl Parser for Nginx {
+impl<F: Format> Parser for Fixed<F> {
     fn parse<'a>(
         &'a self,
         text: &'a [u8],
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
-        self.0.parse(text, arena, record)
-    }
-}
-
-impl Parser for Apache {
-    fn parse<'a>(
-        &'a self,
-        text: &'a [u8],
-        arena: &'a Arena,
-        record: &mut Record<'a>,
-    ) -> Result<Option<EventTime>, ParseError> {
-        self.0.parse(text, arena, record)
-    }
-}
-
-impl Parser for ApacheError {
-    fn parse<'a>(
-        &'a self,
-        text: &'a [u8],
-        arena: &'a Arena,
-        record: &mut Record<'a>,
-    ) -> Result<Option<EventTime>, ParseError> {
-        self.0.parse(text, arena, record)
+        self.0.parse(text, arena, record).map(|(time, _)| time)
     }
 }

@@ -12,7 +12,7 @@ use super::inject::{Extract, Inject};
 use super::inspect::Inspect;
 use super::registry::{Plugin, Registry};
 use super::render::Render;
-use crate::config::{Diagnostic, Diagnostics, Options, Section, TimeSpan, from_section, nearest};
+use crate::config::{Diagnostic, Diagnostics, Options, Section, TimeSpan, from_section, nearest, permission};
 use crate::event::timefmt::Zone;
 use crate::net::Sockets;
 
@@ -124,12 +124,22 @@ impl<'a> BuildContext<'a> {
     pub(super) fn read<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
         let options = Options { strict_values: self.process.strict, strict_names: false, elsewhere: &[] };
         let outcome = from_section::<T>(section, options);
-        let mut faults: Vec<Diagnostic> = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
-        let last = faults.pop();
-        self.diagnostics.extend(faults);
-        outcome
-            .value
-            .ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
+        let faults = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
+        self.settle(outcome.value, faults, || Diagnostic::error("this section can't be read", &section.span))
+    }
+
+    /// Reports faults and warnings; where there is no value, one of the faults is left for the caller to report.
+    fn settle<T>(
+        &mut self,
+        value: Option<T>,
+        faults: Diagnostics,
+        other: impl FnOnce() -> Diagnostic,
+    ) -> Result<T, Diagnostic> {
+        let (mut errors, warnings): (Vec<_>, Vec<_>) = faults.into_iter().partition(Diagnostic::is_error);
+        let last = errors.pop();
+        self.diagnostics.extend(warnings);
+        self.diagnostics.extend(errors);
+        value.ok_or_else(|| last.unwrap_or_else(other))
     }
 
     /// Reads a section inside the plugin's own that `Config` takes as it stands.
@@ -139,13 +149,7 @@ impl<'a> BuildContext<'a> {
         let strict = self.process.strict;
         let options = Options { strict_values: strict, strict_names: strict, elsewhere: &[] };
         let outcome = from_section::<T>(section, options);
-        let (mut faults, warnings): (Vec<_>, Vec<_>) = outcome.faults.into_iter().partition(Diagnostic::is_error);
-        let last = faults.pop();
-        self.diagnostics.extend(warnings);
-        self.diagnostics.extend(faults);
-        outcome
-            .value
-            .ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error("this section can't be read", &section.span)))
+        self.settle(outcome.value, outcome.faults, || Diagnostic::error("this section can't be read", &section.span))
     }
 
     /// What `<inject>` puts into records.
@@ -172,9 +176,7 @@ impl<'a> BuildContext<'a> {
 
     /// A permission in octal, or the default.
     pub fn octal(&self, parameter: &str, text: Option<&str>, default: u32) -> Result<u32, Diagnostic> {
-        let Some(text) = text else { return Ok(default) };
-        let wrong = |_| self.fault(parameter, format!("{text:?} is no permission; write it in octal, as 0644"));
-        u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(wrong)
+        text.map_or(Ok(default), permission).map_err(|e| self.fault(parameter, e))
     }
 
     /// `timekey` of the `<buffer>` section.
@@ -188,11 +190,7 @@ impl<'a> BuildContext<'a> {
     pub fn buffer_zone(&self) -> Result<Zone, String> {
         let Some(buffer) = self.section.child("buffer") else { return Ok(Zone::local()) };
         let times = from_section::<SliceParams>(buffer, Options::default()).value.unwrap_or_default();
-        match times.timekey_zone {
-            _ if times.timekey_use_utc => Ok(Zone::utc()),
-            Some(name) => Zone::parse(&name),
-            None => Ok(Zone::local()),
-        }
+        Zone::of_timekey(times.timekey_use_utc, times.timekey_zone.as_deref())
     }
 
     /// A fault that points at a parameter, or at the section where it is not written.
@@ -217,12 +215,7 @@ impl<'a> BuildContext<'a> {
 
     /// The chunk keys in force: those of `<buffer>`, else the defaults told so far.
     pub fn chunk_keys(&self) -> Vec<String> {
-        match self.section.child("buffer") {
-            Some(buffer) if !buffer.arg().is_empty() => {
-                buffer.arg().split(',').map(|k| k.trim().to_owned()).filter(|k| !k.is_empty() && k != "[]").collect()
-            }
-            _ => self.buffer.iter().flat_map(|d| d.keys).map(|k| (*k).to_owned()).collect(),
-        }
+        chunk_key_names(self.section.child("buffer"), self.buffer.as_ref().map_or(&[], |d| d.keys))
     }
 
     /// The plugin of the `<parse>` section; where there is none, that of the default type with no parameters.
@@ -309,12 +302,17 @@ impl<'a> BuildContext<'a> {
         let plugin = find(table(self.registry), wanted, kind, section)?;
         let mut faults = Diagnostics::new();
         let built = (plugin.build)(&mut BuildContext::new(section, self.process, self.registry, &mut faults));
-        let (mut errors, warnings): (Vec<_>, Vec<_>) = faults.into_iter().partition(Diagnostic::is_error);
-        self.diagnostics.extend(warnings);
-        // The caller reports one of the faults; the others are reported here.
-        let last = errors.pop();
-        self.diagnostics.extend(errors);
-        built.ok_or_else(|| last.unwrap_or_else(|| Diagnostic::error(format!("<{name}> can't be used"), &section.span)))
+        self.settle(built, faults, || Diagnostic::error(format!("<{name}> can't be used"), &section.span))
+    }
+}
+
+/// Names of chunk keys: those that a `<buffer>` section names, else the output's own.
+pub fn chunk_key_names(buffer: Option<&Section>, defaults: &[&str]) -> Vec<String> {
+    match buffer.map(Section::arg) {
+        Some(written) if !written.is_empty() => {
+            written.split(',').map(|k| k.trim().to_owned()).filter(|k| !k.is_empty() && k != "[]").collect()
+        }
+        _ => defaults.iter().map(|k| (*k).to_owned()).collect(),
     }
 }
 

@@ -12,10 +12,12 @@ mod render;
 pub mod ruby;
 mod stop;
 mod template;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timeparams;
 
 pub use beneath::{Opened, Root};
-pub use context::{BufferDefaults, BuildContext, Process, find, unknown_type};
+pub use context::{BufferDefaults, BuildContext, Process, chunk_key_names, find, unknown_type};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MultilineRule, Output, ParseError,
     Parser, Verdict, WriteError,

@@ -46,10 +46,8 @@ impl Render {
         let Some(inject) = &self.inject else {
             return self.formatter.format_entry(tag, entry, arena, out);
         };
-        // The record borrows from the entry and from the injection for the length of this call only.
-        let own = Arena::new();
-        if let Ok(mut record) = Record::decode(entry.record, &own) {
-            inject.apply(tag, entry.time, &mut record, &own);
+        if let Ok(mut record) = Record::decode(entry.record, arena) {
+            inject.apply(tag, entry.time, &mut record, arena);
             self.formatter.format(tag, entry.time, &record, out);
         }
     }

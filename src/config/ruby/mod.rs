@@ -42,10 +42,15 @@ impl Surroundings {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         Self {
             env: std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: hostname(),
             worker_id: worker_id.into(),
         }
     }
+}
+
+/// This machine's name, as `hostname` prints it.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// What embedded code comes to.

@@ -54,6 +54,17 @@ impl Zone {
         named.map(|z| Zone(Kind::Named(z))).ok_or_else(unknown)
     }
 
+    /// The zone of time slices: UTC where that is asked for, a zone by name, else the machine's.
+    ///
+    /// Errors: as [`parse`](Zone::parse).
+    pub fn of_timekey(use_utc: bool, name: Option<&str>) -> Result<Zone, String> {
+        match name {
+            _ if use_utc => Ok(Zone::utc()),
+            Some(name) => Zone::parse(name),
+            None => Ok(Zone::local()),
+        }
+    }
+
     /// Seconds east of UTC at a moment.
     pub fn offset_at(&self, secs: i64) -> i32 {
         match &self.0 {

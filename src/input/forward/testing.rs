@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use crate::buffer::{Origin, Receipt};
 use crate::config::{Diagnostic, Diagnostics, LoadOptions, load_text};
 use crate::event::{Arena, Batch, EventTime, Record, Value, msgpack};
-use crate::net::Sockets;
-use crate::plugin::{BoxFuture, BuildContext, Configure, EmitError, Emitter, Process, Registry, Route};
+use crate::plugin::testing::process;
+use crate::plugin::{BoxFuture, BuildContext, Configure, EmitError, Emitter, Registry, Route};
 
 /// What a [`Collector`] was given.
 #[derive(Default)]
@@ -172,27 +172,13 @@ pub(crate) fn ack(chunk: &str) -> Vec<u8> {
     out
 }
 
-/// A process without anything in it.
-pub(crate) fn process() -> Arc<Process> {
-    Arc::new(Process {
-        hostname: "host.example".into(),
-        worker_id: 0,
-        root_dir: None,
-        file_permission: 0o600,
-        dir_permission: 0o700,
-        strict: false,
-        sockets: Sockets::new(),
-        view: Mutex::default(),
-    })
-}
-
 /// Makes a plugin from the one section in `text`. Gives its warnings, or its faults.
 pub(crate) fn configured<P: Configure>(text: &str) -> Result<(P, Vec<String>), Vec<String>> {
     static REGISTRY: Registry = Registry { inputs: &[], filters: &[], outputs: &[], parsers: &[], formatters: &[] };
     let options = LoadOptions::new(crate::config::Surroundings::default());
     let lines = |d: Diagnostics| d.iter().map(Diagnostic::one_line).collect::<Vec<_>>();
     let root = load_text("test.conf", text, &options).map_err(lines)?.root;
-    let (process, mut diagnostics) = (process(), Diagnostics::new());
+    let (process, mut diagnostics) = (process(false), Diagnostics::new());
     let section = root.children.first().ok_or_else(|| vec!["no section".to_owned()])?;
     let plugin = BuildContext::new(section, &process, &REGISTRY, &mut diagnostics).configure::<P>();
     let said = lines(diagnostics);

@@ -14,7 +14,7 @@ use crate::config::{Diagnostics, LoadOptions, load_text};
 use crate::event::pack::deflate;
 use crate::event::{Arena, EventTime, Packing, Record, json};
 use crate::input::forward::testing::Collector;
-use crate::net::Sockets;
+use crate::plugin::testing::process;
 use crate::plugin::{EmitError, Registry, Stopper};
 use crate::{filter, formatter, input, output, parser};
 
@@ -26,24 +26,11 @@ static REGISTRY: Registry = Registry {
     formatters: formatter::FORMATTERS,
 };
 
-fn process() -> Arc<Process> {
-    Arc::new(Process {
-        hostname: "host.example".into(),
-        worker_id: 0,
-        root_dir: None,
-        file_permission: 0o600,
-        dir_permission: 0o700,
-        strict: false,
-        sockets: Sockets::new(),
-        view: std::sync::Mutex::default(),
-    })
-}
-
 /// The input of a configuration; `parameters` go into its section.
 fn build(parameters: &str) -> Result<Http, Diagnostics> {
     let text = format!("<source>\n@type http\nbind 127.0.0.1\nport 0\n{parameters}\n</source>\n");
     let loaded = load_text("test.conf", &text, &LoadOptions::new(crate::config::Surroundings::default()))?;
-    let (process, mut faults) = (process(), Diagnostics::new());
+    let (process, mut faults) = (process(false), Diagnostics::new());
     let section = loaded.root.child("source").unwrap();
     let built = BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Http>();
     built.ok_or(faults)

@@ -1,12 +1,12 @@
 //! For tests: inputs from configuration text, collected events as text.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::config::{Diagnostics, LoadOptions, load_text};
 use crate::event::json::write_map;
 use crate::input::forward::testing::Collector;
-use crate::net::Sockets;
+use crate::plugin::testing::process;
 use crate::plugin::{BuildContext, Configure, Process, Registry};
 
 static REGISTRY: Registry = Registry {
@@ -22,16 +22,7 @@ fn configured<P: Configure>(config: &str) -> (Option<P>, Diagnostics, Arc<Proces
     let options = LoadOptions::new(crate::config::Surroundings::default());
     let root = load_text("test.conf", &text, &options).unwrap().root;
     let section = root.child("source").unwrap();
-    let process = Arc::new(Process {
-        hostname: "host".into(),
-        worker_id: 0,
-        root_dir: None,
-        file_permission: 0o644,
-        dir_permission: 0o755,
-        strict: true,
-        sockets: Sockets::new(),
-        view: Mutex::new(None),
-    });
+    let process = process(true);
     let mut faults = Diagnostics::new();
     let plugin = BuildContext::new(section, &process, &REGISTRY, &mut faults).configure();
     (plugin, faults, process)

@@ -6,7 +6,6 @@ mod name;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,8 +16,6 @@ use crate::buffer::Chunk;
 use crate::config::Diagnostic;
 use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
 
-/// Numbers tried for a file that must be new (`_0`, `_1`, ...) before the disk is taken to be in disorder.
-const MAX_INDEX: u32 = 1_000_000;
 /// `timekey` where the configuration has none: Fluentd's day.
 const DEFAULT_TIMEKEY: Duration = Duration::from_secs(86_400);
 
@@ -90,10 +87,9 @@ pub struct File {
     compress: Compress,
     symlink: Option<(PathBuf, bool)>,
     render: Render,
-    /// One writer at a time: chunks of one file must not be mixed.
-    turn: tokio::sync::Mutex<()>,
-    /// Kept from chunk to chunk, so that a block costs no allocation.
-    scratch: Mutex<Vec<u8>>,
+    /// One writer at a time: chunks of one file must not be mixed. What it holds is memory for text, kept from chunk to
+    /// chunk so that a block costs no allocation.
+    turn: tokio::sync::Mutex<Vec<u8>>,
 }
 
 impl Configure for File {
@@ -123,7 +119,6 @@ impl Configure for File {
             symlink: config.symlink_path.map(|p| (p, config.symlink_path_use_relative)),
             render: cx.render("out_file")?,
             turn: tokio::sync::Mutex::default(),
-            scratch: Mutex::default(),
         })
     }
 }
@@ -159,15 +154,12 @@ fn plain(c: char) -> char {
 impl Output for File {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
-        let _turn = self.turn.lock().await;
+        let mut text = self.turn.lock().await;
         let mut sink = self.open(&name)?;
         for block in chunk.blocks() {
-            let mut text = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
             text.clear();
             self.render.block(&block?, &mut text);
-            let written = sink.write(&text);
-            *self.scratch.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
-            written?;
+            sink.write(&text)?;
         }
         let path = sink.finish().await?;
         self.link(&path);
@@ -180,14 +172,8 @@ impl File {
         if self.append {
             return Ok(Sink::open(&self.root, Path::new(name), false, self.compress)?);
         }
-        for index in 0..MAX_INDEX {
-            let numbered = name.replace(slice_format::INDEX, &format!("_{index}"));
-            match Sink::open(&self.root, Path::new(&numbered), true, self.compress) {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                other => return Ok(other?),
-            }
-        }
-        Err(WriteError::Retry(format!("{name}: there are {MAX_INDEX} files already")))
+        let numbered = |index| name.replace(slice_format::INDEX, &format!("_{index}"));
+        Ok(Sink::open_numbered(&self.root, self.compress, numbered)?)
     }
 
     /// The link is a convenience: a failure is logged and the chunk counts as written.

@@ -9,6 +9,9 @@ use flate2::write::GzEncoder;
 use super::Compress;
 use crate::plugin::Root;
 
+/// Numbers tried for a file that must be new (`_0`, `_1`, ...) before the disk is taken to be in disorder.
+const MAX_INDEX: u32 = 1_000_000;
+
 enum Encoder {
     Plain(File),
     Gzip(GzEncoder<File>),
@@ -36,6 +39,17 @@ impl Sink {
         };
         let directory = opened.is_new.then_some(opened.directory);
         Ok(Sink { path: root.path().join(name), encoder: Some(encoder), directory, start: Some(start) })
+    }
+
+    /// Creates the first file of a numbered row that is not there yet.
+    pub fn open_numbered(root: &Root, compress: Compress, name: impl Fn(u32) -> String) -> io::Result<Sink> {
+        for index in 0..MAX_INDEX {
+            match Sink::open(root, Path::new(&name(index)), true, compress) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return other,
+            }
+        }
+        Err(io::Error::other(format!("{}: there are {MAX_INDEX} files already", name(0))))
     }
 
     /// Writes some of the chunk's text.

@@ -12,8 +12,8 @@ use super::*;
 use crate::buffer::ChunkKey;
 use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
-use crate::net::Sockets;
-use crate::plugin::{Process, Registry, Stopper};
+use crate::plugin::testing::process;
+use crate::plugin::{Registry, Stopper};
 
 static REGISTRY: Registry = Registry {
     inputs: &[],
@@ -26,16 +26,7 @@ static REGISTRY: Registry = Registry {
 fn build(parameters: &str) -> Result<(Http, Diagnostics), Diagnostics> {
     let text = format!("<match **>\n@type http\n{parameters}\n</match>\n");
     let loaded = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default()))?;
-    let process = Arc::new(Process {
-        hostname: "host.example".into(),
-        worker_id: 0,
-        root_dir: None,
-        file_permission: 0o600,
-        dir_permission: 0o700,
-        strict: false,
-        sockets: Sockets::new(),
-        view: Mutex::default(),
-    });
+    let process = process(false);
     let mut faults = Diagnostics::new();
     let section = loaded.root.child("match").unwrap();
     match BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Http>() {
