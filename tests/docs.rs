@@ -18,7 +18,8 @@ fn read(path: &str) -> String {
 }
 
 fn configurations() -> Vec<PathBuf> {
-    let entries = fs::read_dir(root().join("conf")).unwrap().map(|e| e.unwrap().path());
+    let folders = ["conf", "benches/configurations"].map(|f| fs::read_dir(root().join(f)).unwrap());
+    let entries = folders.into_iter().flatten().map(|e| e.unwrap().path());
     let mut found: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "conf")).collect();
     found.sort();
     found
@@ -35,7 +36,14 @@ fn every_shipped_configuration_passes_the_check() {
     let files = configurations();
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
-        let output = suiro().arg("check").arg("--strict").arg(&file).env("SUIRO_WORK", work.path()).output().unwrap();
+        let output = suiro()
+            .arg("check")
+            .arg("--strict")
+            .arg(&file)
+            .env("SUIRO_WORK", work.path())
+            .env("SUIRO_INPUT", "input.log")
+            .output()
+            .unwrap();
         let printed = text(&output);
         assert!(faults(&printed).is_empty(), "{}:\n{printed}", file.display());
         assert_eq!(output.status.success(), !printed.contains("error:"), "{}:\n{printed}", file.display());

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use config::{ConfigError, Environment, Map, Source, Value, ValueKind};
 use serde::Deserialize;
 
-use super::Section;
+use super::{Section, permission};
 
 /// Prefix of environment variables: `SUIRO_LOG_LEVEL` sets `log_level`.
 pub const ENV_PREFIX: &str = "SUIRO";
@@ -100,7 +100,13 @@ fn layered(
     for (name, value) in flags {
         builder = builder.set_override(*name, value.as_str())?;
     }
-    builder.build()?.try_deserialize()
+    let settings: Settings = builder.build()?.try_deserialize()?;
+    for (name, text) in [("file_permission", &settings.file_permission), ("dir_permission", &settings.dir_permission)] {
+        if let Some(Err(fault)) = text.as_deref().map(permission) {
+            return Err(ConfigError::Message(format!("{name}: {fault}")));
+        }
+    }
+    Ok(settings)
 }
 
 /// `<system>` as a layer.
@@ -170,6 +176,15 @@ mod tests {
         let flags = HashMap::from([("log_level", "error".to_owned())]);
         assert_eq!(layered(Some(&section), env, &flags).unwrap().log_level, "error");
         assert_eq!(layered(None, variables(&[]), &none).unwrap().log_level, "info");
+    }
+
+    #[test]
+    fn a_permission_that_is_not_octal_names_its_setting() {
+        let section = system(&[("file_permission", "rw-r--r--")]);
+        let error = layered(Some(&section), variables(&[]), &HashMap::new()).unwrap_err().to_string();
+        assert!(error.contains("file_permission") && error.contains("octal"), "{error}");
+        let section = system(&[("dir_permission", "0750")]);
+        assert!(layered(Some(&section), variables(&[]), &HashMap::new()).is_ok());
     }
 
     #[test]

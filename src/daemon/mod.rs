@@ -10,7 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::config::{Diagnostics, LoadOptions, Loaded, Section, Settings, hostname, load_all, looks_secret};
+use crate::config::{
+    Diagnostics, LoadOptions, Loaded, Section, Settings, hostname, load_all, looks_secret, permission,
+};
 use crate::engine::{Engine, EngineError};
 use crate::net::Sockets;
 use crate::plugin::{Process, Registry, Stopper};
@@ -51,9 +53,8 @@ pub enum Command {
 
 /// The process's surroundings for plugins.
 pub fn process(settings: &Settings) -> Arc<Process> {
-    let octal = |text: &Option<String>, default| {
-        text.as_deref().and_then(|t| u32::from_str_radix(t, 8).ok()).unwrap_or(default)
-    };
+    // The settings were refused where these are not octal.
+    let octal = |text: &Option<String>, default| text.as_deref().and_then(|t| permission(t).ok()).unwrap_or(default);
     Arc::new(Process {
         hostname: hostname(),
         worker_id: 0,
