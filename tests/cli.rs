@@ -31,13 +31,15 @@ fn run(args: &[&str]) -> Output {
     suiro().args(args).output().unwrap()
 }
 
-fn written(dir: &TempDir, name: &str, content: &str) -> String {
+/// A file in a directory; gives its path.
+pub fn written(dir: &TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Waits until `look` finds something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -129,13 +131,13 @@ fn flags_that_load_ruby_are_refused() {
 // ---- a whole run ----
 
 /// A running suiro that does not outlive its test.
-struct Daemon {
-    child: Child,
-    log: PathBuf,
+pub struct Daemon {
+    pub child: Child,
+    pub log: PathBuf,
 }
 
 impl Daemon {
-    fn start(config: &str, dir: &TempDir) -> Daemon {
+    pub fn start(config: &str, dir: &TempDir) -> Daemon {
         let log = dir.path().join("suiro.log");
         let path = written(dir, "suiro.conf", config);
         let errors = fs::File::create(&log).unwrap();
@@ -153,26 +155,33 @@ impl Daemon {
         });
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
-    fn end(&mut self) -> ExitStatus {
+    pub fn end(&mut self) -> ExitStatus {
         self.signal("TERM");
         wait_for("the end", || self.child.try_wait().unwrap())
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
+impl Daemon {
+    /// Ends it at once.
+    pub fn kill(&mut self) {
         // Both fail where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

@@ -37,7 +37,7 @@ fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry)
     let settings = config::load_settings(root.child("system"), &flags.settings());
     let settings = settings.map_err(|e| Diagnostics::from(config::Diagnostic::error(e.to_string(), &root.span)))?;
     let settings = Settings { strict_config_value: strict, ..settings };
-    let process = crate::daemon::process(&settings);
+    let process = crate::daemon::process(&settings, None);
     let mut all = warnings;
     match engine::check(&root, registry, &process) {
         Ok(more) => {

@@ -33,12 +33,12 @@ pub struct Flags {
     /// Log file; standard error where there is none.
     #[arg(short = 'o', long, value_name = "PATH")]
     pub log: Option<PathBuf>,
-    /// Log files that are kept.
-    #[arg(long, value_name = "COUNT")]
-    pub log_rotate_age: Option<u32>,
+    /// Log files that are kept, or daily, weekly or monthly.
+    #[arg(long, value_name = "AGE")]
+    pub log_rotate_age: Option<String>,
     /// Size in bytes at which the log file is rotated.
     #[arg(long, value_name = "BYTES")]
-    pub log_rotate_size: Option<u64>,
+    pub log_rotate_size: Option<String>,
     /// More log lines: -v debug, -vv trace.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
@@ -95,8 +95,8 @@ impl Flags {
         }
         let texts = [
             ("log_path", self.log.as_ref().map(|p| p.display().to_string())),
-            ("log_rotate_age", self.log_rotate_age.map(|n| n.to_string())),
-            ("log_rotate_size", self.log_rotate_size.map(|n| n.to_string())),
+            ("log_rotate_age", self.log_rotate_age.clone()),
+            ("log_rotate_size", self.log_rotate_size.clone()),
             ("workers", self.workers.map(|n| n.to_string())),
             ("suppress_config_dump", self.suppress_config_dump.then(|| "true".to_owned())),
             ("strict_config_value", self.strict.then(|| "true".to_owned())),

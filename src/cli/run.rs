@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::{FAILED, Flags, OK};
 use crate::config::{self, Diagnostic, Diagnostics, LoadOptions, Loaded, Settings, Span, Surroundings};
-use crate::daemon::{self, LogOutput, Start};
+use crate::daemon::{self, Log, Start};
 use crate::engine;
 use crate::plugin::Registry;
 
@@ -72,7 +72,7 @@ fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
     Ok(options)
 }
 
-fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: LogOutput, registry: &'static Registry) -> u8 {
+fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: Log, registry: &'static Registry) -> u8 {
     daemon::report_faults(&loaded.warnings);
     raise_descriptor_limit();
     if flags.dry_run {
@@ -109,7 +109,7 @@ fn raise_descriptor_limit() {
 }
 
 fn dry_run(loaded: &Loaded, settings: &Settings, registry: &'static Registry) -> u8 {
-    match engine::check(&loaded.root, registry, &daemon::process(settings)) {
+    match engine::check(&loaded.root, registry, &daemon::process(settings, None)) {
         Ok(warnings) => {
             warnings.iter().for_each(|w| warn!("{}", w.one_line()));
             info!("finished dry run mode");

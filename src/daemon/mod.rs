@@ -15,9 +15,10 @@ use crate::config::{
 };
 use crate::engine::{Engine, EngineError};
 use crate::net::Sockets;
-use crate::plugin::{Process, Registry, Stopper};
+use crate::plugin::{LogFile, Process, Registry, Stopper};
+use logging::{Delivery, LogOutput};
 
-pub use logging::{LogOutput, init as init_logging};
+pub use logging::{Log, init as init_logging};
 
 /// Commands from the control API that wait for the daemon; more are refused.
 const MAX_WAITING_COMMANDS: usize = 16;
@@ -35,7 +36,7 @@ pub struct Start {
     /// The tables of plugins.
     pub registry: &'static Registry,
     /// The process's log.
-    pub log: LogOutput,
+    pub log: Log,
 }
 
 /// What the control API or a signal asks for.
@@ -51,8 +52,8 @@ pub enum Command {
     Reload,
 }
 
-/// The process's surroundings for plugins.
-pub fn process(settings: &Settings) -> Arc<Process> {
+/// The process's surroundings for plugins. `log`: none where nothing is to run.
+pub fn process(settings: &Settings, log: Option<&Log>) -> Arc<Process> {
     // The settings were refused where these are not octal.
     let octal = |text: &Option<String>, default| text.as_deref().and_then(|t| permission(t).ok()).unwrap_or(default);
     Arc::new(Process {
@@ -62,6 +63,11 @@ pub fn process(settings: &Settings) -> Arc<Process> {
         file_permission: octal(&settings.file_permission, 0o644),
         dir_permission: octal(&settings.dir_permission, 0o755),
         strict: settings.strict_config_value,
+        emit_error_log_interval: settings.emit_error_log_interval,
+        log_file: log
+            .map(|l| l.output.clone())
+            .filter(LogOutput::is_file)
+            .map(|output| -> LogFile { Box::new(move |lines| output.write(lines)) }),
         sockets: Sockets::new(),
         view: Default::default(),
     })
@@ -78,7 +84,11 @@ pub async fn run(start: Start) -> bool {
     };
     dump(&start.loaded.root, &start.settings);
     let root = sources_removed(&start.loaded.root, &start.settings);
-    let engine = match Engine::start(&root, start.registry, process(&start.settings)).await {
+    allow_levels(&root, &start.log);
+    // Fluentd's log events begin before its plugins start; whether anyone wants them is known once they have.
+    start.log.events.enable(true);
+    info!(pid = std::process::id(), worker = 0, "starting suiro worker");
+    let engine = match Engine::start(&root, start.registry, process(&start.settings, Some(&start.log))).await {
         Ok(engine) => engine,
         Err(e) => {
             report(&e);
@@ -95,8 +105,10 @@ pub async fn run(start: Start) -> bool {
             return false;
         }
     };
-    info!("suiro worker is now running worker=0");
-    let daemon = Daemon { start, engine };
+    start.log.events.enable(engine.wants_log_events());
+    let delivery = start.log.events.deliver(engine.log_emitter());
+    info!(worker = 0, "suiro worker is now running");
+    let daemon = Daemon { start, engine, delivery };
     daemon.serve(&mut signals, &mut waiting).await;
     stopper.stop();
     if let Some(task) = rpc {
@@ -110,6 +122,7 @@ pub async fn run(start: Start) -> bool {
 struct Daemon {
     start: Start,
     engine: Engine,
+    delivery: Option<Delivery>,
 }
 
 impl Daemon {
@@ -122,7 +135,7 @@ impl Daemon {
             match command {
                 Command::Flush => {
                     info!("force flushing buffered events");
-                    self.start.log.reopen();
+                    self.start.log.output.reopen();
                     self.engine.flush_all();
                 }
                 Command::Reload => self.reload().await,
@@ -133,8 +146,24 @@ impl Daemon {
                 Command::Stop => break,
             }
         }
-        info!("stopping");
-        self.engine.stop(self.start.settings.shutdown_timeout()).await;
+        info!(worker = 0, "suiro worker is now stopping");
+        self.stop().await;
+    }
+
+    /// Log events end before the plugins do; with `log_event_verbose`, after the inputs and with the buffers.
+    async fn stop(self) {
+        let timeout = self.start.settings.shutdown_timeout();
+        let (first, last) = match self.delivery {
+            Some(delivery) if self.start.settings.log_event_verbose => (None, Some(delivery)),
+            delivery => (delivery, None),
+        };
+        if let Some(delivery) = first {
+            delivery.end().await;
+        }
+        self.engine.stop(timeout).await;
+        if let Some(delivery) = last {
+            delivery.end().await;
+        }
     }
 
     /// Reads the file again. A faulty file changes nothing.
@@ -145,9 +174,11 @@ impl Daemon {
             Err(faults) => return refuse(&faults),
         };
         let root = sources_removed(&loaded.root, &self.start.settings);
+        allow_levels(&root, &self.start.log);
         match self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
             Ok(()) => {
                 dump(&loaded.root, &self.start.settings);
+                self.start.log.events.enable(self.engine.wants_log_events());
                 self.start.loaded = loaded;
                 info!("reloaded: the new configuration is in force");
             }
@@ -198,6 +229,13 @@ fn dump(root: &Section, settings: &Settings) {
             info!("{line}");
         }
     }
+}
+
+/// Lets the lines through that plugins with a level of their own want.
+fn allow_levels(section: &Section, log: &Log) {
+    section.log_level().into_iter().for_each(|level| log.levels.allow(level));
+    // `<system> log_level` is the process's own and in force already.
+    section.children.iter().filter(|c| c.name != "system").for_each(|child| allow_levels(child, log));
 }
 
 fn sources_removed(root: &Section, settings: &Settings) -> Section {

@@ -51,6 +51,10 @@ pub fn plan(
     let outcome = from_section::<BufferParams>(written, options);
     diagnostics.extend(outcome.faults);
     let params = outcome.value?;
+    for (name, why) in params.without_effect() {
+        let message = format!("{name} has no effect here: {why}");
+        diagnostics.push(Diagnostic::warning(message, written.span_of(name)));
+    }
     let plan = Planner { section: written, defaults, process, id, params: &params };
     let buffered = child.is_some() || defaults.buffered;
     let buffer = match buffered.then(|| plan.buffer(diagnostics)) {
@@ -79,7 +83,7 @@ impl Planner<'_> {
 
     fn flush(&self) -> FlushParams {
         FlushParams {
-            threads: self.params.flush_thread_count.clamp(1, MAX_FLUSH_THREADS),
+            threads: self.params.flush_thread_count.min(MAX_FLUSH_THREADS),
             slow_after: self.params.slow_flush_log_threshold.duration(),
             drop_given_up: self.params.disable_chunk_backup,
         }

@@ -10,13 +10,16 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
 use super::sink::{Secondary, Sink};
-use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, normalize};
-use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, unknown_type};
+use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, normalize};
+use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
 
 /// Nesting of `<store>` sections with stores in them.
 const MAX_STORE_DEPTH: usize = 8;
 /// Largest `weight` of a `<store>`.
 const MAX_WEIGHT: usize = 1000;
+
+/// What `@log_level` may be.
+const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
 
 /// An input that is built and not yet open.
 pub struct PlannedInput {
@@ -96,6 +99,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn root(&mut self, root: &Section) {
+        self.diagnostics.extend(check_system(root, self.process.strict));
         let top: Vec<&Section> = root.children.iter().flat_map(flatten_worker).collect();
         let labels: Vec<&Section> = top.iter().copied().filter(|s| s.name == "label").collect();
         self.name_labels(&labels);
@@ -176,13 +180,21 @@ impl Builder<'_> {
         let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
         let filter = (plugin.build)(&mut cx)?;
         let (seen, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        let node = Arc::new(FilterNode { id, kind, filter, seen, dropped });
+        let span = scope(section.log_level(), false);
+        let node = Arc::new(FilterNode { id, kind, filter, span, seen, dropped });
         self.graph.filters.push(node.clone());
         Some(Rule::Filter(patterns?, node))
     }
 
     fn type_of(&mut self, section: &Section) -> Option<String> {
         let kind = section.plugin_type().map(str::to_owned);
+        if let Some(level) = section.log_level()
+            && !LOG_LEVELS.contains(&level)
+        {
+            let message = format!("Unknown log level: {level}. There are {}", LOG_LEVELS.join(", "));
+            let written = if section.has("@log_level") { "@log_level" } else { "log_level" };
+            self.diagnostics.push(Diagnostic::error(message, section.span_of(written)));
+        }
         if kind.is_none() {
             self.fault(&format!("Missing '@type' parameter on <{}> directive", section.name), section);
         }

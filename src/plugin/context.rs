@@ -1,5 +1,6 @@
 //! What a plugin's constructor sees: its section, the process around it, and the plugins inside its section.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::inject::{Extract, Inject};
 use super::inspect::Inspect;
 use super::registry::{Plugin, Registry};
 use super::render::Render;
+use super::timed::Timed;
 use crate::config::{Diagnostic, Diagnostics, Options, Section, TimeSpan, from_section, nearest, permission};
 use crate::event::timefmt::Zone;
 use crate::net::Sockets;
@@ -28,6 +30,16 @@ struct SliceParams {
     timekey_zone: Option<String>,
 }
 
+/// The parameter of `<parse>` that the parser's user obeys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EstimateParams {
+    estimate_current_event: Option<bool>,
+}
+
+/// Writes whole lines to the process's log file.
+pub type LogFile = Box<dyn Fn(&[u8]) -> std::io::Result<()> + Send + Sync>;
+
 /// What is the same for every plugin of the process.
 pub struct Process {
     /// Name of the host, as `hostname` prints it.
@@ -42,6 +54,10 @@ pub struct Process {
     pub dir_permission: u32,
     /// Whether unknown parameters are faults.
     pub strict: bool,
+    /// Least time between two lines about refused emits.
+    pub emit_error_log_interval: Option<Duration>,
+    /// Writes whole lines to the log, where the log is a file.
+    pub log_file: Option<LogFile>,
     /// The process's listening sockets.
     pub sockets: Sockets,
     /// The running plugins, once they run.
@@ -52,6 +68,16 @@ impl Process {
     /// Shows the running plugins to whoever asks.
     pub fn publish(&self, view: Arc<dyn Inspect>) {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+    }
+
+    /// Writes what `stdout` plugins print: to standard output; as Fluentd's logger does, to the log where that is a file.
+    pub fn print(&self, lines: &[u8], by_logger: bool) -> std::io::Result<()> {
+        if let (true, Some(log)) = (by_logger, &self.log_file) {
+            return log(lines);
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(lines)?;
+        stdout.flush()
     }
 
     /// The running plugins; `None` before the start is done.
@@ -203,6 +229,13 @@ impl<'a> BuildContext<'a> {
         self.diagnostics.push(Diagnostic::warning(message, self.section.span_of(parameter)));
     }
 
+    /// Warns of a parameter that is written and changes nothing here, with the reason.
+    pub fn without_effect(&mut self, parameter: &str, why: &str) {
+        if self.section.has(parameter) {
+            self.warn(parameter, format!("{parameter} has no effect here: {why}"));
+        }
+    }
+
     /// Says where the output's chunks are kept by default. Only an output calls it, once.
     pub fn buffer_defaults(&mut self, defaults: BufferDefaults) {
         self.buffer = Some(defaults);
@@ -221,6 +254,18 @@ impl<'a> BuildContext<'a> {
     /// The plugin of the `<parse>` section; where there is none, that of the default type with no parameters.
     pub fn parser(&mut self, default: Option<&'static str>) -> Result<Arc<dyn Parser>, Diagnostic> {
         self.inner("parse", "parser", default, |r| r.parsers)
+    }
+
+    /// Whether a text without a time has the present one: `<parse> estimate_current_event`.
+    pub fn estimates_time(&mut self) -> Result<bool, Diagnostic> {
+        let Some(section) = self.section.child("parse") else { return Ok(true) };
+        let params: EstimateParams = self.read(section)?;
+        Ok(params.estimate_current_event.unwrap_or(true))
+    }
+
+    /// A parser whose texts without a time count as unmatched where `estimate_current_event` is false.
+    pub fn timed(&mut self, parser: Arc<dyn Parser>) -> Result<Arc<dyn Parser>, Diagnostic> {
+        Ok(if self.estimates_time()? { parser } else { Arc::new(Timed(parser)) })
     }
 
     /// As [`parser`](Self::parser), with other defaults for what `<parse>` does not say, its type among them.
