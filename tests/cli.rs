@@ -122,8 +122,51 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_folder_of_ruby_plugins_is_warned_of_and_keeps_nothing_from_running() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&["--dry-run", "-p", "/fluentd/plugins", "-c", &written(&dir, "good.conf", GOOD)]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output).contains("-p /fluentd/plugins: suiro runs no Ruby"), "{}", text(&output));
+}
+
+#[test]
+fn a_first_configuration_is_written_once_and_is_good() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("new/fluent.conf");
+    let folder = dir.path().join("new").to_str().unwrap().to_owned();
+    assert!(text(&run(&["--setup", &folder])).contains("Installed"));
+    assert!(text(&run(&["-s", &folder])).contains("already exists"));
+    assert_eq!(run(&["check", path.to_str().unwrap()]).status.code(), Some(0));
+}
+
+#[test]
+fn a_process_in_the_background_says_where_it_is_and_lets_the_caller_go() {
+    let dir = TempDir::new().unwrap();
+    let (config, log) = (written(&dir, "good.conf", GOOD), dir.path().join("log"));
+    let pid_file = dir.path().join("pid").to_str().unwrap().to_owned();
+    let args = ["-c", &config, "-o", log.to_str().unwrap(), "-d", &pid_file];
+    assert_eq!(run(&args).status.code(), Some(0), "{}", fs::read_to_string(&log).unwrap_or_default());
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    let again = run(&args);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("runs already"), "{}", text(&again));
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    wait_for("the end", || (!Path::new(&pid_file).exists()).then_some(()));
+    wait_for("the last line", || fs::read_to_string(&log).unwrap().contains("suiro stopped").then_some(()));
+}
+
+#[test]
+fn a_start_in_the_background_that_fails_is_told_to_the_caller() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&["-c", &written(&dir, "faulty.conf", FAULTY), "-d", dir.path().join("pid").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("never_flush"), "{}", text(&output));
+    assert!(!dir.path().join("pid").exists());
+}
+
+#[test]
 fn flags_that_load_ruby_are_refused() {
-    let output = run(&["-p", "/tmp/plugins"]);
+    let output = run(&["-r", "fluent/plugin/own"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("Ruby"), "{}", text(&output));
 }

@@ -40,7 +40,7 @@ pub use compat::{Part, normalize};
 pub use convert::permission;
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};
-pub use load::{LoadOptions, Loaded, load_all, load_text};
+pub use load::{Language, LoadOptions, Loaded, load_all, load_text};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
 pub use ruby::{Surroundings, hostname};

@@ -73,8 +73,9 @@ pub fn process(settings: &Settings, log: Option<&Log>) -> Arc<Process> {
     })
 }
 
-/// Runs until told to stop. Gives whether all went well.
-pub async fn run(start: Start) -> bool {
+/// Runs until told to stop. `on_running` is called once everything runs; where it fails the process ends. Gives whether
+/// all went well.
+pub async fn run(start: Start, on_running: impl FnOnce() -> Result<(), String>) -> bool {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(e) => {
@@ -109,6 +110,11 @@ pub async fn run(start: Start) -> bool {
     let delivery = start.log.events.deliver(engine.log_emitter());
     info!(worker = 0, "suiro worker is now running");
     let daemon = Daemon { start, engine, delivery };
+    if let Err(e) = on_running() {
+        error!("{e}");
+        daemon.stop().await;
+        return false;
+    }
     daemon.serve(&mut signals, &mut waiting).await;
     stopper.stop();
     if let Some(task) = rpc {
