@@ -127,3 +127,39 @@ fn events_printed_by_the_logger_are_in_the_log_file() {
     assert!(first[4..].starts_with(" [info]: "), "{first}");
     assert_eq!(daemon.end().code(), Some(0));
 }
+
+#[test]
+fn inputs_alone_collect_until_the_rest_is_started() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out/log");
+    let config = format!(
+        "<system>\nroot_dir {0}/root\n<source_only_buffer>\nflush_interval 0.1\n</source_only_buffer>\n</system>\n\
+         <source>\n@type sample\ntag t\nrate 20\nauto_increment_key n\n@label @X\n</source>\n\
+         <label @X>\n<match t>\n@type file\npath {1}\nappend true\n<format>\n@type json\n</format>\n<buffer>\n\
+         flush_mode immediate\n</buffer>\n</match>\n</label>\n",
+        dir.path().display(),
+        out.display()
+    );
+    let path = written(&dir, "suiro.conf", &config);
+    let log = dir.path().join("suiro.log");
+    let errors = fs::File::create(&log).unwrap();
+    let child = suiro().args(["--with-source-only", "-c", &path]).stderr(errors).spawn().unwrap();
+    let mut daemon = Daemon { child, log };
+    wait_for("events kept", || {
+        let kept = fs::read_dir(dir.path().join("root/source-only-buffer/_X")).into_iter().flatten();
+        kept.map(|f| f.unwrap().metadata().map_or(0, |m| m.len())).any(|size| size > 200).then_some(())
+    });
+    assert!(self::out(&dir).is_empty());
+    daemon.signal("WINCH");
+    wait_for("the first events and later ones", || {
+        let got = self::out(&dir);
+        (got.contains("\"n\":0}") && got.contains("\"n\":40}")).then_some(())
+    });
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let got = self::out(&dir);
+    let mut numbers: Vec<u32> =
+        got.lines().filter_map(|l| l.rsplit(':').next()?.trim_end_matches('}').parse().ok()).collect();
+    numbers.sort_unstable();
+    let all: Vec<u32> = (0..u32::try_from(numbers.len()).unwrap()).collect();
+    assert_eq!(numbers, all, "each once: {}", daemon.log());
+}

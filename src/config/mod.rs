@@ -15,6 +15,7 @@
 //! - A secret is never printed: not in the dump, not in an error, not by `Debug`.
 
 mod compat;
+mod compat_exec_filter;
 mod convert;
 mod de;
 mod diagnostic;
@@ -37,6 +38,7 @@ mod types;
 mod yaml;
 
 pub use compat::{Part, normalize};
+pub use compat_exec_filter::exec_filter_parts;
 pub use convert::permission;
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};

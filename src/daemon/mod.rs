@@ -2,6 +2,7 @@
 
 mod logging;
 mod rpc;
+mod source_only;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::engine::{Engine, EngineError};
 use crate::net::Sockets;
 use crate::plugin::{LogFile, Process, Registry, Stopper};
 use logging::{Delivery, LogOutput};
+use source_only::Mode;
 
 pub use logging::{Log, init as init_logging};
 
@@ -50,6 +52,8 @@ pub enum Command {
     FlushAndStop,
     /// Read the configuration again.
     Reload,
+    /// Start what `--with-source-only` left out.
+    StartRest,
 }
 
 /// The process's surroundings for plugins. `log`: none where nothing is to run.
@@ -84,12 +88,26 @@ pub async fn run(start: Start, on_running: impl FnOnce() -> Result<(), String>) 
         }
     };
     dump(&start.loaded.root, &start.settings);
-    let root = sources_removed(&start.loaded.root, &start.settings);
+    let mode = first_mode(&start.settings);
+    let root = match mode.apply(&start.loaded.root) {
+        Ok(root) => root,
+        Err(e) => {
+            error!("config error: {e}");
+            return false;
+        }
+    };
+    let process = process(&start.settings, Some(&start.log));
+    if mode == Mode::Collecting
+        && let Err(faults) = crate::engine::check(&start.loaded.root, start.registry, &process)
+    {
+        report_faults(&faults);
+        return false;
+    }
     allow_levels(&root, &start.log);
     // Fluentd's log events begin before its plugins start; whether anyone wants them is known once they have.
     start.log.events.enable(true);
     info!(pid = std::process::id(), worker = 0, "starting suiro worker");
-    let engine = match Engine::start(&root, start.registry, process(&start.settings, Some(&start.log))).await {
+    let engine = match Engine::start(&root, start.registry, process).await {
         Ok(engine) => engine,
         Err(e) => {
             report(&e);
@@ -109,7 +127,7 @@ pub async fn run(start: Start, on_running: impl FnOnce() -> Result<(), String>) 
     start.log.events.enable(engine.wants_log_events());
     let delivery = start.log.events.deliver(engine.log_emitter());
     info!(worker = 0, "suiro worker is now running");
-    let daemon = Daemon { start, engine, delivery };
+    let daemon = Daemon { start, engine, delivery, mode };
     if let Err(e) = on_running() {
         error!("{e}");
         daemon.stop().await;
@@ -129,6 +147,7 @@ struct Daemon {
     start: Start,
     engine: Engine,
     delivery: Option<Delivery>,
+    mode: Mode,
 }
 
 impl Daemon {
@@ -145,6 +164,7 @@ impl Daemon {
                     self.engine.flush_all();
                 }
                 Command::Reload => self.reload().await,
+                Command::StartRest => self.start_rest().await,
                 Command::FlushAndStop => {
                     self.engine.flush_all();
                     break;
@@ -179,7 +199,10 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(faults) => return refuse(&faults),
         };
-        let root = sources_removed(&loaded.root, &self.start.settings);
+        let root = match self.mode.apply(&loaded.root) {
+            Ok(root) => root,
+            Err(e) => return error!("{e}. The old configuration goes on"),
+        };
         allow_levels(&root, &self.start.log);
         match self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
             Ok(()) => {
@@ -196,8 +219,30 @@ impl Daemon {
         }
     }
 
+    /// Ends `--with-source-only`: outputs and filters start, and are given what was collected.
+    async fn start_rest(&mut self) {
+        if self.mode != Mode::Collecting {
+            return info!(
+                "do nothing for canceling with-source-only because the current mode is not with-source-only."
+            );
+        }
+        info!("cancel with-source-only mode and start the other plugins");
+        self.mode = Mode::Draining;
+        let Ok(root) = self.mode.apply(&self.start.loaded.root) else { return };
+        match self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
+            Ok(()) => self.start.log.events.enable(self.engine.wants_log_events()),
+            Err(e) => {
+                report(&e);
+                error!("the other plugins can't start; inputs go on alone. Send SIGWINCH again once it is mended");
+                self.mode = Mode::Collecting;
+                self.go_back().await;
+            }
+        }
+    }
+
     async fn go_back(&mut self) {
-        let root = sources_removed(&self.start.loaded.root, &self.start.settings);
+        // It ran before, so it has a place for everything.
+        let Ok(root) = self.mode.apply(&self.start.loaded.root) else { return };
         if let Err(e) = self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
             report(&e);
         }
@@ -244,12 +289,20 @@ fn allow_levels(section: &Section, log: &Log) {
     section.children.iter().filter(|c| c.name != "system").for_each(|child| allow_levels(child, log));
 }
 
-fn sources_removed(root: &Section, settings: &Settings) -> Section {
-    let mut root = root.clone();
-    if settings.without_source {
-        root.children.retain(|s| s.name != "source");
+fn first_mode(settings: &Settings) -> Mode {
+    match (settings.without_source, settings.with_source_only) {
+        (true, _) => {
+            info!("'--without-source' is applied. Ignore <source> sections");
+            Mode::WithoutSource
+        }
+        (false, true) => {
+            info!(
+                "with-source-only: events are kept in files. Send SIGWINCH to start the other plugins and process them"
+            );
+            Mode::Collecting
+        }
+        (false, false) => Mode::Whole,
     }
-    root
 }
 
 /// The signals that the daemon knows.
@@ -259,6 +312,7 @@ struct Signals {
     flush: Signal,
     hangup: Signal,
     reload: Signal,
+    rest: Signal,
 }
 
 impl Signals {
@@ -269,6 +323,7 @@ impl Signals {
             flush: signal(SignalKind::user_defined1())?,
             hangup: signal(SignalKind::hangup())?,
             reload: signal(SignalKind::user_defined2())?,
+            rest: signal(SignalKind::window_change())?,
         })
     }
 
@@ -279,6 +334,7 @@ impl Signals {
             _ = self.flush.recv() => Command::Flush,
             _ = self.hangup.recv() => Command::Reload,
             _ = self.reload.recv() => Command::Reload,
+            _ = self.rest.recv() => Command::StartRest,
         }
     }
 }

@@ -134,7 +134,7 @@ impl Planner<'_> {
     }
 
     fn kind(&self) -> Result<BufferKind, Diagnostic> {
-        let default = if self.defaults.path.is_some() { "file" } else { "memory" };
+        let default = if self.defaults.file || self.defaults.path.is_some() { "file" } else { "memory" };
         match self.section.plugin_type().unwrap_or(default) {
             "memory" => Ok(BufferKind::Memory),
             "file" | "file_single" => Ok(BufferKind::File { dir: self.directory()? }),

@@ -10,7 +10,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
 use super::sink::{Secondary, Sink};
-use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, normalize};
+use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, exec_filter_parts, normalize};
 use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
 
 /// Nesting of `<store>` sections with stores in them.
@@ -79,6 +79,7 @@ pub fn build(
         inputs: Vec::new(),
         diagnostics: Diagnostics::new(),
         ids: HashMap::new(),
+        place: None,
     };
     builder.root(root);
     if builder.diagnostics.has_errors() {
@@ -95,6 +96,8 @@ struct Builder<'a> {
     inputs: Vec<PlannedInput>,
     diagnostics: Diagnostics,
     ids: HashMap<String, usize>,
+    /// The label whose rules are built; none at the top level.
+    place: Option<String>,
 }
 
 impl Builder<'_> {
@@ -107,9 +110,11 @@ impl Builder<'_> {
         self.graph.pipelines.push(Pipeline::new("@ROOT", rules));
         for label in labels {
             let children: Vec<&Section> = label.children.iter().collect();
+            self.place = Some(label.arg().to_owned());
             let rules = self.rules(&children);
             self.graph.pipelines.push(Pipeline::new(label.arg(), rules));
         }
+        self.place = None;
         for source in top.iter().filter(|s| s.name == "source") {
             self.input(source);
         }
@@ -153,6 +158,10 @@ impl Builder<'_> {
     /// The section with its old flat parameters turned into sections.
     fn normal(&mut self, section: &Section, parts: &[Part]) -> Section {
         let mut section = section.clone();
+        let parts = match section.plugin_type() {
+            Some("exec_filter") => exec_filter_parts(&mut section),
+            _ => parts,
+        };
         let used = normalize(&mut section, parts, &mut self.diagnostics);
         section.params.retain(|p| !used.contains(&p.name.as_str()));
         section
@@ -324,12 +333,26 @@ impl Builder<'_> {
         let plan = buffering::plan(section, &defaults, self.process, &id, secondary.is_some(), &mut self.diagnostics);
         let plan = plan?;
         let mut sink = Sink::new(id, section.clone(), output?, plan.flush, plan.retry);
+        sink.emits_to = self.emits_to(section, sink.output.emits());
         sink.buffered = plan.buffer;
         sink.secondary = match secondary {
             Some(built) => Some(built?),
             None => None,
         };
         Some(sink)
+    }
+
+    /// Where an output that gives events out again gives them.
+    fn emits_to(&mut self, section: &Section, emits: bool) -> Option<String> {
+        let Some(label) = section.label() else { return self.place.clone().filter(|_| emits) };
+        if emits {
+            self.label_index(label, section);
+        } else {
+            let kind = section.plugin_type().unwrap_or_default();
+            let message = format!("'@label' has no effect here: {kind} gives no events out again. Use @type relabel");
+            self.diagnostics.push(Diagnostic::warning(message, section.span_of("@label")));
+        }
+        Some(label.to_owned()).filter(|_| emits)
     }
 
     /// The output of `<secondary>`; without a type it is that of the primary.

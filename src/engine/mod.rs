@@ -105,7 +105,7 @@ impl Engine {
         own_log::mark(&plan.graph);
         for sink in &plan.graph.sinks {
             if !self.sinks.iter().any(|running| Arc::ptr_eq(&running.sink, sink)) {
-                let running = open_sink(sink).await.map_err(|e| format!("output {}: {e}", sink.id))?;
+                let running = open_sink(sink, &self.router).await.map_err(|e| format!("output {}: {e}", sink.id))?;
                 self.sinks.push(running);
             }
         }
@@ -210,12 +210,16 @@ impl Engine {
     async fn close_sinks(&mut self, which: impl Fn(&Arc<Sink>) -> bool, deadline: Instant) {
         let (ending, kept) = std::mem::take(&mut self.sinks).into_iter().partition(|s| which(&s.sink));
         self.sinks = kept;
-        let mut closing = JoinSet::new();
         let ending: Vec<RunningSink> = ending;
-        for running in ending {
-            closing.spawn(close_sink(running, deadline));
+        let (emitting, others): (Vec<_>, Vec<_>) = ending.into_iter().partition(|s| s.sink.output.emits());
+        // What gives events out again needs those that take them.
+        for ending in [emitting, others] {
+            let mut closing = JoinSet::new();
+            for running in ending {
+                closing.spawn(close_sink(running, deadline));
+            }
+            while closing.join_next().await.is_some() {}
         }
-        while closing.join_next().await.is_some() {}
     }
 
     fn publish(&self) {
@@ -246,7 +250,11 @@ async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: S
     }
 }
 
-async fn open_sink(sink: &Arc<Sink>) -> Result<RunningSink, String> {
+async fn open_sink(sink: &Arc<Sink>, router: &Arc<Router>) -> Result<RunningSink, String> {
+    if sink.output.emits() {
+        let (label, stats) = (sink.emits_to.clone(), Arc::default());
+        sink.output.connect(Emitter::new(Arc::new(InputRoute { router: router.clone(), label, stats })));
+    }
     if let Some(config) = sink.buffered.clone() {
         // The buffer's thread works in the span that it is opened in.
         let span = sink.span();

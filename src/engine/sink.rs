@@ -71,6 +71,8 @@ pub struct Sink {
     pub flush: FlushParams,
     /// Counts.
     pub stats: SinkStats,
+    /// The label that an output which gives events out again gives them to; none is the top level.
+    pub emits_to: Option<String>,
     retries: Mutex<Retries>,
     silent: AtomicBool,
 }
@@ -112,6 +114,7 @@ impl Sink {
             retry,
             flush,
             stats: SinkStats::default(),
+            emits_to: None,
             retries: Mutex::default(),
             silent: AtomicBool::new(false),
         }

@@ -91,6 +91,8 @@ impl Process {
 pub struct BufferDefaults {
     /// Whether the output buffers even without a `<buffer>` section; `stdout` and `null` do not.
     pub buffered: bool,
+    /// A file buffer, even where there is no path.
+    pub file: bool,
     /// A file buffer on this path; memory where there is none.
     pub path: Option<PathBuf>,
     /// Chunk keys.
@@ -285,6 +287,15 @@ impl<'a> BuildContext<'a> {
         }
         let section = self.child_with("extract", defaults);
         Extract::build(&section, self).map(Some)
+    }
+
+    /// As [`inject`](Self::inject), with other defaults for what `<inject>` does not say.
+    pub fn inject_with(&mut self, defaults: &[(&str, &str)]) -> Result<Option<Inject>, Diagnostic> {
+        if self.section.child("inject").is_none() {
+            return Ok(None);
+        }
+        let section = self.child_with("inject", defaults);
+        Inject::build(&section, self).map(Some)
     }
 
     fn child_with(&self, name: &str, defaults: &[(&str, &str)]) -> Section {

@@ -7,6 +7,7 @@ mod contract;
 mod emitter;
 mod inject;
 mod inspect;
+mod pieces;
 mod registry;
 mod render;
 pub mod ruby;
@@ -27,6 +28,7 @@ pub use contract::{
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
 pub use inject::{Extract, Inject};
 pub use inspect::{BufferView, Category, Inspect, PluginView};
+pub use pieces::{Cut, Pieces};
 pub use registry::{DynInput, DynOutput, InputPlugin, Plugin, Registry, filter, formatter, input, output, parser};
 pub use render::Render;
 pub use scope::{SCOPE_TARGET, scope};

@@ -62,6 +62,10 @@ impl<I: Input> DynInput for I {
 
 /// [`Output`] with its type erased.
 pub trait DynOutput: Send + Sync {
+    /// See [`Output::EMITS`].
+    fn emits(&self) -> bool;
+    /// See [`Output::connect`].
+    fn connect(&self, emit: Emitter);
     /// See [`Output::start`].
     fn start(&self, stop: Stop) -> BoxFuture<'_, Result<(), InputError>>;
     /// See [`Output::write`].
@@ -73,6 +77,14 @@ pub trait DynOutput: Send + Sync {
 }
 
 impl<O: Output> DynOutput for O {
+    fn emits(&self) -> bool {
+        O::EMITS
+    }
+
+    fn connect(&self, emit: Emitter) {
+        Output::connect(self, emit);
+    }
+
     fn start(&self, stop: Stop) -> BoxFuture<'_, Result<(), InputError>> {
         Box::pin(Output::start(self, stop))
     }
