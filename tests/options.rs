@@ -163,3 +163,83 @@ fn inputs_alone_collect_until_the_rest_is_started() {
     let all: Vec<u32> = (0..u32::try_from(numbers.len()).unwrap()).collect();
     assert_eq!(numbers, all, "each once: {}", daemon.log());
 }
+
+const FILE_BUFFER: &str = "<match file.**>\n@type file\npath /tmp/x/a\n</match>\n";
+
+#[test]
+fn an_input_that_acknowledges_what_only_memory_holds_is_named_and_is_no_fault() {
+    let forward = "<source>\n@type forward\nbind 127.0.0.1\n</source>\n";
+    let memory = "<match **>\n@type copy\n<store>\n@type relabel\n@label @X\n</store>\n<store>\n@type null\n</store>\n</match>\n\
+                  <label @X>\n<match a.**>\n@type roundrobin\n<store>\n@type http\nendpoint http://127.0.0.1:1/\n</store>\n</match>\n</label>\n";
+    let said = checked(&format!("{forward}{FILE_BUFFER}{memory}"));
+    assert!(
+        said.contains("note: forward acknowledges events that only memory holds, in the buffer of http (line"),
+        "{said}"
+    );
+    assert!(said.contains("no fault, 1 note"), "{said}");
+    let said = checked(&format!("{forward}{FILE_BUFFER}<match **>\n@type null\n</match>\n{memory}"));
+    assert!(!said.contains("only memory"), "nothing comes past a match of everything: {said}");
+    let tail = "<source>\n@type sample\ntag a\n@label @X\n</source>\n";
+    assert!(!checked(&format!("{tail}{memory}")).contains("only memory"));
+}
+
+#[test]
+fn an_unknown_type_hides_no_other_fault() {
+    let said = checked(
+        "<source>\n@type forwrd\n<parse>\n@type regexp\n</parse>\n</source>\n<filter **>\n@type nosuch\n<parse>\n@type jsn\n\
+         </parse>\n</filter>\n<match **>\n@type elsewhere\n<format>\n@type csv\n</format>\n<buffer time>\nflush_mode odd\n\
+         </buffer>\n<secondary>\n@type secondary_file\n</secondary>\n</match>\n",
+    );
+    let faults = [
+        "Unknown input plugin 'forwrd'",
+        "expression",
+        "Unknown filter plugin 'nosuch'",
+        "Unknown parser plugin 'jsn'",
+        "Unknown output plugin 'elsewhere'",
+        "'fields' parameter is required",
+        "flush_mode",
+        "'directory' parameter is required",
+    ];
+    for fault in faults {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+}
+
+#[test]
+fn strictness_of_values_and_of_names_are_two_things() {
+    let dir = TempDir::new().unwrap();
+    let path = written(
+        &dir,
+        "t.conf",
+        "<match **>\n@type null\nodd 1\n</match>\n<source>\n@type sample\ntag t\nsize 1x\n</source>\n",
+    );
+    let with = |flags: &[&str]| suiro().arg("check").arg(&path).args(flags).output().unwrap().status.code();
+    assert_eq!(with(&[]), Some(0));
+    assert_eq!(with(&["--strict"]), Some(1));
+    let dry = |flags: &[&str]| text(&suiro().args(["--dry-run", "-c", &path]).args(flags).output().unwrap());
+    let said = dry(&["--strict-config-value"]);
+    assert!(said.contains("config warning") && said.contains("'odd'") && said.contains("config error"), "{said}");
+    let in_system = written(
+        &dir,
+        "s.conf",
+        "<system>\nstrict_config_value true\n</system>\n<source>\n@type sample\ntag t\nsize 1x\n</source>\n",
+    );
+    assert_eq!(suiro().args(["check", &in_system]).output().unwrap().status.code(), Some(1));
+}
+
+#[test]
+fn what_routes_do_not_know_is_warned_of_too() {
+    let said = checked(
+        "<match **>\n@type copy\ndeep_copy true\nodd 1\n<store>\n@type null\n@label @X\n</store>\n</match>\n\
+         <label @X>\n<source>\n@type sample\ntag t\n</source>\n<match **>\n@type relabel\n@label @X\nodd 2\n</match>\n</label>\n",
+    );
+    for part in [
+        "deep_copy has no effect here",
+        "parameter 'odd'",
+        "'@label' has no effect here",
+        "section <source> is not used in <label @X>",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.contains("5 warnings") && !said.contains("error"), "{said}");
+}

@@ -54,9 +54,12 @@ pub struct Flags {
     /// Do not print the configuration at the start.
     #[arg(long)]
     pub suppress_config_dump: bool,
-    /// Unknown parameters are faults.
-    #[arg(long, alias = "strict-config-value")]
+    /// Unknown parameters and loose values are faults.
+    #[arg(long)]
     pub strict: bool,
+    /// Loose values are faults, as 1x for a number.
+    #[arg(long)]
+    pub strict_config_value: bool,
     /// Start without inputs, to empty buffers.
     #[arg(long)]
     pub without_source: bool,
@@ -126,7 +129,8 @@ impl Flags {
             ("log_rotate_size", self.log_rotate_size.clone()),
             ("workers", self.workers.map(|n| n.to_string())),
             ("suppress_config_dump", self.suppress_config_dump.then(|| "true".to_owned())),
-            ("strict_config_value", self.strict.then(|| "true".to_owned())),
+            ("strict", self.strict.then(|| "true".to_owned())),
+            ("strict_config_value", self.strict_config_value.then(|| "true".to_owned())),
             ("without_source", self.without_source.then(|| "true".to_owned())),
             ("with_source_only", self.with_source_only.then(|| "true".to_owned())),
             ("log_event_verbose", self.log_event_verbose.then(|| "true".to_owned())),

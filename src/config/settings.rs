@@ -53,8 +53,10 @@ pub struct Settings {
     pub enable_get_dump: bool,
     /// The configuration is not printed at the start.
     pub suppress_config_dump: bool,
-    /// Unknown parameters and loose values are faults.
+    /// Loose values are faults.
     pub strict_config_value: bool,
+    /// Unknown parameters and loose values are faults.
+    pub strict: bool,
     /// Permissions of files that outputs create, in octal.
     pub file_permission: Option<String>,
     /// Permissions of directories that outputs create, in octal.
@@ -95,6 +97,7 @@ impl Default for Settings {
             enable_get_dump: false,
             suppress_config_dump: false,
             strict_config_value: false,
+            strict: false,
             file_permission: None,
             dir_permission: None,
             workers: 1,

@@ -118,15 +118,14 @@ const SECTIONS_WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("counter_client", "its counters serve Ruby plugins, of which there are none. monitor_agent shows what is counted"),
 ];
 
-/// Looks at the `<system>` sections below `root`. `strict`: unknown names are faults.
-pub fn check_system(root: &Section, strict: bool) -> Diagnostics {
+/// Looks at the `<system>` sections below `root`.
+pub fn check_system(root: &Section, options: Options<'_>) -> Diagnostics {
     let mut found = Diagnostics::new();
     for (at, system) in root.children_named("system").enumerate() {
         if at > 0 {
             let message = "<system> is duplicated. <system> should be only one";
             found.push(Diagnostic::error(message, &system.span));
         }
-        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &[] };
         found.extend(from_section::<SystemParams>(system, options).faults);
         without_effect(system, &mut found);
     }
@@ -174,7 +173,7 @@ mod tests {
         let options = LoadOptions::new(Surroundings::default());
         let root = load_text("t.conf", text, &options).unwrap().root;
         let line = |d: &Diagnostic| format!("{} {} {}", d.is_error(), d.span.line(), d.message);
-        check_system(&root, false).iter().map(line).collect()
+        check_system(&root, Options::default()).iter().map(line).collect()
     }
 
     #[test]

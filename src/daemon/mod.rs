@@ -66,7 +66,8 @@ pub fn process(settings: &Settings, log: Option<&Log>) -> Arc<Process> {
         root_dir: settings.root_dir.clone(),
         file_permission: octal(&settings.file_permission, 0o644),
         dir_permission: octal(&settings.dir_permission, 0o755),
-        strict: settings.strict_config_value,
+        strict: settings.strict,
+        strict_values: settings.strict || settings.strict_config_value,
         emit_error_log_interval: settings.emit_error_log_interval,
         log_file: log
             .map(|l| l.output.clone())

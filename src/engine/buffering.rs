@@ -8,7 +8,7 @@ use super::params::{BufferParams, Compress};
 use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
-use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section, permission};
+use crate::config::{Diagnostic, Diagnostics, Section, from_section, permission};
 use crate::event::Packing;
 use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
@@ -47,7 +47,7 @@ pub fn plan(
     let child = section.child("buffer");
     let empty = Section::new("buffer", section.span.clone());
     let written = child.unwrap_or(&empty);
-    let options = Options { strict_values: process.strict, strict_names: process.strict, elsewhere: &[] };
+    let options = process.strictness();
     let outcome = from_section::<BufferParams>(written, options);
     diagnostics.extend(outcome.faults);
     let params = outcome.value?;

@@ -1,6 +1,6 @@
 //! The engine: start, reload and stop, readable here in one piece.
 //!
-//! - [`build`]: configuration to graph, all faults at once, nothing opened.
+//! - [`build`], [`targets`]: configuration to graph, all faults at once, nothing opened; [`advice`]: what is worth knowing.
 //! - [`pipeline`], [`chain`], [`graph`], [`router`]: the way of a batch from an input to the sinks.
 //! - [`sink`], [`flush`], [`retry`]: the way of a chunk from a buffer to its target. Retry is decided in `flush` alone.
 //! - [`monitor`]: what others may look at. [`own_log`]: where events of suiro's own log go.
@@ -8,6 +8,7 @@
 //! Invariants: an input runs only after every buffer is open and every port is bound; a reload that finds a fault changes
 //! nothing; every task is joined by the [`Engine`] that started it.
 
+mod advice;
 mod buffering;
 mod build;
 mod chain;
@@ -22,6 +23,7 @@ mod quiet;
 mod retry;
 mod router;
 mod sink;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +74,19 @@ pub enum EngineError {
 /// Looks for faults without opening anything.
 pub fn check(root: &Section, registry: &'static Registry, process: &Arc<Process>) -> Result<Diagnostics, Diagnostics> {
     build::build(root, registry, process, &Reusable::default()).map(|plan| plan.warnings)
+}
+
+/// As [`check`], with what is worth knowing besides.
+pub fn check_with_notes(
+    root: &Section,
+    registry: &'static Registry,
+    process: &Arc<Process>,
+) -> Result<Diagnostics, Diagnostics> {
+    let plan = build::build(root, registry, process, &Reusable::default())?;
+    let notes = advice::notes(&plan);
+    let mut found = plan.warnings;
+    found.extend(notes);
+    Ok(found)
 }
 
 impl Engine {

@@ -54,6 +54,8 @@ pub struct Process {
     pub dir_permission: u32,
     /// Whether unknown parameters are faults.
     pub strict: bool,
+    /// Whether loose values are faults.
+    pub strict_values: bool,
     /// Least time between two lines about refused emits.
     pub emit_error_log_interval: Option<Duration>,
     /// Writes whole lines to the log, where the log is a file.
@@ -65,6 +67,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// How sections are read.
+    pub fn strictness(&self) -> Options<'static> {
+        Options { strict_values: self.strict_values, strict_names: self.strict, elsewhere: &[] }
+    }
+
     /// Shows the running plugins to whoever asks.
     pub fn publish(&self, view: Arc<dyn Inspect>) {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
@@ -129,8 +136,7 @@ impl<'a> BuildContext<'a> {
     /// Reads the parameters and makes the plugin; faults go to the diagnostics.
     pub fn configure<P: Configure>(&mut self) -> Option<P> {
         let elsewhere = [SECTIONS_READ_ELSEWHERE, P::READ_ELSEWHERE].concat();
-        let strict = self.process.strict;
-        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &elsewhere };
+        let options = Options { elsewhere: &elsewhere, ..self.process.strictness() };
         let outcome = from_section::<P::Config>(self.section, options);
         self.diagnostics.extend(outcome.faults);
         let config = outcome.value?;
@@ -150,7 +156,7 @@ impl<'a> BuildContext<'a> {
 
     /// Reads another section into a struct; names that it does not have are somebody else's.
     pub(super) fn read<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
-        let options = Options { strict_values: self.process.strict, strict_names: false, elsewhere: &[] };
+        let options = Options { strict_names: false, ..self.process.strictness() };
         let outcome = from_section::<T>(section, options);
         let faults = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
         self.settle(outcome.value, faults, || Diagnostic::error("this section can't be read", &section.span))
@@ -174,8 +180,7 @@ impl<'a> BuildContext<'a> {
     ///
     /// Errors: the last fault; the others, and warnings, are reported here.
     pub fn child<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
-        let strict = self.process.strict;
-        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &[] };
+        let options = self.process.strictness();
         let outcome = from_section::<T>(section, options);
         self.settle(outcome.value, outcome.faults, || Diagnostic::error("this section can't be read", &section.span))
     }

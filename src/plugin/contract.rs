@@ -41,6 +41,9 @@ impl<E: std::error::Error> From<E> for InputError {
 
 /// Takes events from outside.
 pub trait Input: Send + 'static {
+    /// Whether it answers its senders once their events are stored, so that they send them no more.
+    const ACKNOWLEDGES: bool = false;
+
     /// Binds ports, opens position files. Called once; when it fails the daemon does not start (or the reload is refused).
     fn open(&mut self) -> impl Future<Output = Result<(), InputError>> + Send {
         async { Ok(()) }

@@ -44,6 +44,8 @@ pub struct Registry {
 
 /// [`Input`] with its type erased.
 pub trait DynInput: Send {
+    /// See [`Input::ACKNOWLEDGES`].
+    fn acknowledges(&self) -> bool;
     /// See [`Input::open`].
     fn open(&mut self) -> BoxFuture<'_, Result<(), InputError>>;
     /// See [`Input::run`].
@@ -51,6 +53,10 @@ pub trait DynInput: Send {
 }
 
 impl<I: Input> DynInput for I {
+    fn acknowledges(&self) -> bool {
+        I::ACKNOWLEDGES
+    }
+
     fn open(&mut self) -> BoxFuture<'_, Result<(), InputError>> {
         Box::pin(Input::open(self))
     }
