@@ -31,13 +31,15 @@ fn run(args: &[&str]) -> Output {
     suiro().args(args).output().unwrap()
 }
 
-fn written(dir: &TempDir, name: &str, content: &str) -> String {
+/// A file in a directory; gives its path.
+pub fn written(dir: &TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Waits until `look` finds something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -120,8 +122,51 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_folder_of_ruby_plugins_is_warned_of_and_keeps_nothing_from_running() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&["--dry-run", "-p", "/fluentd/plugins", "-c", &written(&dir, "good.conf", GOOD)]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output).contains("-p /fluentd/plugins: suiro runs no Ruby"), "{}", text(&output));
+}
+
+#[test]
+fn a_first_configuration_is_written_once_and_is_good() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("new/fluent.conf");
+    let folder = dir.path().join("new").to_str().unwrap().to_owned();
+    assert!(text(&run(&["--setup", &folder])).contains("Installed"));
+    assert!(text(&run(&["-s", &folder])).contains("already exists"));
+    assert_eq!(run(&["check", path.to_str().unwrap()]).status.code(), Some(0));
+}
+
+#[test]
+fn a_process_in_the_background_says_where_it_is_and_lets_the_caller_go() {
+    let dir = TempDir::new().unwrap();
+    let (config, log) = (written(&dir, "good.conf", GOOD), dir.path().join("log"));
+    let pid_file = dir.path().join("pid").to_str().unwrap().to_owned();
+    let args = ["-c", &config, "-o", log.to_str().unwrap(), "-d", &pid_file];
+    assert_eq!(run(&args).status.code(), Some(0), "{}", fs::read_to_string(&log).unwrap_or_default());
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    let again = run(&args);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("runs already"), "{}", text(&again));
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    wait_for("the end", || (!Path::new(&pid_file).exists()).then_some(()));
+    wait_for("the last line", || fs::read_to_string(&log).unwrap().contains("suiro stopped").then_some(()));
+}
+
+#[test]
+fn a_start_in_the_background_that_fails_is_told_to_the_caller() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&["-c", &written(&dir, "faulty.conf", FAULTY), "-d", dir.path().join("pid").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("never_flush"), "{}", text(&output));
+    assert!(!dir.path().join("pid").exists());
+}
+
+#[test]
 fn flags_that_load_ruby_are_refused() {
-    let output = run(&["-p", "/tmp/plugins"]);
+    let output = run(&["-r", "fluent/plugin/own"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("Ruby"), "{}", text(&output));
 }
@@ -129,13 +174,13 @@ fn flags_that_load_ruby_are_refused() {
 // ---- a whole run ----
 
 /// A running suiro that does not outlive its test.
-struct Daemon {
-    child: Child,
-    log: PathBuf,
+pub struct Daemon {
+    pub child: Child,
+    pub log: PathBuf,
 }
 
 impl Daemon {
-    fn start(config: &str, dir: &TempDir) -> Daemon {
+    pub fn start(config: &str, dir: &TempDir) -> Daemon {
         let log = dir.path().join("suiro.log");
         let path = written(dir, "suiro.conf", config);
         let errors = fs::File::create(&log).unwrap();
@@ -153,26 +198,33 @@ impl Daemon {
         });
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
-    fn end(&mut self) -> ExitStatus {
+    pub fn end(&mut self) -> ExitStatus {
         self.signal("TERM");
         wait_for("the end", || self.child.try_wait().unwrap())
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
+impl Daemon {
+    /// Ends it at once.
+    pub fn kill(&mut self) {
         // Both fail where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
