@@ -1,5 +1,7 @@
 //! The one integration binary: a single link step for every test that looks at suiro from outside.
 
 mod cli;
+mod daemon;
 mod docs;
+mod faults;
 mod tidy;
