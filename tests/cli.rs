@@ -3,29 +3,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Longest wait for a condition; only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Pause between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// The binary, without settings of the environment that the tests run in.
-pub fn suiro() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_suiro"));
-    command.env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
-    command
-}
-
-/// What a run printed on both ways out.
-pub fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
 
 fn run(args: &[&str]) -> Output {
     suiro().args(args).output().unwrap()
@@ -36,18 +20,6 @@ pub fn written(dir: &TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-/// Waits until `look` finds something.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(PAUSE);
-    }
 }
 
 // ---- flags and checks ----
@@ -173,66 +145,6 @@ fn flags_that_load_ruby_are_refused() {
 
 // ---- a whole run ----
 
-/// A running suiro that does not outlive its test.
-pub struct Daemon {
-    pub child: Child,
-    pub log: PathBuf,
-}
-
-impl Daemon {
-    pub fn start(config: &str, dir: &TempDir) -> Daemon {
-        let log = dir.path().join("suiro.log");
-        let path = written(dir, "suiro.conf", config);
-        let errors = fs::File::create(&log).unwrap();
-        let child = suiro().args(["-c", &path]).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        let mut daemon = Daemon { child, log };
-        daemon.wait_until_running();
-        daemon
-    }
-
-    fn wait_until_running(&mut self) {
-        wait_for("the start", || {
-            let log = self.log();
-            assert!(self.child.try_wait().unwrap().is_none(), "ended early: {log}");
-            log.contains("is now running").then_some(())
-        });
-    }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    pub fn end(&mut self) -> ExitStatus {
-        self.signal("TERM");
-        wait_for("the end", || self.child.try_wait().unwrap())
-    }
-}
-
-impl Daemon {
-    /// Ends it at once.
-    pub fn kill(&mut self) {
-        // Both fail where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn short_text(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap();
     assert!(length < 32, "a longer text has another head");
@@ -285,7 +197,7 @@ fn forward_to_file(port: u16, dir: &TempDir, flush: &str) -> String {
 #[test]
 fn what_is_acknowledged_comes_out_and_the_end_is_orderly() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
-    let mut daemon = Daemon::start(&forward_to_file(port, &dir, "flush_interval 1s"), &dir);
+    let mut daemon = Daemon::start(&forward_to_file(port, &dir, "flush_interval 1s"), dir.path());
     send(port, "one", "id-1");
     send(port, "two", "id-2");
     let expected = [r#"{"message":"one"}"#, r#"{"message":"two"}"#];
@@ -299,13 +211,12 @@ fn what_is_acknowledged_comes_out_and_the_end_is_orderly() {
 fn what_was_acknowledged_survives_a_kill() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let config = forward_to_file(port, &dir, "flush_interval 1h");
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     send(port, "kept", "id-1");
-    daemon.child.kill().unwrap();
-    daemon.child.wait().unwrap();
+    daemon.kill();
     assert!(results(&dir).is_empty());
 
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     daemon.signal("USR1");
     wait_for("the results", || (results(&dir) == [r#"{"message":"kept"}"#]).then_some(()));
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());

@@ -5,7 +5,8 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::cli::{Daemon, suiro, text, wait_for, written};
+use crate::cli::written;
+use crate::daemon::{Daemon, suiro, text, wait_for};
 
 /// What the check says of a configuration.
 fn checked(config: &str) -> String {
@@ -76,7 +77,7 @@ fn log_to_file(dir: &TempDir) -> String {
 fn suiros_own_log_goes_to_its_label_with_fluentds_fields() {
     let dir = TempDir::new().unwrap();
     let config = format!("<label @FLUENT_LOG>\n<match fluent.*>\n{}</match>\n</label>\n", log_to_file(&dir));
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     let line = "\tfluent.info\t{\"worker\":0,\"message\":\"suiro worker is now running worker=0\"}";
     wait_for("the log event", || out(&dir).contains(line).then_some(()));
     assert!(out(&dir).contains("starting suiro worker pid="), "{}", out(&dir));
@@ -87,7 +88,7 @@ fn suiros_own_log_goes_to_its_label_with_fluentds_fields() {
 #[test]
 fn a_match_at_the_top_level_takes_the_log_and_is_called_old() {
     let dir = TempDir::new().unwrap();
-    let mut daemon = Daemon::start(&format!("<match fluent.**>\n{}</match>\n", log_to_file(&dir)), &dir);
+    let mut daemon = Daemon::start(&format!("<match fluent.**>\n{}</match>\n", log_to_file(&dir)), dir.path());
     wait_for("the log event", || out(&dir).contains("\tfluent.info\t").then_some(()));
     let log = daemon.log();
     assert!(
@@ -102,7 +103,7 @@ fn a_target_of_log_events_that_fails_feeds_no_loop() {
     let dir = TempDir::new().unwrap();
     let config = "<label @FLUENT_LOG>\n<match **>\n@type exec\ncommand false\n<format>\n@type json\n</format>\n<buffer>\nflush_mode immediate\n\
                   retry_type periodic\nretry_wait 0.02\n</buffer>\n</match>\n</label>\n";
-    let mut daemon = Daemon::start(config, &dir);
+    let mut daemon = Daemon::start(config, dir.path());
     wait_for("failures", || (daemon.log().matches("failed to flush the buffer").count() > 10).then_some(()));
     let chunks: std::collections::HashSet<String> =
         daemon.log().split("chunk=\"").skip(1).filter_map(|t| t.split('"').next().map(str::to_owned)).collect();
