@@ -96,6 +96,7 @@ fn every_fault_is_reported_at_once_with_its_place() {
         assert!(text(&checked).contains(&format!("{path}:{line}:{column}")), "{line}: {}", text(&checked));
     }
     assert!(text(&checked).contains("did you mean 'forward'?"), "{}", text(&checked));
+    assert!(text(&checked).ends_with(&format!("\n\n{path}: 3 faults\n")), "{}", text(&checked));
 }
 
 #[test]
