@@ -74,7 +74,7 @@ impl Filter for Parser {
         let mut parsed = Record::new();
         let (mut time, mut found) = (None, false);
         // One text may hold several events; Fluentd's filter gives as many. Here a filter changes one event: the first counts.
-        let result = self.parser.parse_each(text, event.arena, &mut |t, record| {
+        let result = self.parser.parse_each(text, event.arena, &mut Record::new(), &mut |t, record| {
             if !found {
                 (found, time) = (true, Some(t));
                 std::mem::swap(&mut parsed, record);

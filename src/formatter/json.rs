@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::newline::Newline;
 use crate::config::Diagnostic;
-use crate::event::{Arena, Entry, EventTime, Record, Tag, json};
+use crate::event::{Arena, Entry, EventTime, Record, Tag, entry_head, json};
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `json`.
@@ -48,5 +48,16 @@ impl Formatter for Json {
         // Entries were checked when they were taken in.
         let _ = json::write_map(entry.record, out);
         out.extend_from_slice(self.end);
+    }
+
+    fn format_entries(&self, _: &Tag, entries: &[u8], _: &Arena, out: &mut Vec<u8>) {
+        let mut pos = 0;
+        while let Ok((_, record)) = entry_head(entries, pos) {
+            pos = record;
+            if json::write_map_at(entries, &mut pos, out).is_err() {
+                return;
+            }
+            out.extend_from_slice(self.end);
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::newline::Newline;
 use crate::config::Diagnostic;
 use crate::event::timefmt::TimeFormatter;
-use crate::event::{EventTime, Record, Tag, json};
+use crate::event::{Arena, EventTime, Record, Tag, entry_head, json};
 use crate::plugin::{BuildContext, Configure, Formatter, TimeParams};
 
 /// Parameters of `out_file`.
@@ -58,8 +58,8 @@ impl Configure for OutFile {
     }
 }
 
-impl Formatter for OutFile {
-    fn format(&self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>) {
+impl OutFile {
+    fn head(&self, tag: &Tag, time: EventTime, out: &mut Vec<u8>) {
         if let Some(format) = &self.time {
             format.format(time, out);
             out.extend_from_slice(self.delimiter.as_bytes());
@@ -68,7 +68,26 @@ impl Formatter for OutFile {
             out.extend_from_slice(tag.as_bytes());
             out.extend_from_slice(self.delimiter.as_bytes());
         }
+    }
+}
+
+impl Formatter for OutFile {
+    fn format(&self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.head(tag, time, out);
         json::write_record(record, out);
         out.extend_from_slice(self.end);
+    }
+
+    fn format_entries(&self, tag: &Tag, entries: &[u8], _: &Arena, out: &mut Vec<u8>) {
+        let mut pos = 0;
+        while let Ok((time, record)) = entry_head(entries, pos) {
+            let start = out.len();
+            self.head(tag, time, out);
+            pos = record;
+            if json::write_map_at(entries, &mut pos, out).is_err() {
+                return out.truncate(start);
+            }
+            out.extend_from_slice(self.end);
+        }
     }
 }

@@ -57,19 +57,24 @@ impl Parser for Json {
         self.0.finish(record, arena)
     }
 
-    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+    fn parse_each<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
         if text.trim_ascii_start().first() != Some(&b'[') {
-            let mut record = Record::new();
-            let time = self.parse(text, arena, &mut record)?;
-            each(time, &mut record);
+            let time = self.parse(text, arena, record)?;
+            each(time, record);
             return Ok(());
         }
         let mut elements = json::Elements::new(text).ok_or(ParseError::Unmatched)?;
-        let (mut outcome, mut record) = (Ok(()), Record::new());
-        while let Some(found) = elements.next_record(arena, &mut record) {
+        let mut outcome = Ok(());
+        while let Some(found) = elements.next_record(arena, record) {
             match found {
-                Ok(()) => match self.0.finish(&mut record, arena) {
-                    Ok(time) => each(time, &mut record),
+                Ok(()) => match self.0.finish(record, arena) {
+                    Ok(time) => each(time, record),
                     Err(e) => outcome = Err(e),
                 },
                 Err(e) if e.is_valid_json() => outcome = Err(ParseError::Unmatched),

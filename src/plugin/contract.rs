@@ -13,7 +13,7 @@ use super::emitter::Emitter;
 use super::stop::Stop;
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
-use crate::event::{Arena, Entry, EventTime, Record, Tag};
+use crate::event::{Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
 
 /// A type that is made from its section of the configuration.
 pub trait Configure: Sized {
@@ -178,12 +178,31 @@ pub trait Parser: Send + Sync + 'static {
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError>;
 
-    /// As [`parse`](Parser::parse), for texts that may hold several events (a JSON array, a run of MessagePack).
-    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
-        let mut record = Record::new();
-        let time = self.parse(text, arena, &mut record)?;
-        each(time, &mut record);
+    /// As [`parse`](Parser::parse), for texts that may hold several events (a JSON array, a run of MessagePack): `each` is
+    /// called with every one. `record` is memory that they are read into, one after the other.
+    fn parse_each<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
+        let time = self.parse(text, arena, record)?;
+        each(time, record);
         Ok(())
+    }
+
+    /// As [`parse_each`](Parser::parse_each), straight into a batch; parsers that need no fields apart override it. `now` is
+    /// the time of events that have none.
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        self.parse_each(text, arena, record, &mut |time, record| batch.push(time.unwrap_or(now), record))
     }
 
     /// For parsers of texts over several lines: how lines are put together. `None` for the others.
@@ -209,6 +228,13 @@ pub trait Formatter: Send + Sync + 'static {
         // Entries in a chunk were checked when they were taken in; what still can't be read has no text.
         if let Ok(record) = Record::decode(entry.record, arena) {
             self.format(tag, entry.time, &record, out);
+        }
+    }
+
+    /// Appends a run of entries, in order. Formats that can walk over the bytes themselves override it.
+    fn format_entries(&self, tag: &Tag, entries: &[u8], arena: &Arena, out: &mut Vec<u8>) {
+        for entry in Entries::new(entries).map_while(Result::ok) {
+            self.format_entry(tag, &entry, arena, out);
         }
     }
 }

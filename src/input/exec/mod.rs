@@ -15,7 +15,7 @@ use self::child::Running;
 use self::pieces::{Cut, Pieces};
 use super::wire::{Batches, log_gate};
 use crate::config::{Diagnostic, Size, TimeSpan};
-use crate::event::{Arena, EventTime};
+use crate::event::{Arena, EventTime, Record};
 use crate::net::LogGate;
 use crate::plugin::{BuildContext, Configure, Emitter, Extract, Input, InputError, Parser, Stop};
 
@@ -166,7 +166,7 @@ impl Exec {
         let arena = Arena::new();
         let decoded = self.encoding.map(|e| e.decode_without_bom_handling(text).0);
         let text = decoded.as_deref().map_or(text, str::as_bytes);
-        let parsed = self.parser.parse_each(text, &arena, &mut |time, record| {
+        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
             let tag = self.extract.as_ref().and_then(|e| e.tag(record));
             let now = EventTime::now();
             let extracted = || self.extract.as_ref();

@@ -219,7 +219,7 @@ impl<'a> Writer<'a> {
     /// Reads the body with the configured parser.
     fn parsed(&mut self, parser: &'a dyn Parser, kind: &str, body: &'a [u8]) -> Result<(), String> {
         let (arena, mut fault) = (self.arena, None);
-        let outcome = parser.parse_each(body, arena, &mut |time, record| {
+        let outcome = parser.parse_each(body, arena, &mut Record::new(), &mut |time, record| {
             if let Err(e) = self.add(time, record) {
                 fault.get_or_insert(e);
             }

@@ -89,7 +89,7 @@ impl Handler for Messages {
             (false, None) => return self.unmatched(data, sender, batches, &ParseError::Unmatched),
         };
         let arena = Arena::new();
-        let parsed = self.parser.parse_each(text, &arena, &mut |time, record| {
+        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
             let found = match (given, self.parses_priority.then(|| record.remove(b"pri")).flatten()) {
                 (None, Some(Value::Int(n))) => u64::try_from(n).ok(),
                 _ => given,
