@@ -5,13 +5,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// Longest wait for a condition; only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -37,7 +37,7 @@ fn written(dir: &TempDir, name: &str, content: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -130,18 +130,24 @@ fn flags_that_load_ruby_are_refused() {
 // ---- a whole run ----
 
 /// A running suiro that does not outlive its test.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     log: PathBuf,
+    out: PathBuf,
 }
 
 impl Daemon {
     fn start(config: &str, dir: &TempDir) -> Daemon {
-        let log = dir.path().join("suiro.log");
         let path = written(dir, "suiro.conf", config);
-        let errors = fs::File::create(&log).unwrap();
-        let child = suiro().args(["-c", &path]).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        let mut daemon = Daemon { child, log };
+        Daemon::start_file(Path::new(&path), dir.path(), "suiro")
+    }
+
+    /// Starts suiro with a file; what it prints goes to `NAME.log` and `NAME.out` of `dir`.
+    pub fn start_file(config: &Path, dir: &Path, name: &str) -> Daemon {
+        let (log, out) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.out")));
+        let (errors, prints) = (fs::File::create(&log).unwrap(), fs::File::create(&out).unwrap());
+        let child = suiro().arg("-c").arg(config).stdout(prints).stderr(errors).spawn().unwrap();
+        let mut daemon = Daemon { child, log, out };
         daemon.wait_until_running();
         daemon
     }
@@ -154,7 +160,13 @@ impl Daemon {
         });
     }
 
-    fn log(&self) -> String {
+    /// What it printed on standard output.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.out).unwrap_or_default()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -163,7 +175,8 @@ impl Daemon {
         assert!(status.unwrap().success());
     }
 
-    fn end(&mut self) -> ExitStatus {
+    /// Stops it in order.
+    pub fn end(&mut self) -> ExitStatus {
         self.signal("TERM");
         wait_for("the end", || self.child.try_wait().unwrap())
     }
@@ -178,7 +191,7 @@ impl Drop for Daemon {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -199,10 +212,10 @@ fn message(tag: &str, text: &str, chunk: &str) -> Vec<u8> {
 }
 
 /// Sends a message and waits for its acknowledgement: `{"ack": id}`.
-fn send(port: u16, text: &str, chunk: &str) {
+pub fn send(port: u16, tag: &str, text: &str, chunk: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&message("app.test", text, chunk)).unwrap();
+    stream.write_all(&message(tag, text, chunk)).unwrap();
     let expected = [vec![0x81], short_text("ack"), short_text(chunk)].concat();
     let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer).unwrap();
@@ -235,8 +248,8 @@ fn forward_to_file(port: u16, dir: &TempDir, flush: &str) -> String {
 fn what_is_acknowledged_comes_out_and_the_end_is_orderly() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let mut daemon = Daemon::start(&forward_to_file(port, &dir, "flush_interval 1s"), &dir);
-    send(port, "one", "id-1");
-    send(port, "two", "id-2");
+    send(port, "app.test", "one", "id-1");
+    send(port, "app.test", "two", "id-2");
     let expected = [r#"{"message":"one"}"#, r#"{"message":"two"}"#];
     wait_for("the results", || (results(&dir) == expected).then_some(()));
     let status = daemon.end();
@@ -249,7 +262,7 @@ fn what_was_acknowledged_survives_a_kill() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let config = forward_to_file(port, &dir, "flush_interval 1h");
     let mut daemon = Daemon::start(&config, &dir);
-    send(port, "kept", "id-1");
+    send(port, "app.test", "kept", "id-1");
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     assert!(results(&dir).is_empty());

@@ -164,8 +164,8 @@ class Tool:
     def __init__(self, path):
         self.path = path
 
-    def run(self, command, seconds=120, **options):
-        done = subprocess.run(self.arguments(command, options), capture_output=True, text=True, timeout=seconds, check=False)
+    def run(self, command, limit=120, **options):
+        done = subprocess.run(self.arguments(command, options), capture_output=True, text=True, timeout=limit, check=False)
         if done.returncode:
             raise Broken(f"load {command}: {done.stderr.strip()}")
         return json.loads(done.stdout)

@@ -93,7 +93,7 @@ fn json(clock: &str, dice: &mut Dice, out: &mut Vec<u8>) -> std::io::Result<bool
     let level = dice.pick(LEVELS);
     write!(
         out,
-        r#"{{"time":"2026-11-24T{clock}.{:06}Z","level":"{level}","service":"{}","host":"web-{:02}","trace_id":"{:016x}{:016x}","#,
+        r#"{{"ts":"2026-11-24T{clock}.{:06}Z","level":"{level}","service":"{}","host":"web-{:02}","trace_id":"{:016x}{:016x}","#,
         dice.below(1_000_000),
         dice.pick(SERVICES),
         dice.below(64),
