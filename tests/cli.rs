@@ -96,6 +96,8 @@ fn every_fault_is_reported_at_once_with_its_place() {
         assert!(text(&checked).contains(&format!("{path}:{line}:{column}")), "{line}: {}", text(&checked));
     }
     assert!(text(&checked).contains("did you mean 'forward'?"), "{}", text(&checked));
+    let places = FAULTS.map(|(line, column)| text(&checked).find(&format!(":{line}:{column}")));
+    assert!(places.is_sorted(), "{}", text(&checked));
     assert!(text(&checked).ends_with(&format!("\n\n{path}: 3 faults\n")), "{}", text(&checked));
 }
 
@@ -118,6 +120,7 @@ fn a_file_that_is_not_there_is_named() {
     let output = suiro().arg("-c").arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("absent.conf"), "{}", text(&output));
+    assert!(text(&output).contains("-c PATH"), "{}", text(&output));
 }
 
 #[test]
@@ -255,6 +258,17 @@ fn what_is_acknowledged_comes_out_and_the_end_is_orderly() {
     let status = daemon.end();
     assert_eq!(status.code(), Some(0), "{}", daemon.log());
     assert_eq!(results(&dir), expected);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_section() {
+    let (dir, taken) = (TempDir::new().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = taken.local_addr().unwrap().port();
+    let path = written(&dir, "suiro.conf", &forward_to_file(port, &dir, "flush_interval 1s"));
+    let output = run(&["-c", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let wanted = format!("{path}:1): can't listen on tcp 127.0.0.1:{port}");
+    assert!(text(&output).contains(&wanted), "{}", text(&output));
 }
 
 #[test]

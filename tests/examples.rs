@@ -107,13 +107,14 @@ impl Host {
         }
     }
 
-    /// All lines of the files below a folder.
+    /// All lines of the files below a folder, without those of buffers.
     fn lines(&self, folder: &str) -> Vec<String> {
         let mut left = vec![self.path(folder)];
         let mut lines = Vec::new();
         while let Some(folder) = left.pop() {
             for path in fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()) {
-                if path.is_dir() {
+                let hidden = path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+                if path.is_dir() && !hidden {
                     left.push(path);
                 } else if path.extension().is_some_and(|e| e == "log") {
                     lines.extend(String::from_utf8_lossy(&fs::read(path).unwrap()).lines().map(str::to_owned));

@@ -57,11 +57,11 @@ fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry)
     match engine::check(&root, registry, &process) {
         Ok(more) => {
             all.extend(more);
-            Ok(all)
+            Ok(all.by_place())
         }
         Err(faults) => {
             all.extend(faults);
-            Err(all)
+            Err(all.by_place())
         }
     }
 }

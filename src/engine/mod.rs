@@ -109,7 +109,7 @@ impl Engine {
         let mut inputs = plan.inputs;
         for input in &mut inputs {
             if let Some(plugin) = &mut input.plugin {
-                plugin.open().await.map_err(|InputError(e)| format!("input {}: {e}", input.id))?;
+                plugin.open().await.map_err(|InputError(e)| format!("{}: {e}", place(&input.id, &input.section)))?;
             }
         }
         Ok(inputs)
@@ -273,4 +273,10 @@ async fn close_sink(mut running: RunningSink, deadline: Instant) {
     if let Some(secondary) = &sink.secondary {
         secondary.output.close().await;
     }
+}
+
+/// What an operator finds in the configuration: `input http "web" (a.conf:3)`.
+fn place(id: &str, section: &Section) -> String {
+    let kind = section.plugin_type().unwrap_or_default();
+    format!("input {kind} {id:?} ({}:{})", section.span.file(), section.span.line())
 }
