@@ -51,6 +51,7 @@ pub fn free_port() -> u16 {
 pub struct Daemon {
     child: Child,
     log: PathBuf,
+    out: PathBuf,
 }
 
 impl Daemon {
@@ -72,13 +73,29 @@ impl Daemon {
     }
 
     /// Starts a configuration without waiting for anything.
-    pub fn launch(mut command: Command, config: &str, dir: &Path) -> Daemon {
+    pub fn launch(command: Command, config: &str, dir: &Path) -> Daemon {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
-        let log = dir.join(format!("suiro.{}.log", RUNS.fetch_add(1, Relaxed)));
-        let path = Daemon::configure(config, dir);
-        let errors = fs::File::create(&log).unwrap();
-        let child = command.arg("-c").arg(path).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        Daemon { child, log }
+        let name = format!("suiro.{}", RUNS.fetch_add(1, Relaxed));
+        Daemon::launch_file(command, &Daemon::configure(config, dir), dir, &name)
+    }
+
+    /// Starts suiro with a file and waits until it runs; what it prints goes to `NAME.log` and `NAME.out` of `dir`.
+    pub fn start_file(config: &Path, dir: &Path, name: &str) -> Daemon {
+        let mut daemon = Daemon::launch_file(suiro(), config, dir, name);
+        daemon.wait_until_running();
+        daemon
+    }
+
+    fn launch_file(mut command: Command, config: &Path, dir: &Path, name: &str) -> Daemon {
+        let (log, out) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.out")));
+        let (errors, prints) = (fs::File::create(&log).unwrap(), fs::File::create(&out).unwrap());
+        let child = command.arg("-c").arg(config).stdin(Stdio::null()).stdout(prints).stderr(errors).spawn().unwrap();
+        Daemon { child, log, out }
+    }
+
+    /// What it printed on standard output.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.out).unwrap_or_default()
     }
 
     /// Writes the configuration that a start or a reload reads.

@@ -3,6 +3,7 @@
 mod cli;
 mod daemon;
 mod docs;
+mod examples;
 mod faults;
 mod options;
 mod tidy;

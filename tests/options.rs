@@ -120,11 +120,10 @@ fn events_printed_by_the_logger_are_in_the_log_file() {
          <match t>\n@type stdout\n</match>\n",
         log.display()
     );
-    let path = written(&dir, "suiro.conf", &config);
-    let child = suiro().args(["-c", &path]).spawn().unwrap();
-    let mut daemon = Daemon { child, log: log.clone() };
-    wait_for("an event", || daemon.log().contains(" t: {\"message\":\"sample\"}").then_some(()));
-    let first = daemon.log().lines().next().unwrap_or_default().to_owned();
+    let mut daemon = Daemon::launch(suiro(), &config, dir.path());
+    let own = || fs::read_to_string(&log).unwrap_or_default();
+    wait_for("an event", || own().contains(" t: {\"message\":\"sample\"}").then_some(()));
+    let first = own().lines().next().unwrap_or_default().to_owned();
     assert!(first[4..].starts_with(" [info]: "), "{first}");
     assert_eq!(daemon.end().code(), Some(0));
 }
@@ -141,11 +140,9 @@ fn inputs_alone_collect_until_the_rest_is_started() {
         dir.path().display(),
         out.display()
     );
-    let path = written(&dir, "suiro.conf", &config);
-    let log = dir.path().join("suiro.log");
-    let errors = fs::File::create(&log).unwrap();
-    let child = suiro().args(["--with-source-only", "-c", &path]).stderr(errors).spawn().unwrap();
-    let mut daemon = Daemon { child, log };
+    let mut command = suiro();
+    command.arg("--with-source-only");
+    let mut daemon = Daemon::launch(command, &config, dir.path());
     wait_for("events kept", || {
         let kept = fs::read_dir(dir.path().join("root/source-only-buffer/_X")).into_iter().flatten();
         kept.map(|f| f.unwrap().metadata().map_or(0, |m| m.len())).any(|size| size > 200).then_some(())
