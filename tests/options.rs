@@ -23,7 +23,7 @@ fn what_has_no_effect_is_warned_of_by_name_and_reason() {
         "<system>\nenable_jit true\n</system>\n\
          <source>\n@type udp\ntag t\nbind 127.0.0.1\n<parse>\n@type json\njson_parser oj\nstream_buffer_size 1k\n\
          timeout 3\n</parse>\n</source>\n\
-         <source>\n@type udp\nport 5161\ntag t\nbind 127.0.0.1\n<parse>\n@type csv\nkeys a\nparser_engine fast\n</parse>\n</source>\n\
+         <source>\n@type udp\nport 5161\ntag t\nbind 127.0.0.1\n<parse>\n@type csv\nkeys a\n</parse>\n</source>\n\
          <source>\n@type sample\ntag t\nreuse_record true\n</source>\n\
          <source>\n@type tcp\ntag t\nbind 127.0.0.1\n<transport tcp>\nlinger_timeout 1\n</transport>\n<parse>\n@type none\n</parse>\n</source>\n\
          <match **>\n@type file\npath /tmp/x\nrecompress false\n<format>\n@type json\njson_parser oj\n</format>\n\
@@ -35,7 +35,6 @@ fn what_has_no_effect_is_warned_of_by_name_and_reason() {
         "json_parser",
         "stream_buffer_size",
         "timeout",
-        "parser_engine",
         "reuse_record",
         "linger_timeout",
         "recompress",

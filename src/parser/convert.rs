@@ -137,7 +137,7 @@ fn number_length(text: &[u8]) -> usize {
     let digits = |from: usize| text[from..].iter().take_while(|b| b.is_ascii_digit() || **b == b'_').count();
     let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
     let mut end = sign + digits(sign);
-    if end == sign {
+    if end == sign && text.get(end) != Some(&b'.') {
         return 0;
     }
     if text.get(end) == Some(&b'.') && digits(end + 1) > 0 {

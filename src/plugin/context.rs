@@ -360,6 +360,13 @@ impl<'a> BuildContext<'a> {
         let Some(wanted) = section.plugin_type().or(default) else {
             return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), &section.span));
         };
+        if kind == "parser" && wanted.len() > 1 && wanted.starts_with('/') && wanted.ends_with('/') {
+            // `@type /pattern/` is short for the regexp parser with that expression.
+            let mut named = section.clone();
+            named.set_text("expression", wanted);
+            named.set_text("@type", "regexp");
+            return self.inner_of(&named, name, kind, None, table);
+        }
         let plugin = find(table(self.registry), wanted, kind, section)?;
         let mut faults = Diagnostics::new();
         let built = (plugin.build)(&mut BuildContext::new(section, self.process, self.registry, &mut faults));
