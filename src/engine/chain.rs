@@ -14,6 +14,8 @@ pub struct FilterNode {
     pub kind: String,
     /// The plugin.
     pub filter: Arc<dyn Filter>,
+    /// The span that it works in, for its `@log_level`.
+    pub span: tracing::Span,
     /// Events that came in.
     pub seen: AtomicU64,
     /// Events that it dropped.
@@ -61,7 +63,7 @@ fn pass<'a>(filters: &'a [Arc<FilterNode>], event: &mut Event<'a>, counts: &mut 
     let mut more = Vec::new();
     for (at, (node, (seen, dropped))) in filters.iter().zip(counts.iter_mut()).enumerate() {
         *seen += 1;
-        kept = node.filter.filter(event) == Verdict::Keep;
+        kept = node.span.in_scope(|| node.filter.filter(event)) == Verdict::Keep;
         more.extend(event.more.drain(..).map(|found| (at + 1, found)));
         if !kept {
             *dropped += 1;
@@ -104,8 +106,14 @@ mod tests {
     }
 
     fn node(filter: impl Filter) -> Arc<FilterNode> {
-        let (seen, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(FilterNode { id: "f".into(), kind: "f".into(), filter: Arc::new(filter), seen, dropped })
+        Arc::new(FilterNode {
+            id: "f".into(),
+            kind: "f".into(),
+            filter: Arc::new(filter),
+            span: tracing::Span::none(),
+            seen: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        })
     }
 
     #[test]
