@@ -172,7 +172,7 @@ impl Builder<'_> {
             _ => parts,
         };
         let used = normalize(&mut section, parts, &mut self.diagnostics);
-        section.params.retain(|p| !used.contains(&p.name.as_str()));
+        take_out(&mut section, &used);
         section
     }
 
@@ -380,7 +380,31 @@ pub(super) const OUTPUT_PARTS: &[Part] = &[Part::Buffer(""), Part::Inject, Part:
 /// Sections that may stand at the top level.
 const KNOWN_AT_TOP: &[&str] = &["source", "match", "filter", "label", "system", "worker"];
 
+/// Takes parameters out that stand for sections now. Those that the plugin reads itself stay, as the delimiter of a stream.
+fn take_out(section: &mut Section, used: &[&str]) {
+    let own = if matches!(section.plugin_type(), Some("tcp" | "syslog")) { "delimiter" } else { "" };
+    section.params.retain(|p| p.name == own || !used.contains(&p.name.as_str()));
+}
+
 /// One process does the work of all workers, so what stands in `<worker N>` stands at the top level.
 fn flatten_worker(section: &Section) -> Vec<&Section> {
     if section.name == "worker" { section.children.iter().collect() } else { vec![section] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadOptions, Surroundings, load_text};
+
+    #[test]
+    fn the_delimiter_of_a_stream_stays_with_its_input() {
+        for (kind, stays) in [("tcp", true), ("syslog", true), ("http", false)] {
+            let text = format!("<source>\n@type {kind}\ndelimiter \";\"\nformat none\n</source>\n");
+            let loaded = load_text("t.conf", &text, &LoadOptions::new(Surroundings::default()));
+            let Ok(loaded) = loaded else { panic!("{text}") };
+            let mut section = loaded.root.children[0].clone();
+            take_out(&mut section, &["delimiter", "format"]);
+            assert_eq!((section.has("delimiter"), section.has("format")), (stays, false), "{kind}");
+        }
+    }
 }
