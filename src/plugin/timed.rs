@@ -18,9 +18,15 @@ impl Parser for Timed {
         self.0.parse(text, arena, record)?.map(Some).ok_or(ParseError::Unmatched)
     }
 
-    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+    fn parse_each<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
         let mut all_timed = true;
-        self.0.parse_each(text, arena, &mut |time, record| match time {
+        self.0.parse_each(text, arena, record, &mut |time, record| match time {
             Some(_) => each(time, record),
             None => all_timed = false,
         })?;
