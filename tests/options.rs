@@ -292,3 +292,14 @@ fn a_filter_keeps_the_events_time_where_the_present_is_not_to_be_taken() {
     assert_eq!(self::out(&dir), "5\tt\t{}\n", "{}", daemon.log());
     assert_eq!(daemon.end().code(), Some(0));
 }
+
+#[test]
+fn settings_at_fault_hide_no_other_fault_and_ruby_is_no_configuration() {
+    let said = checked("<system>\nlog_rotate_age hourly\n</system>\n<match **>\n@type nul\n</match>\n");
+    assert!(said.contains("daily, weekly, monthly") && said.contains("did you mean 'null'?"), "{said}");
+    let dir = TempDir::new().unwrap();
+    let path = written(&dir, "fluent.rb", "source { }");
+    let output = suiro().args(["--dry-run", "-c", &path]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("Ruby is code"), "{}", text(&output));
+}
