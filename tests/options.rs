@@ -303,3 +303,26 @@ fn settings_at_fault_hide_no_other_fault_and_ruby_is_no_configuration() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("Ruby is code"), "{}", text(&output));
 }
+
+#[test]
+fn permissions_of_the_system_section_are_those_of_buffers_and_outputs() {
+    let dir = TempDir::new().unwrap();
+    let config = format!(
+        "<system>\nfile_permission 0640\ndir_permission 0750\n</system>\n<source>\n@type sample\ntag t\n</source>\n\
+         <match t>\n@type file\npath {0}/out/log\nappend true\n<buffer>\n@type file\npath {0}/buffer\nflush_mode immediate\n\
+         </buffer>\n</match>\n",
+        dir.path().display()
+    );
+    let mut daemon = Daemon::start(&config, &dir);
+    let mode = |path: &str| {
+        let found = fs::metadata(dir.path().join(path)).ok()?;
+        Some(std::os::unix::fs::MetadataExt::mode(&found) & 0o777)
+    };
+    let written = wait_for("the output", || {
+        let name = fs::read_dir(dir.path().join("out")).ok()?.next()?.ok()?.file_name();
+        mode(&format!("out/{}", name.display()))
+    });
+    assert_eq!(written, 0o640);
+    assert_eq!((mode("out"), mode("buffer")), (Some(0o750), Some(0o750)));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+}
