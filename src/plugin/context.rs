@@ -405,6 +405,9 @@ pub fn unknown_type<'n>(
     section: &Section,
 ) -> Diagnostic {
     let span = section.get("@type").or_else(|| section.get("type")).map_or(&section.span, |p| &p.value_span);
+    if let Some(why) = super::absent::reason(kind, wanted) {
+        return Diagnostic::error(format!("{kind} plugin '{wanted}' is not here: {why}"), span);
+    }
     let fault =
         Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
     match nearest(wanted, names) {
