@@ -458,6 +458,19 @@ mod tests {
     }
 
     #[test]
+    fn the_string_engine_takes_an_empty_message_and_drops_backslashes() {
+        let p = parser(true, Format::Rfc5424, Engine::String);
+        let head = "<16>1 2017-02-06T13:14:15.003Z";
+        let fields = "pri=#16|time=2017-02-06T13:14:15.003Z";
+        for (text, rest) in [
+            ("h i 1 x - ", "host=h|ident=i|pid=1|msgid=x|extradata=-|message="),
+            (r#"h i 1 x [a b="\"]"] m"#, r#"host=h|ident=i|pid=1|msgid=x|extradata=[a b=""]"]|message=m"#),
+        ] {
+            assert_eq!(read(&p, &format!("{head} {text}")).as_deref(), Some(&*format!("{fields}|{rest}")), "{text}");
+        }
+    }
+
+    #[test]
     fn rfc5424_is_read_as_the_regular_expression_reads_it() {
         let p = parser(true, Format::Rfc5424, Engine::Regexp);
         let head = "<16>1 2017-02-06T13:14:15.003Z";

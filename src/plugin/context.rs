@@ -195,6 +195,14 @@ impl<'a> BuildContext<'a> {
         self.section.child("extract").map(|section| Extract::build(section, self)).transpose()
     }
 
+    /// As [`render`](Self::render), with other defaults for what `<inject>` does not say.
+    pub fn render_with(&mut self, default: &'static str, inject: &[(&str, &str)]) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
+        let formatter = self.formatter(default)?;
+        let section = self.section.child("inject").is_some().then(|| self.child_with("inject", inject));
+        Ok(Render::new(formatter, section.map(|section| Inject::build(&section, self)).transpose()?))
+    }
+
     /// Formatter and injection together.
     pub fn render(&mut self, default: &'static str) -> Result<Render, Diagnostic> {
         self.format = Some(default);

@@ -240,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_ruby_reads_them() {
+        let unixtime = parser(|c| c.time_type = Some("unixtime".into()));
+        assert_eq!(secs(&unixtime, "1_000x"), Some(1000));
+        assert_eq!(secs(&unixtime, "1__0"), Some(1));
+        let mixed = parser(|c| {
+            c.time_type = Some("mixed".into());
+            c.time_format_fallbacks = vec!["unixtime".into(), "%iso8601".into()];
+        });
+        let read = |text: &str| mixed.parse_text(text.as_bytes(), EventTime::from_secs(0));
+        assert_eq!(read("1704067200.5"), Ok(EventTime::new(1_704_067_200, 500_000_000)));
+        assert!(read("2024-01-01 00:00:00").is_err(), "iso8601 has a T");
+        assert_eq!(read("2024-01-01T00:00:00Z"), Ok(EventTime::from_secs(1_704_067_200)));
+    }
+
+    #[test]
     fn formats_of_common_logs_are_read() {
         for (format, text, want) in [
             ("%d/%b/%Y:%H:%M:%S %z", "28/Feb/2024:12:00:00 +0900", 1_709_089_200),
