@@ -39,11 +39,13 @@ fn summary(all: &Diagnostics) -> String {
 }
 
 fn counted(warnings: &Diagnostics) -> String {
-    match warnings.len() {
+    let notes = warnings.iter().filter(|w| w.is_note()).count();
+    let count = |n: usize, what: &str| match n {
         0 => String::new(),
-        1 => ", 1 warning".into(),
-        n => format!(", {n} warnings"),
-    }
+        1 => format!(", 1 {what}"),
+        n => format!(", {n} {what}s"),
+    };
+    count(warnings.len() - notes, "warning") + &count(notes, "note")
 }
 
 fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry) -> Result<Diagnostics, Diagnostics> {
@@ -51,10 +53,10 @@ fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry)
     let Loaded { root, warnings, .. } = loaded;
     let settings = config::load_settings(root.child("system"), &flags.settings());
     let settings = settings.map_err(|e| Diagnostics::from(Diagnostic::error(e.to_string(), &root.span)))?;
-    let settings = Settings { strict_config_value: strict, ..settings };
-    let process = crate::daemon::process(&settings);
+    let settings = Settings { strict: strict || settings.strict, ..settings };
+    let process = crate::daemon::process(&settings, None);
     let mut all = warnings;
-    match engine::check(&root, registry, &process) {
+    match engine::check_with_notes(&root, registry, &process) {
         Ok(more) => {
             all.extend(more);
             Ok(all.by_place())

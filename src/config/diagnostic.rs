@@ -10,6 +10,8 @@ use super::span::Span;
 /// Whether a fault stops the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing; nothing is wrong.
+    Note,
     /// Worth a look; the daemon starts.
     Warning,
     /// The configuration can't be used.
@@ -40,10 +42,20 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(message, span) }
     }
 
+    /// Something worth knowing that is no fault.
+    pub fn note(message: impl Into<String>, span: &Span) -> Self {
+        Self { severity: Severity::Note, ..Self::error(message, span) }
+    }
+
     /// Adds what to do about it.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Whether it is no fault at all.
+    pub fn is_note(&self) -> bool {
+        self.severity == Severity::Note
     }
 
     /// Whether it stops the start.

@@ -14,6 +14,8 @@ pub struct FilterNode {
     pub kind: String,
     /// The plugin.
     pub filter: Arc<dyn Filter>,
+    /// The span that it works in, for its `@log_level`.
+    pub span: tracing::Span,
     /// Events that came in.
     pub seen: AtomicU64,
     /// Events that it dropped.
@@ -54,7 +56,7 @@ pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
 fn pass<'a>(filters: &'a [Arc<FilterNode>], event: &mut Event<'a>, counts: &mut [(u64, u64)]) -> bool {
     for (node, (seen, dropped)) in filters.iter().zip(counts) {
         *seen += 1;
-        if node.filter.filter(event) == Verdict::Drop {
+        if node.span.in_scope(|| node.filter.filter(event)) == Verdict::Drop {
             *dropped += 1;
             return false;
         }
@@ -92,6 +94,7 @@ mod tests {
             id: "f".into(),
             kind: "odd".into(),
             filter: Arc::new(Odd),
+            span: tracing::Span::none(),
             seen: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });

@@ -50,6 +50,8 @@ pub struct Parser {
     key: RecordPath,
     key_name: String,
     parser: Arc<dyn ParserPlugin>,
+    /// A text without a time has the present one; else the event keeps its own.
+    estimates_time: bool,
     params: ParserParams,
 }
 
@@ -60,7 +62,8 @@ impl Configure for Parser {
         let key_name =
             params.key_name.clone().ok_or_else(|| cx.fault("key_name", "'key_name' parameter is required"))?;
         let key = RecordPath::parse(&key_name).map_err(|e| cx.fault("key_name", e.to_string()))?;
-        Ok(Parser { key, key_name, parser: cx.parser(None)?, params })
+        let estimates_time = cx.estimates_time()?;
+        Ok(Parser { key, key_name, parser: cx.parser(None)?, estimates_time, params })
     }
 }
 
@@ -131,7 +134,8 @@ impl Parser {
 
     fn merge<'a>(&'a self, event: &mut Event<'a>, parsed: Record<'a>, time: Option<EventTime>) -> Verdict {
         if !self.params.reserve_time {
-            event.time = time.unwrap_or_else(EventTime::now);
+            let without = || if self.estimates_time { EventTime::now() } else { event.time };
+            event.time = time.unwrap_or_else(without);
         }
         if self.params.remove_key_name_field {
             self.key.remove(&mut event.record, event.arena);

@@ -15,7 +15,7 @@ pub struct ValuesParams {
     keys: Option<Vec<String>>,
     /// Between values.
     delimiter: Option<String>,
-    /// Fluentd chooses speed here; there is one reader that takes what both take.
+    /// Fluentd chooses between speed and completeness here; there is one reader, fast and complete.
     #[serde(alias = "parser_type")]
     parser_engine: Option<Engine>,
 }
@@ -36,6 +36,11 @@ struct Names {
 
 impl Names {
     fn build(config: ValuesParams, default: &str, cx: &mut BuildContext<'_>) -> Result<Names, Diagnostic> {
+        if config.parser_engine.is_some() {
+            for name in ["parser_engine", "parser_type"] {
+                cx.without_effect(name, "there is one reader, fast and complete; take it out");
+            }
+        }
         let keys = config.keys.ok_or_else(|| cx.fault("keys", "'keys' parameter is required"))?;
         let delimiter = config.delimiter.unwrap_or_else(|| default.to_owned()).replace("\\t", "\t");
         if delimiter.is_empty() {

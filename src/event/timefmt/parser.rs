@@ -90,7 +90,7 @@ impl TimeParser {
             (_, Value::Str(text) | Value::Bin(text)) => self.parse(text, now),
             (Kind::Unixtime | Kind::Float, Value::Int(n)) => Some(EventTime::from_secs(n)),
             (Kind::Unixtime, Value::Float(f)) => Some(EventTime::from_secs(f as i64)),
-            (Kind::Float, Value::Float(f)) => float(&plain_float(f)),
+            (Kind::Float, Value::Float(f)) => Some(float(plain_float(f).as_bytes())),
             _ => None,
         };
         found.ok_or_else(|| TimeError(shown(value)))
@@ -115,7 +115,7 @@ impl TimeParser {
             Kind::Iso8601(zone) => iso8601(text, zone, now),
             Kind::Any(zone) => Some(any::parse(text)?.resolve(zone, now)),
             Kind::Unixtime => Some(EventTime::from_secs(to_i(text))),
-            Kind::Float => float(&String::from_utf8_lossy(text)),
+            Kind::Float => Some(float(text)),
             Kind::Mixed(parsers) => parsers.iter().find_map(|p| p.parse_mixed(Value::Str(text), now)),
         }
     }
@@ -172,12 +172,11 @@ fn iso8601(text: &[u8], zone: &Zone, now: EventTime) -> Option<EventTime> {
 }
 
 /// Fluentd's own reading of floats: whole seconds and the digits behind the first point, exact to the nanosecond.
-fn float(text: &str) -> Option<EventTime> {
-    let mut parts = text.splitn(3, '.');
-    let secs = to_i(parts.next()?.as_bytes());
-    let digits = parts.next().unwrap_or("0");
-    let digits = &digits.as_bytes()[..digits.bytes().take_while(u8::is_ascii_digit).count()];
-    Some(EventTime::new(secs, fraction(digits)))
+fn float(text: &[u8]) -> EventTime {
+    let point = memchr::memchr(b'.', text).unwrap_or(text.len());
+    let digits = text.get(point + 1..).unwrap_or_default();
+    let digits = &digits[..digits.iter().take_while(|b| b.is_ascii_digit()).count()];
+    EventTime::new(to_i(&text[..point]), fraction(digits))
 }
 
 /// Without an exponent, as Ruby prints floats of the size of a time.

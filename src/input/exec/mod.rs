@@ -1,7 +1,6 @@
 //! `exec`: what a command prints (lib/fluent/plugin/in_exec.rb).
 
 mod child;
-mod pieces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,11 @@ use tokio::io::AsyncRead;
 use tokio::time::MissedTickBehavior;
 
 use self::child::Running;
-use self::pieces::{Cut, Pieces};
 use super::wire::{Batches, log_gate};
 use crate::config::{Diagnostic, Size, TimeSpan};
 use crate::event::{Arena, EventTime, Record};
 use crate::net::LogGate;
-use crate::plugin::{BuildContext, Configure, Emitter, Extract, Input, InputError, Parser, Stop};
+use crate::plugin::{BuildContext, Configure, Cut, Emitter, Extract, Input, InputError, Parser, Pieces, Stop};
 
 /// Parameters of `in_exec`.
 #[derive(Debug, Default, Deserialize)]

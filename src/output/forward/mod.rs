@@ -25,6 +25,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use self::cluster::{Beat, Cluster};
 use self::discovery::Discovery;
@@ -73,7 +74,7 @@ impl Output for Forward {
                 verified.map_err(|e| InputError(format!("forward's connection setting error: {e}")))?;
             }
         }
-        let watching = tokio::spawn(cluster.clone().watch(self.discovery.clone(), stop));
+        let watching = tokio::spawn(cluster.clone().watch(self.discovery.clone(), stop).in_current_span());
         *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching);
         // Started once only.
         let _ = self.cluster.set(cluster);
