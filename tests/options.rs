@@ -5,7 +5,8 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::cli::{Daemon, suiro, text, wait_for, written};
+use crate::cli::written;
+use crate::daemon::{Daemon, suiro, text, wait_for};
 
 /// What the check says of a configuration.
 fn checked(config: &str) -> String {
@@ -22,7 +23,7 @@ fn what_has_no_effect_is_warned_of_by_name_and_reason() {
         "<system>\nenable_jit true\n</system>\n\
          <source>\n@type udp\ntag t\nbind 127.0.0.1\n<parse>\n@type json\njson_parser oj\nstream_buffer_size 1k\n\
          timeout 3\n</parse>\n</source>\n\
-         <source>\n@type udp\nport 5161\ntag t\nbind 127.0.0.1\n<parse>\n@type csv\nkeys a\nparser_engine fast\n</parse>\n</source>\n\
+         <source>\n@type udp\nport 5161\ntag t\nbind 127.0.0.1\n<parse>\n@type csv\nkeys a\n</parse>\n</source>\n\
          <source>\n@type sample\ntag t\nreuse_record true\n</source>\n\
          <source>\n@type tcp\ntag t\nbind 127.0.0.1\n<transport tcp>\nlinger_timeout 1\n</transport>\n<parse>\n@type none\n</parse>\n</source>\n\
          <match **>\n@type file\npath /tmp/x\nrecompress false\n<format>\n@type json\njson_parser oj\n</format>\n\
@@ -34,7 +35,6 @@ fn what_has_no_effect_is_warned_of_by_name_and_reason() {
         "json_parser",
         "stream_buffer_size",
         "timeout",
-        "parser_engine",
         "reuse_record",
         "linger_timeout",
         "recompress",
@@ -76,7 +76,7 @@ fn log_to_file(dir: &TempDir) -> String {
 fn suiros_own_log_goes_to_its_label_with_fluentds_fields() {
     let dir = TempDir::new().unwrap();
     let config = format!("<label @FLUENT_LOG>\n<match fluent.*>\n{}</match>\n</label>\n", log_to_file(&dir));
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     let line = "\tfluent.info\t{\"worker\":0,\"message\":\"suiro worker is now running worker=0\"}";
     wait_for("the log event", || out(&dir).contains(line).then_some(()));
     assert!(out(&dir).contains("starting suiro worker pid="), "{}", out(&dir));
@@ -87,7 +87,7 @@ fn suiros_own_log_goes_to_its_label_with_fluentds_fields() {
 #[test]
 fn a_match_at_the_top_level_takes_the_log_and_is_called_old() {
     let dir = TempDir::new().unwrap();
-    let mut daemon = Daemon::start(&format!("<match fluent.**>\n{}</match>\n", log_to_file(&dir)), &dir);
+    let mut daemon = Daemon::start(&format!("<match fluent.**>\n{}</match>\n", log_to_file(&dir)), dir.path());
     wait_for("the log event", || out(&dir).contains("\tfluent.info\t").then_some(()));
     let log = daemon.log();
     assert!(
@@ -102,7 +102,7 @@ fn a_target_of_log_events_that_fails_feeds_no_loop() {
     let dir = TempDir::new().unwrap();
     let config = "<label @FLUENT_LOG>\n<match **>\n@type exec\ncommand false\n<format>\n@type json\n</format>\n<buffer>\nflush_mode immediate\n\
                   retry_type periodic\nretry_wait 0.02\n</buffer>\n</match>\n</label>\n";
-    let mut daemon = Daemon::start(config, &dir);
+    let mut daemon = Daemon::start(config, dir.path());
     wait_for("failures", || (daemon.log().matches("failed to flush the buffer").count() > 10).then_some(()));
     let chunks: std::collections::HashSet<String> =
         daemon.log().split("chunk=\"").skip(1).filter_map(|t| t.split('"').next().map(str::to_owned)).collect();
@@ -119,11 +119,10 @@ fn events_printed_by_the_logger_are_in_the_log_file() {
          <match t>\n@type stdout\n</match>\n",
         log.display()
     );
-    let path = written(&dir, "suiro.conf", &config);
-    let child = suiro().args(["-c", &path]).spawn().unwrap();
-    let mut daemon = Daemon { child, log: log.clone() };
-    wait_for("an event", || daemon.log().contains(" t: {\"message\":\"sample\"}").then_some(()));
-    let first = daemon.log().lines().next().unwrap_or_default().to_owned();
+    let mut daemon = Daemon::launch(suiro(), &config, dir.path());
+    let own = || fs::read_to_string(&log).unwrap_or_default();
+    wait_for("an event", || own().contains(" t: {\"message\":\"sample\"}").then_some(()));
+    let first = own().lines().next().unwrap_or_default().to_owned();
     assert!(first[4..].starts_with(" [info]: "), "{first}");
     assert_eq!(daemon.end().code(), Some(0));
 }
@@ -140,11 +139,9 @@ fn inputs_alone_collect_until_the_rest_is_started() {
         dir.path().display(),
         out.display()
     );
-    let path = written(&dir, "suiro.conf", &config);
-    let log = dir.path().join("suiro.log");
-    let errors = fs::File::create(&log).unwrap();
-    let child = suiro().args(["--with-source-only", "-c", &path]).stderr(errors).spawn().unwrap();
-    let mut daemon = Daemon { child, log };
+    let mut command = suiro();
+    command.arg("--with-source-only");
+    let mut daemon = Daemon::launch(command, &config, dir.path());
     wait_for("events kept", || {
         let kept = fs::read_dir(dir.path().join("root/source-only-buffer/_X")).into_iter().flatten();
         kept.map(|f| f.unwrap().metadata().map_or(0, |m| m.len())).any(|size| size > 200).then_some(())
@@ -263,11 +260,10 @@ fn the_process_has_the_name_and_the_umask_that_the_system_section_gives() {
         "<system>\nprocess_name collector\numask 077\n<log>\npath {}/own.log\n</log>\n</system>\n<match **>\n@type null\n</match>\n",
         dir.path().display()
     );
-    let path = written(&dir, "suiro.conf", &config);
     let log = dir.path().join("own.log");
-    let mut daemon = Daemon { child: suiro().args(["-c", &path]).spawn().unwrap(), log: log.clone() };
-    wait_for("the start", || daemon.log().contains("is now running").then_some(()));
-    let name = fs::read_to_string(format!("/proc/{}/comm", daemon.child.id())).unwrap();
+    let mut daemon = Daemon::launch(suiro(), &config, dir.path());
+    wait_for("the start", || fs::read_to_string(&log).ok()?.contains("is now running").then_some(()));
+    let name = fs::read_to_string(format!("/proc/{}/comm", daemon.pid())).unwrap();
     assert_eq!(name.trim(), "collector");
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&log).unwrap());
     assert_eq!(mode & 0o777, 0o600);
@@ -287,7 +283,7 @@ fn a_filter_keeps_the_events_time_where_the_present_is_not_to_be_taken() {
          <buffer>\nflush_mode immediate\n</buffer>\n</match>\n",
         out.display()
     );
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     wait_for("the event", || (!self::out(&dir).is_empty()).then_some(()));
     assert_eq!(self::out(&dir), "5\tt\t{}\n", "{}", daemon.log());
     assert_eq!(daemon.end().code(), Some(0));

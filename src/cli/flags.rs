@@ -13,10 +13,15 @@ pub const DEFAULT_CONFIG: &str = "/etc/fluent/fluent.conf";
 
 /// Where a first configuration is written.
 const DEFAULT_SETUP: &str = "/etc/fluent";
+/// What stands below the flags.
+const FIRST_STEPS: &str = "\
+First steps:
+  suiro check fluent.conf       what suiro makes of a configuration
+  suiro -c fluent.conf          run it; ctrl-c stops in order, SIGHUP reads the configuration again";
 
 /// A log collector that never loses what it accepted. Runs in the foreground with an existing fluent.conf.
 #[derive(Debug, Parser)]
-#[command(name = "suiro", version, args_conflicts_with_subcommands = false)]
+#[command(name = "suiro", version, args_conflicts_with_subcommands = false, after_help = FIRST_STEPS)]
 pub struct Flags {
     /// What to do instead of running.
     #[command(subcommand)]

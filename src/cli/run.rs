@@ -79,6 +79,10 @@ fn name_process(name: &str) {
 
 /// Reads the configuration with what the flags add to it.
 pub fn load(path: &Path, flags: &Flags) -> Result<Loaded, Diagnostics> {
+    if !path.exists() {
+        let missing = Diagnostic::error(format!("there is no file '{}'", path.display()), &Span::nowhere());
+        return Err(missing.with_help("name the configuration with -c PATH or in FLUENT_CONF").into());
+    }
     if path.extension().is_some_and(|e| e == "rb") {
         let message = "a configuration in Ruby is code, which suiro does not run. Write it as fluent.conf or in YAML";
         return Err(Diagnostic::error(format!("{}: {message}", path.display()), &Span::nowhere()).into());

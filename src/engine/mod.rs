@@ -130,7 +130,8 @@ impl Engine {
         for input in &mut inputs {
             let span = scope(input.section.log_level(), false);
             if let Some(plugin) = &mut input.plugin {
-                plugin.open().instrument(span).await.map_err(|InputError(e)| format!("input {}: {e}", input.id))?;
+                let opened = plugin.open().instrument(span).await;
+                opened.map_err(|InputError(e)| format!("{}: {e}", place(&input.id, &input.section)))?;
             }
         }
         Ok(inputs)
@@ -317,4 +318,10 @@ async fn close_sink(mut running: RunningSink, deadline: Instant) {
     if let Some(secondary) = &sink.secondary {
         secondary.output.close().await;
     }
+}
+
+/// What an operator finds in the configuration: `input http "web" (a.conf:3)`.
+fn place(id: &str, section: &Section) -> String {
+    let kind = section.plugin_type().unwrap_or_default();
+    format!("input {kind} {id:?} ({}:{})", section.span.file(), section.span.line())
 }

@@ -212,6 +212,14 @@ impl<'a> BuildContext<'a> {
         self.section.child("extract").map(|section| Extract::build(section, self)).transpose()
     }
 
+    /// As [`render`](Self::render), with other defaults for what `<inject>` does not say.
+    pub fn render_with(&mut self, default: &'static str, inject: &[(&str, &str)]) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
+        let formatter = self.formatter(default)?;
+        let section = self.section.child("inject").is_some().then(|| self.child_with("inject", inject));
+        Ok(Render::new(formatter, section.map(|section| Inject::build(&section, self)).transpose()?))
+    }
+
     /// Formatter and injection together.
     pub fn render(&mut self, default: &'static str) -> Result<Render, Diagnostic> {
         self.format = Some(default);
@@ -377,6 +385,13 @@ impl<'a> BuildContext<'a> {
         let Some(wanted) = section.plugin_type().or(default) else {
             return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), &section.span));
         };
+        if kind == "parser" && wanted.len() > 1 && wanted.starts_with('/') && wanted.ends_with('/') {
+            // `@type /pattern/` is short for the regexp parser with that expression.
+            let mut named = section.clone();
+            named.set_text("expression", wanted);
+            named.set_text("@type", "regexp");
+            return self.inner_of(&named, name, kind, None, table);
+        }
         let plugin = find(table(self.registry), wanted, kind, section)?;
         let mut faults = Diagnostics::new();
         let built = (plugin.build)(&mut BuildContext::new(section, self.process, self.registry, &mut faults));
