@@ -309,7 +309,7 @@ fn permissions_of_the_system_section_are_those_of_buffers_and_outputs() {
          </buffer>\n</match>\n",
         dir.path().display()
     );
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     let mode = |path: &str| {
         let found = fs::metadata(dir.path().join(path)).ok()?;
         Some(std::os::unix::fs::MetadataExt::mode(&found) & 0o777)
