@@ -375,7 +375,7 @@ mod tests {
             if let Some(after) = rest.strip_prefix("**") {
                 out.push_str(if std::mem::take(&mut dot) { r"(?![^\.])" } else { "" });
                 rest = after.strip_prefix('.').unwrap_or(after);
-                out.push_str(if after.starts_with('.') { r"(?:.*\.)" } else { ".*" });
+                out.push_str(if after.starts_with('.') { r"(?:.*\.|\A)" } else { ".*" });
                 continue;
             }
             rest = &rest[1..];

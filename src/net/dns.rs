@@ -350,12 +350,21 @@ pub(crate) mod tests {
         out
     }
 
+    /// Sockets of both kinds on one port. A port that is free over UDP may be taken over TCP, so several are tried.
+    async fn both_sockets() -> (UdpSocket, tokio::net::TcpListener) {
+        loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(tcp) = tokio::net::TcpListener::bind(udp.local_addr().unwrap()).await {
+                return (udp, tcp);
+            }
+        }
+    }
+
     /// A name server for `_s._tcp.example` and addresses of hosts; the first answer over UDP is said not to fit where
     /// `cut` is set. Gives `host:port`.
     pub(crate) async fn server(services: Vec<(u16, u16, u16)>, cut: bool) -> String {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = both_sockets().await;
         let address = udp.local_addr().unwrap();
-        let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
         let by_tcp = services.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = tcp.accept().await {
