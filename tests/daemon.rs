@@ -74,20 +74,21 @@ impl Daemon {
 
     /// Starts a configuration without waiting for anything.
     pub fn launch(command: Command, config: &str, dir: &Path) -> Daemon {
-        static RUNS: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("suiro.{}", RUNS.fetch_add(1, Relaxed));
-        Daemon::launch_file(command, &Daemon::configure(config, dir), dir, &name)
+        Daemon::launch_file(command, &Daemon::configure(config, dir), dir)
     }
 
-    /// Starts suiro with a file and waits until it runs; what it prints goes to `NAME.log` and `NAME.out` of `dir`.
-    pub fn start_file(config: &Path, dir: &Path, name: &str) -> Daemon {
-        let mut daemon = Daemon::launch_file(suiro(), config, dir, name);
+    /// Starts suiro with a file and waits until it runs.
+    pub fn start_file(config: &Path, dir: &Path) -> Daemon {
+        let mut daemon = Daemon::launch_file(suiro(), config, dir);
         daemon.wait_until_running();
         daemon
     }
 
-    fn launch_file(mut command: Command, config: &Path, dir: &Path, name: &str) -> Daemon {
-        let (log, out) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.out")));
+    /// Each run has files of its own in `dir` for what it logs and prints.
+    fn launch_file(mut command: Command, config: &Path, dir: &Path) -> Daemon {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let run = RUNS.fetch_add(1, Relaxed);
+        let (log, out) = (dir.join(format!("suiro.{run}.log")), dir.join(format!("suiro.{run}.out")));
         let (errors, prints) = (fs::File::create(&log).unwrap(), fs::File::create(&out).unwrap());
         let child = command.arg("-c").arg(config).stdin(Stdio::null()).stdout(prints).stderr(errors).spawn().unwrap();
         Daemon { child, log, out }

@@ -82,7 +82,7 @@ impl Host {
     /// Starts one of the examples.
     fn start(&self, name: &str) -> Daemon {
         self.examples();
-        Daemon::start_file(&self.dir.path().join("examples").join(name), self.dir.path(), name)
+        Daemon::start_file(&self.dir.path().join("examples").join(name), self.dir.path())
     }
 
     /// Starts what the examples send to: forwarded events, as lines of standard output.
@@ -90,7 +90,7 @@ impl Host {
         let text = "<source>\n  @type forward\n  bind 127.0.0.1\n  port 24224\n</source>\n<match **>\n  @type stdout\n</match>\n";
         let path = self.path("receiver.conf");
         fs::write(&path, self.moved(text)).unwrap();
-        Daemon::start_file(&path, self.dir.path(), "receiver")
+        Daemon::start_file(&path, self.dir.path())
     }
 
     fn certificates(&self) {

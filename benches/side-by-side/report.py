@@ -57,7 +57,7 @@ def score(figures):
 def ratio(figures, own):
     """How many times better suiro is; empty for itself."""
     wanted = score(figures)
-    if not wanted or figures is own or not own or wanted[0] not in own:
+    if not wanted or not own or figures is own or wanted[0] not in own:
         return ""
     key, more = wanted
     theirs, ours = figures[key][1], own[key][1]
@@ -73,13 +73,14 @@ def markdown(results, notes, about):
         out += [f"## {title}", ""]
         if rows:
             out += ["| |" + "".join(f" {t} |" for t, _ in shown) + " suiro's advantage |", "|---|" + "---|" * (len(shown) + 1)]
-            own = next((figures for name, figures in rows if name == "suiro"), rows[0][1])
+            own = next((figures for name, figures in rows if name.startswith("suiro")), None)
             for name, figures in rows:
                 cells = "".join(f" {ranged(figures[k]) if k in figures else '-'} |" for _, k in shown)
-                out.append(f"| {name} |{cells} {ratio(figures, own)} |")
+                better = "" if name.startswith("suiro") else ratio(figures, own)
+                out.append(f"| {name} |{cells} {better} |")
             out.append("")
-        for name, why in skipped:
-            out.append(f"- {name}: {why}")
+        for why in dict.fromkeys(why for _, why in skipped):
+            out.append(f"- {', '.join(name for name, reason in skipped if reason == why)}: {why}")
         if skipped:
             out.append("")
     return "\n".join([*out, *notes, ""])

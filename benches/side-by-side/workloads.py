@@ -8,7 +8,7 @@ import time
 
 from measure import Broken, Lines, Running, Work, cpu_seconds, free_port, memory, result_of, wait_for_lines
 
-# Rates of datagrams that are tried, a second each, in order.
+# Rates of datagrams that are tried, in order.
 UDP_RATES = (20_000, 50_000, 100_000, 150_000, 200_000, 300_000, 400_000, 500_000)
 UDP_SECONDS = 3
 # Events a second of the latency workload, events of one request, and its seconds.
@@ -189,7 +189,7 @@ def datagrams(bench, rival, workload):
     return {"rate": best}
 
 
-# Name, title, function and its arguments, and what the table shows first.
+# Name, title, function and its arguments.
 ALL = (
     ("raw", "tail, raw lines → JSON lines file", tail_to_file, ("nginx",)),
     ("tcp", "tail, raw lines → TCP", tail_to_tcp, ("nginx",)),

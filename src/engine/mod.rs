@@ -24,6 +24,7 @@ mod retry;
 mod router;
 mod sink;
 mod targets;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
