@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -77,25 +77,21 @@ impl Daemon {
         Daemon::launch_file(command, &Daemon::configure(config, dir), dir)
     }
 
-    /// Starts a configuration file and waits until it runs.
+    /// Starts suiro with a file and waits until it runs.
     pub fn start_file(config: &Path, dir: &Path) -> Daemon {
         let mut daemon = Daemon::launch_file(suiro(), config, dir);
         daemon.wait_until_running();
         daemon
     }
 
+    /// Each run has files of its own in `dir` for what it logs and prints.
     fn launch_file(mut command: Command, config: &Path, dir: &Path) -> Daemon {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
         let run = RUNS.fetch_add(1, Relaxed);
         let (log, out) = (dir.join(format!("suiro.{run}.log")), dir.join(format!("suiro.{run}.out")));
         let (errors, prints) = (fs::File::create(&log).unwrap(), fs::File::create(&out).unwrap());
-        let child = command.arg("-c").arg(config).stdout(prints).stderr(errors).spawn().unwrap();
+        let child = command.arg("-c").arg(config).stdin(Stdio::null()).stdout(prints).stderr(errors).spawn().unwrap();
         Daemon { child, log, out }
-    }
-
-    /// A process that a test started itself, and where it logs.
-    pub fn of(child: Child, log: PathBuf) -> Daemon {
-        Daemon { child, log, out: PathBuf::new() }
     }
 
     /// What it printed on standard output.

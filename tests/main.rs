@@ -7,3 +7,4 @@ mod examples;
 mod faults;
 mod options;
 mod tidy;
+mod unit;

@@ -23,7 +23,7 @@ fn what_has_no_effect_is_warned_of_by_name_and_reason() {
         "<system>\nenable_jit true\n</system>\n\
          <source>\n@type udp\ntag t\nbind 127.0.0.1\n<parse>\n@type json\njson_parser oj\nstream_buffer_size 1k\n\
          timeout 3\n</parse>\n</source>\n\
-         <source>\n@type udp\nport 5161\ntag t\nbind 127.0.0.1\n<parse>\n@type csv\nkeys a\nparser_engine fast\n</parse>\n</source>\n\
+         <source>\n@type udp\nport 5161\ntag t\nbind 127.0.0.1\n<parse>\n@type csv\nkeys a\n</parse>\n</source>\n\
          <source>\n@type sample\ntag t\nreuse_record true\n</source>\n\
          <source>\n@type tcp\ntag t\nbind 127.0.0.1\n<transport tcp>\nlinger_timeout 1\n</transport>\n<parse>\n@type none\n</parse>\n</source>\n\
          <match **>\n@type file\npath /tmp/x\nrecompress false\n<format>\n@type json\njson_parser oj\n</format>\n\
@@ -35,7 +35,6 @@ fn what_has_no_effect_is_warned_of_by_name_and_reason() {
         "json_parser",
         "stream_buffer_size",
         "timeout",
-        "parser_engine",
         "reuse_record",
         "linger_timeout",
         "recompress",
@@ -120,11 +119,10 @@ fn events_printed_by_the_logger_are_in_the_log_file() {
          <match t>\n@type stdout\n</match>\n",
         log.display()
     );
-    let path = written(&dir, "suiro.conf", &config);
-    let child = suiro().args(["-c", &path]).spawn().unwrap();
-    let mut daemon = Daemon::of(child, log.clone());
-    wait_for("an event", || daemon.log().contains(" t: {\"message\":\"sample\"}").then_some(()));
-    let first = daemon.log().lines().next().unwrap_or_default().to_owned();
+    let mut daemon = Daemon::launch(suiro(), &config, dir.path());
+    let own = || fs::read_to_string(&log).unwrap_or_default();
+    wait_for("an event", || own().contains(" t: {\"message\":\"sample\"}").then_some(()));
+    let first = own().lines().next().unwrap_or_default().to_owned();
     assert!(first[4..].starts_with(" [info]: "), "{first}");
     assert_eq!(daemon.end().code(), Some(0));
 }
@@ -141,11 +139,9 @@ fn inputs_alone_collect_until_the_rest_is_started() {
         dir.path().display(),
         out.display()
     );
-    let path = written(&dir, "suiro.conf", &config);
-    let log = dir.path().join("suiro.log");
-    let errors = fs::File::create(&log).unwrap();
-    let child = suiro().args(["--with-source-only", "-c", &path]).stderr(errors).spawn().unwrap();
-    let mut daemon = Daemon::of(child, log);
+    let mut command = suiro();
+    command.arg("--with-source-only");
+    let mut daemon = Daemon::launch(command, &config, dir.path());
     wait_for("events kept", || {
         let kept = fs::read_dir(dir.path().join("root/source-only-buffer/_X")).into_iter().flatten();
         kept.map(|f| f.unwrap().metadata().map_or(0, |m| m.len())).any(|size| size > 200).then_some(())
@@ -243,4 +239,86 @@ fn what_routes_do_not_know_is_warned_of_too() {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(said.contains("5 warnings") && !said.contains("error"), "{said}");
+}
+
+#[test]
+fn plugins_that_make_no_sense_here_say_why() {
+    let said = checked(
+        "<source>\n@type debug_agent\n</source>\n<source>\n@type windows_eventlog2\n</source>\n<match **>\n@type tcp\n</match>\n",
+    );
+    for part in
+        ["'debug_agent' is not here: it looks into Ruby", "'windows_eventlog2' is not here", "use @type forward"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn the_process_has_the_name_and_the_umask_that_the_system_section_gives() {
+    let dir = TempDir::new().unwrap();
+    let config = format!(
+        "<system>\nprocess_name collector\numask 077\n<log>\npath {}/own.log\n</log>\n</system>\n<match **>\n@type null\n</match>\n",
+        dir.path().display()
+    );
+    let log = dir.path().join("own.log");
+    let mut daemon = Daemon::launch(suiro(), &config, dir.path());
+    wait_for("the start", || fs::read_to_string(&log).ok()?.contains("is now running").then_some(()));
+    let name = fs::read_to_string(format!("/proc/{}/comm", daemon.pid())).unwrap();
+    assert_eq!(name.trim(), "collector");
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&log).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(daemon.end().code(), Some(0));
+}
+
+#[test]
+fn a_filter_keeps_the_events_time_where_the_present_is_not_to_be_taken() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out/log");
+    // The first event of the label has time 5: it went through a command that says so.
+    let config = format!(
+        "<source>\n@type exec\ncommand printf '5\\t{{}}\\n'\ntag t\n<parse>\nkeys when,message\n</parse>\n\
+         <extract>\ntime_key when\ntime_type unixtime\n</extract>\n</source>\n\
+         <filter t>\n@type parser\nkey_name message\n<parse>\n@type json\nestimate_current_event false\n</parse>\n</filter>\n\
+         <match t>\n@type file\npath {}\nappend true\n<format>\n@type out_file\ntime_type unixtime\n</format>\n\
+         <buffer>\nflush_mode immediate\n</buffer>\n</match>\n",
+        out.display()
+    );
+    let mut daemon = Daemon::start(&config, dir.path());
+    wait_for("the event", || (!self::out(&dir).is_empty()).then_some(()));
+    assert_eq!(self::out(&dir), "5\tt\t{}\n", "{}", daemon.log());
+    assert_eq!(daemon.end().code(), Some(0));
+}
+
+#[test]
+fn settings_at_fault_hide_no_other_fault_and_ruby_is_no_configuration() {
+    let said = checked("<system>\nlog_rotate_age hourly\n</system>\n<match **>\n@type nul\n</match>\n");
+    assert!(said.contains("daily, weekly, monthly") && said.contains("did you mean 'null'?"), "{said}");
+    let dir = TempDir::new().unwrap();
+    let path = written(&dir, "fluent.rb", "source { }");
+    let output = suiro().args(["--dry-run", "-c", &path]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("Ruby is code"), "{}", text(&output));
+}
+
+#[test]
+fn permissions_of_the_system_section_are_those_of_buffers_and_outputs() {
+    let dir = TempDir::new().unwrap();
+    let config = format!(
+        "<system>\nfile_permission 0640\ndir_permission 0750\n</system>\n<source>\n@type sample\ntag t\n</source>\n\
+         <match t>\n@type file\npath {0}/out/log\nappend true\n<buffer>\n@type file\npath {0}/buffer\nflush_mode immediate\n\
+         </buffer>\n</match>\n",
+        dir.path().display()
+    );
+    let mut daemon = Daemon::start(&config, dir.path());
+    let mode = |path: &str| {
+        let found = fs::metadata(dir.path().join(path)).ok()?;
+        Some(std::os::unix::fs::MetadataExt::mode(&found) & 0o777)
+    };
+    let written = wait_for("the output", || {
+        let name = fs::read_dir(dir.path().join("out")).ok()?.next()?.ok()?.file_name();
+        mode(&format!("out/{}", name.display()))
+    });
+    assert_eq!(written, 0o640);
+    assert_eq!((mode("out"), mode("buffer")), (Some(0o750), Some(0o750)));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
 }

@@ -51,15 +51,20 @@ fn counted(warnings: &Diagnostics) -> String {
 fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry) -> Result<Diagnostics, Diagnostics> {
     let loaded = super::run::load(path, flags)?;
     let Loaded { root, warnings, .. } = loaded;
-    let settings = config::load_settings(root.child("system"), &flags.settings());
-    let settings = settings.map_err(|e| Diagnostics::from(Diagnostic::error(e.to_string(), &root.span)))?;
+    let mut all = warnings;
+    // Settings at fault hide none of the other faults.
+    let settings = config::load_settings(root.child("system"), &flags.settings()).unwrap_or_else(|e| {
+        let span = root.child("system").map_or(&root.span, |s| &s.span);
+        all.push(Diagnostic::error(e.to_string(), span));
+        Settings::default()
+    });
     let settings = Settings { strict: strict || settings.strict, ..settings };
     let process = crate::daemon::process(&settings, None);
-    let mut all = warnings;
     match engine::check_with_notes(&root, registry, &process) {
         Ok(more) => {
             all.extend(more);
-            Ok(all.by_place())
+            let all = all.by_place();
+            if all.has_errors() { Err(all) } else { Ok(all) }
         }
         Err(faults) => {
             all.extend(faults);

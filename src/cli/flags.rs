@@ -11,13 +11,13 @@ use super::fluentd::FluentdFlags;
 /// Where the configuration is looked for: Fluentd's place.
 pub const DEFAULT_CONFIG: &str = "/etc/fluent/fluent.conf";
 
+/// Where a first configuration is written.
+const DEFAULT_SETUP: &str = "/etc/fluent";
 /// What stands below the flags.
 const FIRST_STEPS: &str = "\
 First steps:
   suiro check fluent.conf       what suiro makes of a configuration
   suiro -c fluent.conf          run it; ctrl-c stops in order, SIGHUP reads the configuration again";
-/// Where a first configuration is written.
-const DEFAULT_SETUP: &str = "/etc/fluent";
 
 /// A log collector that never loses what it accepted. Runs in the foreground with an existing fluent.conf.
 #[derive(Debug, Parser)]

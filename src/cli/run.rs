@@ -83,6 +83,10 @@ pub fn load(path: &Path, flags: &Flags) -> Result<Loaded, Diagnostics> {
         let missing = Diagnostic::error(format!("there is no file '{}'", path.display()), &Span::nowhere());
         return Err(missing.with_help("name the configuration with -c PATH or in FLUENT_CONF").into());
     }
+    if path.extension().is_some_and(|e| e == "rb") {
+        let message = "a configuration in Ruby is code, which suiro does not run. Write it as fluent.conf or in YAML";
+        return Err(Diagnostic::error(format!("{}: {message}", path.display()), &Span::nowhere()).into());
+    }
     config::load_all(path, &options(flags)?)
 }
 

@@ -59,13 +59,14 @@ pub enum Command {
 /// The process's surroundings for plugins. `log`: none where nothing is to run.
 pub fn process(settings: &Settings, log: Option<&Log>) -> Arc<Process> {
     // The settings were refused where these are not octal.
-    let octal = |text: &Option<String>, default| text.as_deref().and_then(|t| permission(t).ok()).unwrap_or(default);
+    let octal = |text: &Option<String>| text.as_deref().and_then(|t| permission(t).ok());
     Arc::new(Process {
         hostname: hostname(),
         worker_id: 0,
+        workers: settings.workers,
         root_dir: settings.root_dir.clone(),
-        file_permission: octal(&settings.file_permission, 0o644),
-        dir_permission: octal(&settings.dir_permission, 0o755),
+        file_permission: octal(&settings.file_permission),
+        dir_permission: octal(&settings.dir_permission),
         strict: settings.strict,
         strict_values: settings.strict || settings.strict_config_value,
         emit_error_log_interval: settings.emit_error_log_interval,

@@ -102,6 +102,7 @@ impl Planner<'_> {
                 self.section.span_of("flush_interval"),
             ));
         }
+        let (files, directories) = self.process.buffer_modes();
         let interval = params.flush_interval.map(|i| i.duration()).or(self.defaults.flush_interval);
         Ok(BufferConfig {
             id: self.id.to_owned(),
@@ -122,8 +123,8 @@ impl Planner<'_> {
             flush_interval: interval.unwrap_or(FLUSH_INTERVAL),
             timekey_wait: params.timekey_wait.duration(),
             overflow: params.overflow(),
-            file_mode: self.octal("file_permission", params.file_permission.as_deref(), 0o600)?,
-            dir_mode: self.octal("dir_permission", params.dir_permission.as_deref(), 0o700)?,
+            file_mode: self.octal("file_permission", params.file_permission.as_deref(), files)?,
+            dir_mode: self.octal("dir_permission", params.dir_permission.as_deref(), directories)?,
             flush_at_shutdown: params.flush_at_shutdown.unwrap_or(memory),
             backup_dir: self.backup_dir(),
         })

@@ -11,6 +11,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, Rule};
 use super::sink::{Secondary, Sink};
+use super::workers;
 use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, exec_filter_parts, normalize};
 use crate::plugin::{BufferDefaults, BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
 
@@ -99,6 +100,7 @@ pub(super) struct Builder<'a> {
 impl Builder<'_> {
     fn root(&mut self, root: &Section) {
         self.diagnostics.extend(check_system(root, self.process.strictness()));
+        self.diagnostics.extend(workers::faults(root, self.process.workers));
         let top: Vec<&Section> = root.children.iter().flat_map(flatten_worker).collect();
         let labels: Vec<&Section> = top.iter().copied().filter(|s| s.name == "label").collect();
         self.name_labels(&labels);

@@ -24,6 +24,7 @@ mod retry;
 mod router;
 mod sink;
 mod targets;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,8 +130,8 @@ impl Engine {
         for input in &mut inputs {
             let span = scope(input.section.log_level(), false);
             if let Some(plugin) = &mut input.plugin {
-                let place = place(&input.id, &input.section);
-                plugin.open().instrument(span).await.map_err(|InputError(e)| format!("{place}: {e}"))?;
+                let opened = plugin.open().instrument(span).await;
+                opened.map_err(|InputError(e)| format!("{}: {e}", place(&input.id, &input.section)))?;
             }
         }
         Ok(inputs)

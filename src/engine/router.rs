@@ -156,3 +156,16 @@ impl Route for InputRoute {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_lets_one_through_and_then_waits() {
+        let long = Pause { length: Duration::from_secs(3600), next: Mutex::default() };
+        assert_eq!([long.pass(), long.pass()], [true, false]);
+        let none = Pause::default();
+        assert_eq!([none.pass(), none.pass()], [true, true]);
+    }
+}

@@ -18,7 +18,7 @@ const MAX_WEIGHT: usize = 1000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct CopyParams {
-    /// Stores never see each other's changes here, so every mode means a deep copy.
+    /// Stores never see each other's changes here, so every mode means what `deep` and `marshal` do.
     copy_mode: Option<CopyMode>,
     /// Old form of `copy_mode`.
     deep_copy: Option<bool>,
@@ -87,8 +87,9 @@ impl Builder<'_> {
 
     fn copy(&mut self, section: &Section, depth: usize) -> Option<Vec<Store>> {
         let params: CopyParams = self.params(section)?;
-        for (name, written) in [("copy_mode", params.copy_mode.is_some()), ("deep_copy", params.deep_copy.is_some())] {
-            if written {
+        let shared = matches!(params.copy_mode, Some(CopyMode::NoCopy | CopyMode::Shallow));
+        for (name, moot) in [("copy_mode", shared), ("deep_copy", params.deep_copy.is_some())] {
+            if moot {
                 let why = "stores never see each other's changes; take it out";
                 let message = format!("{name} has no effect here: {why}");
                 self.diagnostics.push(Diagnostic::warning(message, section.span_of(name)));

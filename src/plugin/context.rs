@@ -37,6 +37,11 @@ struct EstimateParams {
     estimate_current_event: Option<bool>,
 }
 
+/// Permissions of files and directories of outputs: Fluentd's.
+const OUTPUT_MODES: (u32, u32) = (0o644, 0o755);
+/// Permissions of files and directories of buffers: what they hold is nobody else's business.
+const BUFFER_MODES: (u32, u32) = (0o600, 0o700);
+
 /// Writes whole lines to the process's log file.
 pub type LogFile = Box<dyn Fn(&[u8]) -> std::io::Result<()> + Send + Sync>;
 
@@ -46,12 +51,14 @@ pub struct Process {
     pub hostname: String,
     /// Number of this worker.
     pub worker_id: u32,
+    /// Number of workers that the configuration asks for.
+    pub workers: u32,
     /// `<system> root_dir`: where buffers and storages without a path of their own live.
     pub root_dir: Option<PathBuf>,
-    /// Permissions of files that outputs create, where the plugin has none of its own.
-    pub file_permission: u32,
-    /// Permissions of directories that outputs create, where the plugin has none of its own.
-    pub dir_permission: u32,
+    /// `<system> file_permission`: of files that outputs and buffers create, where the plugin has none of its own.
+    pub file_permission: Option<u32>,
+    /// `<system> dir_permission`: of their directories.
+    pub dir_permission: Option<u32>,
     /// Whether unknown parameters are faults.
     pub strict: bool,
     /// Whether loose values are faults.
@@ -67,6 +74,16 @@ pub struct Process {
 }
 
 impl Process {
+    /// Permissions of a file and a directory that an output creates where nothing else is said.
+    pub fn output_modes(&self) -> (u32, u32) {
+        (self.file_permission.unwrap_or(OUTPUT_MODES.0), self.dir_permission.unwrap_or(OUTPUT_MODES.1))
+    }
+
+    /// As [`output_modes`](Self::output_modes), of a buffer.
+    pub fn buffer_modes(&self) -> (u32, u32) {
+        (self.file_permission.unwrap_or(BUFFER_MODES.0), self.dir_permission.unwrap_or(BUFFER_MODES.1))
+    }
+
     /// How sections are read.
     pub fn strictness(&self) -> Options<'static> {
         Options { strict_values: self.strict_values, strict_names: self.strict, elsewhere: &[] }
@@ -193,6 +210,14 @@ impl<'a> BuildContext<'a> {
     /// What `<extract>` takes out of records.
     pub fn extract(&mut self) -> Result<Option<Extract>, Diagnostic> {
         self.section.child("extract").map(|section| Extract::build(section, self)).transpose()
+    }
+
+    /// As [`render`](Self::render), with other defaults for what `<inject>` does not say.
+    pub fn render_with(&mut self, default: &'static str, inject: &[(&str, &str)]) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
+        let formatter = self.formatter(default)?;
+        let section = self.section.child("inject").is_some().then(|| self.child_with("inject", inject));
+        Ok(Render::new(formatter, section.map(|section| Inject::build(&section, self)).transpose()?))
     }
 
     /// Formatter and injection together.
@@ -360,6 +385,13 @@ impl<'a> BuildContext<'a> {
         let Some(wanted) = section.plugin_type().or(default) else {
             return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), &section.span));
         };
+        if kind == "parser" && wanted.len() > 1 && wanted.starts_with('/') && wanted.ends_with('/') {
+            // `@type /pattern/` is short for the regexp parser with that expression.
+            let mut named = section.clone();
+            named.set_text("expression", wanted);
+            named.set_text("@type", "regexp");
+            return self.inner_of(&named, name, kind, None, table);
+        }
         let plugin = find(table(self.registry), wanted, kind, section)?;
         let mut faults = Diagnostics::new();
         let built = (plugin.build)(&mut BuildContext::new(section, self.process, self.registry, &mut faults));
@@ -398,6 +430,9 @@ pub fn unknown_type<'n>(
     section: &Section,
 ) -> Diagnostic {
     let span = section.get("@type").or_else(|| section.get("type")).map_or(&section.span, |p| &p.value_span);
+    if let Some(why) = super::absent::reason(kind, wanted) {
+        return Diagnostic::error(format!("{kind} plugin '{wanted}' is not here: {why}"), span);
+    }
     let fault =
         Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
     match nearest(wanted, names) {

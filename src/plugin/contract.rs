@@ -66,6 +66,8 @@ pub struct Event<'a> {
     pub arena: &'a Arena,
     /// What failed about this event so far: each reason sends a copy, as it is at that moment, to `@ERROR`.
     pub failures: Vec<Failure>,
+    /// Events that came out of this one besides itself; they pass the filters that follow, whatever becomes of it.
+    pub more: Vec<(EventTime, Record<'a>)>,
 }
 
 /// A copy of an event for `@ERROR`.

@@ -1,6 +1,7 @@
 //! The contract every plugin is written against, and the few helpers they share. No sockets are opened and no task is
 //! started here.
 
+mod absent;
 mod beneath;
 mod context;
 mod contract;

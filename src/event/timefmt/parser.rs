@@ -150,8 +150,8 @@ fn mixed(config: &TimeParseConfig, zone: &Zone) -> Result<TimeParser, String> {
         return Err("time_type is :mixed but time_format and time_format_fallbacks is empty.".into());
     }
     let parser = |format: &str| match format {
-        "unixtime" => Ok(TimeParser(Kind::Unixtime)),
-        "float" => Ok(TimeParser(Kind::Float)),
+        // Among others, `unixtime` keeps a fraction too, as in Fluentd.
+        "unixtime" | "float" => Ok(TimeParser(Kind::Float)),
         other => text(Some(other), zone, config.is_local()),
     };
     Ok(TimeParser(Kind::Mixed(formats.into_iter().map(parser).collect::<Result<_, String>>()?)))
@@ -162,7 +162,7 @@ fn iso8601(text: &[u8], zone: &Zone, now: EventTime) -> Option<EventTime> {
     let shaped = text.len() >= 19
         && text[4] == b'-'
         && text[7] == b'-'
-        && matches!(text[10], b'T' | b't' | b' ')
+        && matches!(text[10], b'T' | b't')
         && text[13] == b':'
         && text[16] == b':';
     if !shaped {
@@ -189,8 +189,15 @@ fn to_i(text: &[u8]) -> i64 {
     let text = text.trim_ascii_start();
     let negative = text.first() == Some(&b'-');
     let digits = if matches!(text.first(), Some(b'-' | b'+')) { &text[1..] } else { text };
-    let digits = digits.iter().take_while(|b| b.is_ascii_digit());
-    let value = digits.fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
+    // Single underscores between digits don't count, as in Ruby.
+    let mut last = b'_';
+    let digits = digits.iter().take_while(|b| {
+        let part = b.is_ascii_digit() || (**b == b'_' && last != b'_');
+        last = **b;
+        part
+    });
+    let value =
+        digits.filter(|b| **b != b'_').fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
     if negative { -value } else { value }
 }
 
@@ -230,6 +237,21 @@ mod tests {
 
     fn any(text: &str) -> Option<i64> {
         any::parse(text.as_bytes()).map(|p| p.resolve(&Zone::utc(), EventTime::from_secs(1_717_200_000)).secs())
+    }
+
+    #[test]
+    fn numbers_are_read_as_ruby_reads_them() {
+        let unixtime = parser(|c| c.time_type = Some("unixtime".into()));
+        assert_eq!(secs(&unixtime, "1_000x"), Some(1000));
+        assert_eq!(secs(&unixtime, "1__0"), Some(1));
+        let mixed = parser(|c| {
+            c.time_type = Some("mixed".into());
+            c.time_format_fallbacks = vec!["unixtime".into(), "%iso8601".into()];
+        });
+        let read = |text: &str| mixed.parse_text(text.as_bytes(), EventTime::from_secs(0));
+        assert_eq!(read("1704067200.5"), Ok(EventTime::new(1_704_067_200, 500_000_000)));
+        assert!(read("2024-01-01 00:00:00").is_err(), "iso8601 has a T");
+        assert_eq!(read("2024-01-01T00:00:00Z"), Ok(EventTime::from_secs(1_704_067_200)));
     }
 
     #[test]

@@ -77,10 +77,11 @@ impl Configure for Exec {
         let parse = cx.section.child("parse");
         let cut = Cut::of(parse.and_then(|p| p.plugin_type()).unwrap_or("tsv"));
         let time_type = |name: &str| match cx.section.child(name).is_some_and(|s| s.has("time_format")) {
-            true => [("time_type", "string")],
-            false => [("time_type", "float")],
+            true => ("time_type", "string"),
+            false => ("time_type", "float"),
         };
-        let (of_parse, of_extract) = (time_type("parse"), time_type("extract"));
+        // The time is left to <extract>: a parser here takes none out by itself.
+        let (of_parse, of_extract) = ([time_type("parse"), ("time_key", "")], [time_type("extract")]);
         let (parser, extract) = (cx.parser_with("tsv", &of_parse)?, cx.extract_with(&of_extract)?);
         Ok(Exec { params, cut, encoding, parser, extract, gate: log_gate() })
     }

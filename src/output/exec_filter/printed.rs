@@ -72,7 +72,8 @@ impl Printed {
 
     fn handle(&self, text: &[u8], batches: &mut Batches) {
         let arena = Arena::new();
-        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
+        let mut record = Record::new();
+        let parsed = self.parser.parse_each(text, &arena, &mut record, &mut |time, record| {
             let tag = self.tag(record);
             let now = EventTime::now();
             let extracted = || self.extract.as_ref().and_then(|e| e.time(record, now));

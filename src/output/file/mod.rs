@@ -112,8 +112,9 @@ impl Configure for File {
         let checked = Template::new(&text, "path", cx)?;
         let root = constant_directory(checked.constant_prefix());
         let relative = text[root.len()..].trim_start_matches('/');
-        let dir_mode = cx.octal("dir_permission", config.dir_permission.as_deref(), cx.process.dir_permission)?;
-        let file_mode = cx.octal("file_permission", config.file_permission.as_deref(), cx.process.file_permission)?;
+        let (files, directories) = cx.process.output_modes();
+        let dir_mode = cx.octal("dir_permission", config.dir_permission.as_deref(), directories)?;
+        let file_mode = cx.octal("file_permission", config.file_permission.as_deref(), files)?;
         Ok(File {
             root: Root::new(root, dir_mode, file_mode),
             name: Template::new(relative, "path", cx)?,

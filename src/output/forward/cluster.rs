@@ -148,7 +148,7 @@ impl Cluster {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.or(look.tick()).await.is_some() {
             self.nodes().iter().for_each(|n| n.purge());
-            if let Some(servers) = listed.changed() {
+            if let Some(servers) = listed.changed().await {
                 for node in self.set_servers(&servers) {
                     tracing::info!("Service in: name={:?}", node.name());
                     self.clone().watch_node(node, &mut beats, &stop);

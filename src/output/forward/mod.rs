@@ -16,6 +16,7 @@ mod pool;
 mod resolve;
 mod send;
 mod server;
+mod srv;
 #[cfg(test)]
 mod tests;
 
@@ -65,7 +66,7 @@ impl Output for Forward {
     async fn start(&self, stop: Stop) -> Result<(), InputError> {
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
         let cluster = Arc::new(Cluster::new(Arc::new(self.params.common()?), self.params.beat(), seed));
-        let servers = self.discovery.servers().map_err(|e| InputError(format!("sd_file: {e}")))?;
+        let servers = self.discovery.servers().await.map_err(InputError)?;
         cluster.set_servers(&servers);
         self.look_up(&cluster).await?;
         if self.params.verifies_connections() {
