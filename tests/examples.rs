@@ -169,6 +169,7 @@ fn every_example_starts_and_stops_without_a_fault() {
         let mut daemon = host.start(name.file_name().unwrap().to_str().unwrap());
         assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
         assert!(!daemon.log().contains("[error]"), "{}", daemon.log());
+        assert!(!daemon.log().contains("<match fluent.**>"), "{name:?} sends suiro's own log: {}", daemon.log());
     }
 }
 

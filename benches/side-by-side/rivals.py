@@ -41,7 +41,7 @@ DISK = """<buffer []>
     overflow_action block
   </buffer>"""
 FILE = """
-<match **>
+<match {t,t.**,bench.**}>
   @type file
   path {work}/out
   append true
@@ -52,7 +52,7 @@ FILE = """
 </match>
 """
 NULL = """
-<match **>
+<match {t,t.**,bench.**}>
   @type null
   %s
 </match>
@@ -100,7 +100,7 @@ FILTERS = """
 </filter>
 """
 FORWARD_OUT = """
-<match **>
+<match {t,t.**,bench.**}>
   @type forward
   require_ack_response true
   heartbeat_type none
@@ -119,7 +119,7 @@ FORWARD_OUT = """
 </match>
 """
 HTTP_OUT = """
-<match **>
+<match {t,t.**,bench.**}>
   @type http
   endpoint http://127.0.0.1:{to}/
   content_type application/x-ndjson

@@ -19,6 +19,14 @@ CLIENT_TIMEOUT = 60
 # How long nothing more may come after the expected number of events, in seconds.
 QUIET = 0.4
 
+# suiro's own log is no event of a check.
+OWN_LOG = """
+<label @FLUENT_LOG>
+  <match **>
+    @type null
+  </match>
+</label>
+"""
 # Where every check sends its events: one file of JSON lines with tag and time.
 SINK = """
 <match **>
@@ -131,7 +139,7 @@ class Suiro:
     def __init__(self, sources, sink=SINK, **values):
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="suiro-clients-"))
         self.values = values
-        self.text = (sources + sink).replace("{work}", str(self.work))
+        self.text = (sources + sink + OWN_LOG).replace("{work}", str(self.work))
         for name, value in values.items():
             self.text = self.text.replace("{" + name + "}", str(value))
 
