@@ -2,5 +2,6 @@
 
 mod cli;
 mod docs;
+mod security;
 mod tidy;
 mod unit;

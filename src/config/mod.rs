@@ -39,11 +39,13 @@ pub use compat::{Part, normalize};
 pub use convert::permission;
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};
+#[cfg(any(test, fuzzing))]
+pub use load::Language;
 pub use load::{LoadOptions, Loaded, load_all, load_text};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
 pub use ruby::{Surroundings, hostname};
-pub use secret::{Secret, looks_secret};
+pub use secret::{Secret, looks_secret, shown};
 pub use section::{Param, Section, Value};
 pub use settings::{Settings, load as load_settings};
 pub use span::Span;

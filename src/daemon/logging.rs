@@ -154,7 +154,7 @@ where
         self.time.format(EventTime::now(), &mut time);
         let time = String::from_utf8_lossy(&time);
         if self.json {
-            let text = serde_json::json!({ "time": time, "level": level, "message": message.0 });
+            let text = serde_json::json!({ "time": time, "level": level, "message": message.json_text() });
             writeln!(out, "{text}")
         } else {
             writeln!(out, "{time} [{level}]: {}", message.one_line())
@@ -169,16 +169,25 @@ struct Message(String);
 impl Message {
     /// Control characters are escaped, so that no client can forge a line or reach the terminal.
     fn one_line(&self) -> String {
-        let mut out = String::with_capacity(self.0.len());
+        self.escaped(|c| c != '\t' && c.is_control())
+    }
+
+    /// The same for a JSON string, which has escapes of its own for the control characters of ASCII but for the last.
+    fn json_text(&self) -> String {
+        self.escaped(|c| c >= '\u{7f}' && c.is_control())
+    }
+
+    fn escaped(&self, escapes: impl Fn(char) -> bool) -> String {
+        let mut out = String::with_capacity(self.0.len().min(MAX_LINE));
         for c in self.0.chars() {
             if out.len() >= MAX_LINE {
                 out.push_str("...");
                 break;
             }
-            match c {
-                '\t' => out.push(c),
-                c if c.is_control() => out.extend(c.escape_default()),
-                c => out.push(c),
+            if escapes(c) {
+                out.extend(c.escape_default());
+            } else {
+                out.push(c);
             }
         }
         out
@@ -207,6 +216,8 @@ mod tests {
         let line = Message("a\nb\u{1b}[31m".into()).one_line();
         assert_eq!(line, "a\\nb\\u{1b}[31m");
         assert!(Message("x".repeat(1 << 20)).one_line().len() < MAX_LINE + 10);
+        assert_eq!(Message("a\nb\u{9b}31m\u{7f}".into()).json_text(), "a\nb\\u{9b}31m\\u{7f}");
+        assert!(Message("x".repeat(1 << 20)).json_text().len() < MAX_LINE + 10);
     }
 
     #[test]
