@@ -5,6 +5,9 @@ mod parser;
 mod record_transformer;
 mod stdout;
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(any(test, fuzzing))]
 pub(crate) use record_transformer::FUNCTIONS as RUBY_FUNCTIONS;
 

@@ -14,6 +14,9 @@ pub(crate) fn process(strict: bool) -> Arc<Process> {
         file_permission: 0o600,
         dir_permission: 0o700,
         strict,
+        strict_values: strict,
+        emit_error_log_interval: None,
+        log_file: None,
         sockets: Sockets::new(),
         view: Default::default(),
     })

@@ -136,9 +136,9 @@ fn users_without_a_key_do_not_switch_the_check_off() {
     for security in [users.to_owned(), users.replace("user_auth", "shared_key \"\"\nuser_auth")] {
         let path = dir.path().join("c.conf");
         std::fs::write(&path, source("forward", 24224, &security) + "<match **>\n@type null\n</match>\n").unwrap();
-        let checked = crate::cli::suiro().arg("check").arg(&path).output().unwrap();
-        assert_eq!(checked.status.code(), Some(1), "{}", crate::cli::text(&checked));
-        assert!(crate::cli::text(&checked).contains("shared_key"));
+        let checked = crate::daemon::suiro().arg("check").arg(&path).output().unwrap();
+        assert_eq!(checked.status.code(), Some(1), "{}", crate::daemon::text(&checked));
+        assert!(crate::daemon::text(&checked).contains("shared_key"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cli::{suiro, text};
+use crate::daemon::{suiro, text};
 
 #[test]
 fn code_in_a_configuration_is_refused_and_not_run() {

@@ -107,13 +107,13 @@ fn no_output_of_a_run_holds_a_secret() {
     for file in files(dir.path()).iter().filter(|f| !f.ends_with("suiro.conf")) {
         no_canary(&file.display().to_string(), &String::from_utf8_lossy(&fs::read(file).unwrap()));
     }
-    let checked = crate::cli::suiro()
+    let checked = crate::daemon::suiro()
         .arg("check")
         .arg(dir.path().join("suiro.conf"))
         .env("SECRET", "CANARY-15")
         .output()
         .unwrap();
-    no_canary("the check", &crate::cli::text(&checked));
+    no_canary("the check", &crate::daemon::text(&checked));
 }
 
 #[test]
@@ -136,8 +136,8 @@ fn faults_beside_secrets_do_not_show_them() {
         for (arguments, name) in
             [(vec!["check"], "check"), (vec!["--dry-run", "-c"], "dry run"), (vec!["check", "--strict"], "strict")]
         {
-            let output = crate::cli::suiro().args(arguments).arg(&path).output().unwrap();
-            let shown = crate::cli::text(&output).replace("CANARY_IS_NO_PORT", "");
+            let output = crate::daemon::suiro().args(arguments).arg(&path).output().unwrap();
+            let shown = crate::daemon::text(&output).replace("CANARY_IS_NO_PORT", "");
             no_canary(&format!("{name} of {n}"), &shown);
         }
     }

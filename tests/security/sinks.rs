@@ -115,7 +115,7 @@ fn the_host_of_an_endpoint_is_the_operators_alone() {
             "<match **>\n@type http\nendpoint {endpoint}\n<buffer tag,time>\ntimekey 60\n</buffer>\n</match>\n"
         );
         std::fs::write(&path, config).unwrap();
-        let checked = crate::cli::suiro().arg("check").arg(&path).output().unwrap();
-        assert_eq!(checked.status.code(), Some(1), "{endpoint}: {}", crate::cli::text(&checked));
+        let checked = crate::daemon::suiro().arg("check").arg(&path).output().unwrap();
+        assert_eq!(checked.status.code(), Some(1), "{endpoint}: {}", crate::daemon::text(&checked));
     }
 }

@@ -138,8 +138,8 @@ fn old_versions_can_not_be_configured() {
         let path = dir.path().join("c.conf");
         let tls = format!("<transport tls>\ninsecure true\nversion {version}\n</transport>");
         fs::write(&path, source("http", 9880, &tls) + "<match **>\n@type null\n</match>\n").unwrap();
-        let checked = crate::cli::suiro().arg("check").arg(&path).output().unwrap();
-        assert_eq!(checked.status.code(), Some(1), "{}", crate::cli::text(&checked));
+        let checked = crate::daemon::suiro().arg("check").arg(&path).output().unwrap();
+        assert_eq!(checked.status.code(), Some(1), "{}", crate::daemon::text(&checked));
     }
 }
 

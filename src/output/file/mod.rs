@@ -48,8 +48,8 @@ pub struct FileParams {
     path_suffix: String,
     /// `text`, `gzip` or `zstd`.
     compress: Compress,
-    /// Chunks are compressed anew; they always are here.
-    recompress: bool,
+    /// Chunks are compressed anew, which they always are here.
+    recompress: Option<bool>,
     /// A link to the file written last.
     symlink_path: Option<PathBuf>,
     /// Whether that link is relative.
@@ -70,7 +70,7 @@ impl Default for FileParams {
             add_path_suffix: true,
             path_suffix: ".log".into(),
             compress: Compress::Text,
-            recompress: false,
+            recompress: None,
             symlink_path: None,
             symlink_path_use_relative: false,
             time_slice_format: None,
@@ -98,6 +98,9 @@ impl Configure for File {
 
     fn new(config: FileParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         let path = config.path.clone().ok_or_else(|| cx.fault("path", "'path' parameter is required"))?;
+        if config.recompress == Some(false) {
+            cx.without_effect("recompress", "files are always compressed from the formatted text; take it out");
+        }
         cx.buffer_defaults(BufferDefaults {
             buffered: true,
             path: Some(buffer_directory(&path)),
