@@ -6,5 +6,6 @@ mod docs;
 mod examples;
 mod faults;
 mod options;
+mod security;
 mod tidy;
 mod unit;

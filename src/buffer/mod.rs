@@ -37,8 +37,8 @@ mod removal;
 mod shared;
 mod split;
 mod staged;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod walk;

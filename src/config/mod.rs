@@ -46,7 +46,7 @@ pub use load::{Language, LoadOptions, Loaded, load_all, load_text};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
 pub use ruby::{Surroundings, hostname};
-pub use secret::{Secret, looks_secret};
+pub use secret::{Secret, looks_secret, shown};
 pub use section::{Param, Section, Value};
 pub use settings::{RotateAge, Settings, load as load_settings};
 pub use span::Span;

@@ -6,7 +6,7 @@
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::secret::{MASK, looks_secret, mask_url_passwords};
+use super::secret::{MASK, looks_secret, mask_within};
 use super::span::Span;
 
 /// The longest piece of a source line that is shown, in characters.
@@ -116,7 +116,7 @@ fn mask(line: &str) -> Option<String> {
     if looks_secret(name) {
         return Some(format!("{}{name}{}{MASK}", &line[..indent].replace('\t', " "), &rest[..gap].replace('\t', " ")));
     }
-    mask_url_passwords(line).map(|masked| masked.replace(char::is_control, " "))
+    mask_within(line).map(|masked| masked.replace(char::is_control, " "))
 }
 
 /// In double quotes, with quotes, backslashes and control characters escaped.

@@ -15,12 +15,12 @@ pub mod ruby;
 mod scope;
 mod stop;
 mod template;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 mod timed;
 mod timeparams;
 
-pub use beneath::{Opened, Root};
+pub use beneath::{Opened, Root, is_bad_name};
 pub use context::{BufferDefaults, BuildContext, LogFile, Process, chunk_key_names, find, unknown_type};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MultilineRule, Output, ParseError,

@@ -40,7 +40,7 @@ impl Line {
         self.time.format(time, &mut stamp);
         let stamp = String::from_utf8_lossy(&stamp);
         if self.json {
-            let text = serde_json::json!({ "time": stamp, "level": level, "message": message.text });
+            let text = serde_json::json!({ "time": stamp, "level": level, "message": message.json_text() });
             format!("{text}\n")
         } else {
             format!("{stamp} [{level}]: {}\n", message.one_line())
@@ -74,15 +74,12 @@ impl Message {
 
     /// Control characters are escaped, so that no client can forge a line or reach the terminal.
     fn one_line(&self) -> String {
-        let mut out = String::with_capacity(self.text.len());
-        for c in self.text.chars() {
-            match c {
-                '\t' => out.push(c),
-                c if c.is_control() => out.extend(c.escape_default()),
-                c => out.push(c),
-            }
-        }
-        out
+        escaped(&self.text, |c| c != '\t' && c.is_control())
+    }
+
+    /// The same for a JSON string, which has escapes of its own for the control characters of ASCII but for the last.
+    fn json_text(&self) -> String {
+        escaped(&self.text, |c| c >= '\u{7f}' && c.is_control())
     }
 
     /// The record of the event that Fluentd makes of a line: the fields, and `message`.
@@ -111,6 +108,18 @@ impl Message {
             self.fields.push((field.name(), part));
         }
     }
+}
+
+fn escaped(text: &str, escapes: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if escapes(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn shorten(text: &mut String) {
@@ -172,6 +181,8 @@ mod tests {
     fn a_client_can_forge_no_line() {
         let message = Message { text: "a\nb\u{1b}[31m".into(), ..Message::default() };
         assert_eq!(message.one_line(), "a\\nb\\u{1b}[31m");
+        let message = Message { text: "a\nb\u{9b}31m\u{7f}".into(), ..Message::default() };
+        assert_eq!(message.json_text(), "a\nb\\u{9b}31m\\u{7f}");
         let mut long = "x".repeat(1 << 20);
         shorten(&mut long);
         assert!(long.len() < MAX_LINE + 10);

@@ -6,7 +6,11 @@ use std::cell::RefCell;
 
 use serde::Deserialize;
 
-use self::functions::{FUNCTIONS, seconds};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::functions::FUNCTIONS;
+#[cfg(not(any(test, fuzzing)))]
+use self::functions::FUNCTIONS;
+use self::functions::seconds;
 use crate::config::{Diagnostic, Pairs};
 use crate::event::{EventTime, Record, RecordPath, Value};
 use crate::plugin::ruby::{Context, Options, Scratch, TagInfo, Template};

@@ -22,6 +22,8 @@ use crate::net::http::{ServerLimits, serve_connection};
 use crate::net::tls::{ServerTls, Stream};
 use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process, Stop};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use events::take_any;
 pub use params::HttpParams;
 use params::Settings;
 use service::Service;

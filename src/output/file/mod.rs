@@ -5,13 +5,14 @@
 mod name;
 mod write;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use self::name::{FileName, slice_format};
-pub(super) use self::write::Sink;
+pub(super) use self::write::{Sink, refused};
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
 use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
@@ -159,7 +160,7 @@ impl Output for File {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
         let mut text = self.turn.lock().await;
-        let mut sink = self.open(&name)?;
+        let mut sink = self.open(&name).map_err(refused)?;
         for block in chunk.blocks() {
             text.clear();
             self.render.block(&block?, &mut text);
@@ -172,12 +173,12 @@ impl Output for File {
 }
 
 impl File {
-    fn open(&self, name: &str) -> Result<Sink, WriteError> {
+    fn open(&self, name: &str) -> io::Result<Sink> {
         if self.append {
-            return Ok(Sink::open(&self.root, Path::new(name), false, self.compress)?);
+            return Sink::open(&self.root, Path::new(name), false, self.compress);
         }
         let numbered = |index| name.replace(slice_format::INDEX, &format!("_{index}"));
-        Ok(Sink::open_numbered(&self.root, self.compress, numbered)?)
+        Sink::open_numbered(&self.root, self.compress, numbered)
     }
 
     /// The link is a convenience: a failure is logged and the chunk counts as written.
