@@ -198,7 +198,7 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
 pub fn to_file(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "<match **>\n@type file\npath {dir}/out/events\nappend true\n<format>\n@type json\n</format>\n\
+        "<match fluent.**>\n@type null\n</match>\n<match **>\n@type file\npath {dir}/out/events\nappend true\n<format>\n@type json\n</format>\n\
          <buffer tag>\n@type memory\nflush_mode immediate\n</buffer>\n</match>\n"
     )
 }
