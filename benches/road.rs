@@ -21,7 +21,8 @@ use tokio::runtime::Runtime;
 /// Events of a batch that is routed or appended.
 const EVENTS: u32 = 1000;
 /// Bytes of the one field of an event: an access log's line.
-const LINE: &str = "203.0.113.9 - - [24/Nov/2026:10:00:00 +0000] \"GET /api/v1/items/24099 HTTP/1.1\" 200 39632 \"-\" \"curl/8.5\"";
+const LINE: &str =
+    "203.0.113.9 - - [24/Nov/2026:10:00:00 +0000] \"GET /api/v1/items/24099 HTTP/1.1\" 200 39632 \"-\" \"curl/8.5\"";
 /// Lines of the file that a whole run reads.
 const LINES: usize = 200_000;
 /// Senders of the appends that share a sync.
@@ -138,7 +139,9 @@ fn append(bencher: Bencher<'_, '_>, in_file: bool, senders: usize) {
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..senders {
                 let (buffer, batch) = (buffer.clone(), batch.clone());
-                tasks.spawn(async move { buffer.append(&batch, &Origin::None).await.map(|receipt| receipt.is_durable()) });
+                tasks.spawn(
+                    async move { buffer.append(&batch, &Origin::None).await.map(|receipt| receipt.is_durable()) },
+                );
             }
             while let Some(stored) = tasks.join_next().await {
                 assert_eq!(stored.expect("a task").expect("an append"), in_file);

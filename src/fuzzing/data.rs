@@ -109,7 +109,7 @@ pub fn chunk(data: &[u8]) {
     buffer.flush_all();
     let _in_runtime = TIMERS.as_ref().map(|runtime| runtime.enter());
     if let Some(Some(chunk)) = now(buffer.take()) {
-        chunk.blocks().for_each(|block| drop(block));
+        chunk.blocks().for_each(drop);
     }
     buffer.close();
 }
