@@ -1,9 +1,11 @@
 //! From the configuration's tree to the graph. Nothing is opened here; all faults are found in one go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use smallvec::{SmallVec, smallvec};
 
 use super::buffering;
 use super::chain::FilterNode;
@@ -17,6 +19,8 @@ use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, 
 const MAX_STORE_DEPTH: usize = 8;
 /// Largest `weight` of a `<store>`.
 const MAX_WEIGHT: usize = 1000;
+/// Stores behind labels whose copies of a stream are told apart at a start.
+const MAX_WAYS: usize = 16;
 
 /// An input that is built and not yet open.
 pub struct PlannedInput {
@@ -76,8 +80,10 @@ pub fn build(
         inputs: Vec::new(),
         diagnostics: Diagnostics::new(),
         ids: HashMap::new(),
+        ways: BTreeSet::new(),
     };
     builder.root(root);
+    builder.graph.branches = branches(&builder.ways);
     if builder.diagnostics.has_errors() {
         return Err(builder.diagnostics);
     }
@@ -92,6 +98,16 @@ struct Builder<'a> {
     inputs: Vec<PlannedInput>,
     diagnostics: Diagnostics,
     ids: HashMap<String, usize>,
+    /// Places of stores that go on behind labels.
+    ways: BTreeSet<usize>,
+}
+
+/// Each way by itself, and one after another: a copy behind a label of a copy. Past [`MAX_WAYS`] and past two copies in a
+/// row, what comes again after a crash may be doubled.
+fn branches(ways: &BTreeSet<usize>) -> Vec<SmallVec<[usize; 2]>> {
+    let ways = || ways.iter().copied().take(MAX_WAYS);
+    let pairs = ways().flat_map(|first| ways().map(move |second| smallvec![first, second]));
+    ways().map(|way| smallvec![way]).chain(pairs).collect()
 }
 
 impl Builder<'_> {
@@ -252,7 +268,10 @@ impl Builder<'_> {
             return None;
         }
         let built: Vec<Option<Store>> = sections.into_iter().map(|s| self.store(s, depth)).collect();
-        built.into_iter().collect()
+        let stores: Vec<Store> = built.into_iter().collect::<Option<_>>()?;
+        let relabelling = stores.iter().enumerate().filter(|(_, store)| store.target.relabels());
+        self.ways.extend(relabelling.map(|(at, _)| at));
+        Some(stores)
     }
 
     fn store(&mut self, section: &Section, depth: usize) -> Option<Store> {

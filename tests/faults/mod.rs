@@ -5,12 +5,14 @@
 //! goes), [`tally`] (whether all of it came out), [`wire`] (MessagePack).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod copies;
 mod kills;
 mod logs;
 mod place;
 mod senders;
 mod tally;
 mod target;
+mod targets;
 mod wire;
 
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, wait_at_most, wait_for};

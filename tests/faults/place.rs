@@ -54,6 +54,11 @@ impl Place {
         assert!(whole.is_some(), "of {} not written: {:?}", ids.len(), self.landed().missing(ids));
     }
 
+    /// Where chunks are set aside: the folder `root`.
+    pub fn system(&self) -> String {
+        format!("<system>\nroot_dir {}\n</system>\n", self.join("root").display())
+    }
+
     /// A file buffer in the folder `name`.
     pub fn buffer(&self, name: &str, more: &str) -> String {
         format!("<buffer>\n@type file\npath {}\n{more}\n</buffer>\n", self.join(name).display())
