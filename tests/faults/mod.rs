@@ -6,9 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod copies;
+mod damage;
 mod kills;
+mod limits;
 mod logs;
 mod place;
+mod reload;
 mod senders;
 mod tally;
 mod target;
