@@ -15,6 +15,31 @@ fn to_file(place: &Place, port: u16, more: &str) -> String {
 }
 
 #[test]
+fn a_full_disk_refuses_and_loses_nothing_that_was_acknowledged() {
+    let (place, port) = (Place::new(), free_port());
+    // A file may have 64 KiB.
+    let mut daemon = Daemon::start_limited("-f 128", &to_file(&place, port, "flush_interval 1h"), place.path());
+    let (mut client, mut acknowledged, mut refused) = (Http::new(port), Vec::new(), 0);
+    for n in 0..300 {
+        let ids: Vec<String> = (0..40).map(|i| format!("f{n}-{i}")).collect();
+        match client.post("app", &ids, None).unwrap() {
+            200 => acknowledged.extend(ids),
+            503 => refused += 1,
+            status => panic!("status {status}"),
+        }
+    }
+    assert!(refused > 0, "nothing was refused: {}", daemon.log());
+    daemon.end_within(Duration::from_secs(10));
+    let mut daemon = place.start(&to_file(&place, port, QUICK));
+    assert_eq!(Http::new(port).post("app", &["after".into()], None).unwrap(), 200);
+    acknowledged.push("after".into());
+    daemon.signal("USR1");
+    place.wait_for_all(&acknowledged);
+    daemon.end_within(Duration::from_secs(5));
+    place.landed().assert_exactly(&acknowledged);
+}
+
+#[test]
 fn too_few_descriptors_end_nothing_and_take_no_processor() {
     let (place, port) = (Place::new(), free_port());
     let mut daemon = Daemon::start_limited("-n 64", &to_file(&place, port, QUICK), place.path());
