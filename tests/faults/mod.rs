@@ -13,6 +13,7 @@ mod logs;
 mod place;
 mod reload;
 mod senders;
+mod tail;
 mod tally;
 mod target;
 mod targets;

@@ -166,6 +166,19 @@ fn a_server_error_is_tried_again_and_a_refusal_is_set_aside_with_its_reason() {
     assert!(reasons.iter().any(|reason| reason.contains("422")), "{reasons:?}");
 }
 
+#[test]
+fn a_chunk_that_is_refused_does_not_hold_up_the_others() {
+    let target = Target::start(Protocol::Http, Conduct::Take);
+    target.refuse("poison");
+    let mut relay = Relay::to(Protocol::Http, target.port, "");
+    let mut daemon = relay.start();
+    assert_eq!(Http::new(relay.port).post("app.test", &["poison".into()], None).unwrap(), 200);
+    daemon.wait_for_log("was set aside in");
+    relay.send(10);
+    target.wait_for_all(&relay.sent);
+    daemon.end_within(END);
+}
+
 /// The texts of files below the place whose names end so.
 fn find(place: &Place, ending: &str) -> Vec<String> {
     let mut dirs = vec![place.path().to_owned()];
