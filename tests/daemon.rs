@@ -51,6 +51,7 @@ pub fn free_port() -> u16 {
 pub struct Daemon {
     child: Child,
     log: PathBuf,
+    out: PathBuf,
 }
 
 impl Daemon {
@@ -72,13 +73,30 @@ impl Daemon {
     }
 
     /// Starts a configuration without waiting for anything.
-    pub fn launch(mut command: Command, config: &str, dir: &Path) -> Daemon {
+    pub fn launch(command: Command, config: &str, dir: &Path) -> Daemon {
+        Daemon::launch_file(command, &Daemon::configure(config, dir), dir)
+    }
+
+    /// Starts suiro with a file and waits until it runs.
+    pub fn start_file(config: &Path, dir: &Path) -> Daemon {
+        let mut daemon = Daemon::launch_file(suiro(), config, dir);
+        daemon.wait_until_running();
+        daemon
+    }
+
+    /// Each run has files of its own in `dir` for what it logs and prints.
+    fn launch_file(mut command: Command, config: &Path, dir: &Path) -> Daemon {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
-        let log = dir.join(format!("suiro.{}.log", RUNS.fetch_add(1, Relaxed)));
-        let path = Daemon::configure(config, dir);
-        let errors = fs::File::create(&log).unwrap();
-        let child = command.arg("-c").arg(path).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        Daemon { child, log }
+        let run = RUNS.fetch_add(1, Relaxed);
+        let (log, out) = (dir.join(format!("suiro.{run}.log")), dir.join(format!("suiro.{run}.out")));
+        let (errors, prints) = (fs::File::create(&log).unwrap(), fs::File::create(&out).unwrap());
+        let child = command.arg("-c").arg(config).stdin(Stdio::null()).stdout(prints).stderr(errors).spawn().unwrap();
+        Daemon { child, log, out }
+    }
+
+    /// What it printed on standard output.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.out).unwrap_or_default()
     }
 
     /// Writes the configuration that a start or a reload reads.

@@ -3,5 +3,8 @@
 mod cli;
 mod daemon;
 mod docs;
+mod examples;
 mod faults;
+mod options;
 mod tidy;
+mod unit;

@@ -20,6 +20,7 @@ pub(super) fn one_line(fault: &Diagnostic) -> String {
     let kind = match fault.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     };
     let help = fault.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
     let text = quote(&format!("{}{help}", fault.message));
@@ -39,6 +40,7 @@ pub(super) fn report(fault: &Diagnostic) -> String {
     let (title, help) = match fault.severity {
         Severity::Error => (Level::ERROR.primary_title(message), &fault.help),
         Severity::Warning => (Level::WARNING.primary_title(message), &fault.help),
+        Severity::Note => (Level::NOTE.primary_title(message), &fault.help),
     };
     let place = Place::of(&fault.span);
     let mut group = title.elements(None::<Snippet<'_, annotate_snippets::Annotation<'_>>>);

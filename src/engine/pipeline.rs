@@ -124,6 +124,19 @@ impl Pipeline {
         path
     }
 
+    /// Every target that some tag may be sent to.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        let mut targets = Vec::new();
+        for rule in &self.rules {
+            let Rule::Match(patterns, target) = rule else { continue };
+            targets.push(target.clone());
+            if patterns.matches_everything() {
+                break;
+            }
+        }
+        targets
+    }
+
     fn find(&self, tag: &Tag) -> Path {
         let mut filters = Vec::new();
         for rule in &self.rules {

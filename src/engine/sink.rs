@@ -1,7 +1,7 @@
 //! An output with everything around it: its buffer, its secondary, its retry states, its counts.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::retry::{Next, RetryPolicy, RetryState};
 use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Oversize, Receipt};
 use crate::config::Section;
 use crate::event::Batch;
-use crate::plugin::{DynOutput, EmitError, WriteError};
+use crate::plugin::{DynOutput, EmitError, WriteError, scope};
 
 /// Failed chunks in a row, all different, after which a target counts as down and is only probed.
 const DOWN_AFTER_FAILURES: u32 = 3;
@@ -74,9 +74,12 @@ pub struct Sink {
     pub flush: FlushParams,
     /// Counts.
     pub stats: SinkStats,
+    /// The label that an output which gives events out again gives them to; none is the top level.
+    pub emits_to: Option<String>,
     retries: Mutex<Retries>,
     /// The last receipt of each stream in a memory buffer: whoever comes again with the same batch waits for it too.
     recent: Mutex<HashMap<Arc<str>, Receipt>>,
+    silent: AtomicBool,
 }
 
 #[derive(Default)]
@@ -116,9 +119,21 @@ impl Sink {
             retry,
             flush,
             stats: SinkStats::default(),
+            emits_to: None,
             retries: Mutex::default(),
             recent: Mutex::default(),
+            silent: AtomicBool::new(false),
         }
+    }
+
+    /// Whether events of suiro's own log come here: then what is said about this sink never becomes one.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Relaxed);
+    }
+
+    /// The span that its work runs in.
+    pub fn span(&self) -> tracing::Span {
+        scope(self.section.log_level(), self.silent.load(Relaxed))
     }
 
     /// Takes a batch: into the buffer, or straight to the target.

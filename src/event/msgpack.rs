@@ -313,8 +313,13 @@ pub fn put_str_len(out: &mut Vec<u8>, len: usize) {
 }
 
 /// Writes text.
+#[inline]
 pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
-    put_str_len(out, text.len());
+    if text.len() < 32 {
+        out.push(0xa0 | text.len() as u8);
+    } else {
+        put_str_len(out, text.len());
+    }
     out.extend_from_slice(text);
 }
 

@@ -5,6 +5,9 @@ mod parser;
 mod record_transformer;
 mod stdout;
 
+#[cfg(test)]
+mod tests;
+
 use crate::plugin::{Filter, Plugin, filter};
 
 /// One line per filter.

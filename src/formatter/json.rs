@@ -12,7 +12,7 @@ use crate::plugin::{BuildContext, Configure, Formatter};
 #[serde(default)]
 pub struct JsonParams {
     /// Fluentd chooses a library here; there is one writer.
-    json_parser: String,
+    json_parser: Option<String>,
     /// Whether a line ends with `newline`.
     add_newline: bool,
     /// `lf` or `crlf`.
@@ -21,7 +21,7 @@ pub struct JsonParams {
 
 impl Default for JsonParams {
     fn default() -> Self {
-        JsonParams { json_parser: "oj".into(), add_newline: true, newline: Newline::Lf }
+        JsonParams { json_parser: None, add_newline: true, newline: Newline::Lf }
     }
 }
 
@@ -33,7 +33,10 @@ pub struct Json {
 impl Configure for Json {
     type Config = JsonParams;
 
-    fn new(config: JsonParams, _: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+    fn new(config: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        if config.json_parser.is_some() {
+            cx.without_effect("json_parser", "there is one writer of JSON; take it out");
+        }
         Ok(Json { end: if config.add_newline { config.newline.bytes() } else { b"" } })
     }
 }

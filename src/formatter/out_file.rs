@@ -44,10 +44,13 @@ impl Configure for OutFile {
         let times: TimeParams = cx.shared()?;
         let format = times.formatter().map_err(|e| cx.fault("time_format", e))?;
         let delimiter = match config.delimiter.as_deref() {
-            None | Some("TAB" | "\\t") => "\t",
             Some("SPACE") => " ",
             Some("COMMA") => ",",
-            Some(other) => other,
+            None | Some("TAB" | "\t" | "\\t") => "\t",
+            Some(other) => {
+                cx.warn("delimiter", format!("{other:?} is none of TAB, SPACE, COMMA; tabs are printed"));
+                "\t"
+            }
         };
         Ok(OutFile {
             time: config.output_time.then_some(format),

@@ -58,7 +58,7 @@ impl Configure for SecondaryFile {
         let render = if cx.section.child("format").is_some() { Some(cx.render("json")?) } else { None };
         let root = if root.is_empty() && whole.starts_with('/') { "/" } else { root };
         Ok(SecondaryFile {
-            root: Root::new(root, cx.process.dir_permission, cx.process.file_permission),
+            root: Root::new(root, cx.process.output_modes().1, cx.process.output_modes().0),
             name,
             suffix: match config.compress {
                 Compress::Text => "",

@@ -7,14 +7,14 @@ use crate::config::Diagnostic;
 use crate::event::{Arena, EventTime, Record, json};
 use crate::plugin::{BuildContext, Configure, EachEvent, ParseError, Parser};
 
-/// Parameters of `json`.
-#[derive(Debug, Deserialize)]
+/// Parameters of `json`, both without effect.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct JsonParams {
     /// Fluentd chooses a library here; there is one reader.
-    json_parser: Library,
+    json_parser: Option<Library>,
     /// Read size of a stream; texts come whole here.
-    stream_buffer_size: u64,
+    stream_buffer_size: Option<u64>,
 }
 
 /// `json_parser`
@@ -26,12 +26,6 @@ enum Library {
     Json,
 }
 
-impl Default for JsonParams {
-    fn default() -> Self {
-        JsonParams { json_parser: Library::Oj, stream_buffer_size: 8192 }
-    }
-}
-
 /// The parser.
 pub struct Json(Common);
 
@@ -39,7 +33,13 @@ impl Configure for Json {
     type Config = JsonParams;
     const READ_ELSEWHERE: &'static [&'static str] = SHARED;
 
-    fn new(_: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+    fn new(config: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        if config.json_parser.is_some() {
+            cx.without_effect("json_parser", "there is one reader of JSON; take it out");
+        }
+        if config.stream_buffer_size.is_some() {
+            cx.without_effect("stream_buffer_size", "streams are read in blocks that fit; take it out");
+        }
         let time_type = if cx.section.has("time_format") { "string" } else { "float" };
         let defaults = Defaults { time_key: Some("time"), time_type: Some(time_type), ..Defaults::default() };
         Ok(Json(Common::build(cx, defaults)?))

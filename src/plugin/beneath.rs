@@ -3,9 +3,10 @@
 //! Paths from clients (`${tag}` and the like) may hold anything. `openat2` with `RESOLVE_BENEATH` refuses every way out:
 //! `..`, absolute paths, links that lead outside. Where the kernel has no `openat2`, links are not followed at all.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
@@ -37,7 +38,7 @@ impl Root {
     ///
     /// Errors: `AlreadyExists`; `PermissionDenied` and others for a path that leads out; what the disk says.
     pub fn open(&self, relative: &Path, exclusive: bool) -> io::Result<Opened> {
-        std::fs::create_dir_all(&self.path)?;
+        DirBuilder::new().recursive(true).mode(self.dir_mode).create(&self.path)?;
         let mut dir = openat(CWD, &self.path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let name = relative.file_name().ok_or_else(|| outside(relative))?;
         for part in relative.parent().into_iter().flat_map(Path::components) {

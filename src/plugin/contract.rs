@@ -41,6 +41,9 @@ impl<E: std::error::Error> From<E> for InputError {
 
 /// Takes events from outside.
 pub trait Input: Send + 'static {
+    /// Whether it answers its senders once their events are stored, so that they send them no more.
+    const ACKNOWLEDGES: bool = false;
+
     /// Binds ports, opens position files. Called once; when it fails the daemon does not start (or the reload is refused).
     fn open(&mut self) -> impl Future<Output = Result<(), InputError>> + Send {
         async { Ok(()) }
@@ -63,6 +66,8 @@ pub struct Event<'a> {
     pub arena: &'a Arena,
     /// What failed about this event so far: each reason sends a copy, as it is at that moment, to `@ERROR`.
     pub failures: Vec<Failure>,
+    /// Events that came out of this one besides itself; they pass the filters that follow, whatever becomes of it.
+    pub more: Vec<(EventTime, Record<'a>)>,
 }
 
 /// A copy of an event for `@ERROR`.
@@ -124,6 +129,14 @@ impl From<std::io::Error> for WriteError {
 
 /// Hands chunks to a target.
 pub trait Output: Send + Sync + 'static {
+    /// Whether the output gives events out again. Such an output is closed before those that it gives them to.
+    const EMITS: bool = false;
+
+    /// Called once before `start` where [`EMITS`](Output::EMITS) is set: the way to `@label`, or to where the output stands.
+    fn connect(&self, emit: Emitter) {
+        let _ = emit;
+    }
+
     /// Called once before the first write: connect, start heartbeats. A failure stops the start.
     fn start(&self, stop: Stop) -> impl Future<Output = Result<(), InputError>> + Send {
         let _ = stop;

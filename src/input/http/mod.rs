@@ -45,6 +45,8 @@ impl Configure for Http {
 }
 
 impl Input for Http {
+    const ACKNOWLEDGES: bool = true;
+
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
         let tls = match params.transport.is_tls() {

@@ -41,7 +41,7 @@ impl Messages {
         let facilities = FACILITIES.iter().chain(&[""]);
         let tag = |facility: &&str, severity: &str| format!("{}.{facility}.{severity}", params.tag);
         Ok(Messages {
-            parser: cx.parser_with("syslog", defaults)?,
+            parser: cx.parser_with("syslog", defaults).and_then(|p| cx.timed(p))?,
             parses_priority: is_syslog && !declined,
             tags: facilities.flat_map(|f| SEVERITIES.map(|s| tag(f, s))).collect(),
             unmatched_tag: params.emit_unmatched_lines.then(|| format!("{}.unmatched", params.tag)),

@@ -19,8 +19,8 @@ use super::Shared;
 use super::follow::{Followed, OpenFile, Progress, Rewind};
 use super::identity::{Meta, has_head};
 
-/// Bytes of a block: large enough that system calls, batches and syncs cost little per byte, small enough for the cache.
-const BLOCK_BYTES: usize = 512 << 10;
+/// Bytes of a block: large enough that system calls, batches and syncs cost little per byte. A batch of it fits one frame.
+const BLOCK_BYTES: usize = 1 << 20;
 /// Bytes of a block while batches on their way take much memory.
 const SMALL_BLOCK_BYTES: usize = 64 << 10;
 /// Pause after an error of the disk.
