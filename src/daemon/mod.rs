@@ -314,6 +314,8 @@ struct Signals {
     flush: Signal,
     hangup: Signal,
     reload: Signal,
+    /// Held so that a file over the limit of sizes is an error of its write, as a full disk is, and not the end.
+    _file_size: Signal,
     rest: Signal,
 }
 
@@ -325,6 +327,7 @@ impl Signals {
             flush: signal(SignalKind::user_defined1())?,
             hangup: signal(SignalKind::hangup())?,
             reload: signal(SignalKind::user_defined2())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             rest: signal(SignalKind::window_change())?,
         })
     }

@@ -100,8 +100,8 @@ impl Route for LogRoute {
         Box::pin(async {})
     }
 
-    fn newest(&self, _stream: &str) -> Option<u64> {
-        None
+    fn held(&self, _stream: &str) -> Vec<u64> {
+        Vec::new()
     }
 
     fn seen(&self, _once: &[u8]) -> bool {

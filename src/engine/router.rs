@@ -139,10 +139,8 @@ impl Route for InputRoute {
         Box::pin(async move { self.router.graph().error_event(events, &reason, 0).await })
     }
 
-    fn newest(&self, stream: &str) -> Option<u64> {
-        let graph = self.router.graph();
-        // What one of several stores lacks must be read again.
-        graph.sinks.iter().filter_map(|s| s.buffer()?.newest(stream)).min()
+    fn held(&self, stream: &str) -> Vec<u64> {
+        self.router.graph().held(stream)
     }
 
     fn linger(&self, work: BoxFuture<'static, ()>) {

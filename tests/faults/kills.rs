@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::logs::Writing;
+use super::logs::{Log, Writing};
 use super::place::{Place, QUICK, forward_output, forward_source, http_source, matching, tail_source};
 use super::senders::{Load, forward_sender, http_sender};
 use super::tally::Verdict;
@@ -86,6 +86,16 @@ fn to_target(place: &Place, target: &Target) -> String {
     matching(&forward_output(target.port, "", &place.buffer("buffer", QUICK)))
 }
 
+/// A log whose file a process has seen: what is rotated away before nobody can know.
+pub fn followed_log(place: &Place, config: &str, name: &str, target: &Target) -> Log {
+    let mut log = place.log(name);
+    log.write(5);
+    let mut daemon = place.start(config);
+    target.wait_for_all(&log.written);
+    daemon.kill();
+    log
+}
+
 #[test]
 fn acknowledged_http_events_land_once_across_kills() {
     let (place, port) = (Place::new(), free_port());
@@ -115,8 +125,9 @@ fn tailed_lines_land_once_across_kills_and_rotations() {
     let place = Place::new();
     let target = Target::start(Protocol::Forward, Conduct::Slow(ON_ITS_WAY));
     let config = tail_source(place.path(), "logs/*.log", "rotate_wait 1") + &to_target(&place, &target);
+    let logs = ["a.log", "b.log"].map(|name| followed_log(&place, &config, name, &target));
     let writers: Vec<Writing> =
-        [("a.log", 200), ("b.log", 1500)].map(|(name, lines)| Writing::start(place.log(name), lines)).into();
+        logs.into_iter().zip([200, 1500]).map(|(log, lines)| Writing::start(log, lines)).collect();
     let mut daemon = lives(&config, place.path());
     let written: Vec<String> = writers.into_iter().flat_map(Writing::finish).collect();
     assert_and_report("tail", &written, &target);

@@ -26,10 +26,6 @@ impl Log {
         Log { path, file, name: name.to_owned(), written: Vec::new(), rotations: 0 }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Writes so many lines with new ids.
     pub fn write(&mut self, lines: usize) {
         for _ in 0..lines {

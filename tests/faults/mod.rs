@@ -5,12 +5,18 @@
 //! goes), [`tally`] (whether all of it came out), [`wire`] (MessagePack).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod copies;
+mod damage;
 mod kills;
+mod limits;
 mod logs;
 mod place;
+mod reload;
 mod senders;
+mod tail;
 mod tally;
 mod target;
+mod targets;
 mod wire;
 
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, wait_at_most, wait_for};

@@ -54,6 +54,11 @@ impl Place {
         assert!(whole.is_some(), "of {} not written: {:?}", ids.len(), self.landed().missing(ids));
     }
 
+    /// Where chunks are set aside: the folder `root`.
+    pub fn system(&self) -> String {
+        format!("<system>\nroot_dir {}\n</system>\n", self.join("root").display())
+    }
+
     /// A file buffer in the folder `name`.
     pub fn buffer(&self, name: &str, more: &str) -> String {
         format!("<buffer>\n@type file\npath {}\n{more}\n</buffer>\n", self.join(name).display())
@@ -62,7 +67,8 @@ impl Place {
     /// An `out_file` that appends to one file in the folder `out`, with its parameters and its buffer.
     pub fn file(&self, name: &str, more: &str) -> String {
         let path = self.join("out").join(name);
-        let buffer = self.buffer(&format!("buffer-{name}"), more);
+        // By tag: without a key `out_file` waits for the end of the day.
+        let buffer = self.buffer(&format!("buffer-{name}"), more).replace("<buffer>", "<buffer tag>");
         format!(
             "@type file\n@id {name}\npath {}\nappend true\n<format>\n@type json\n</format>\n{buffer}",
             path.display()

@@ -86,11 +86,17 @@ fn read_head(stream: &mut TcpStream) -> io::Result<String> {
 pub struct Forward {
     port: u16,
     stream: Option<TcpStream>,
+    patience: Duration,
 }
 
 impl Forward {
     pub fn new(port: u16) -> Forward {
-        Forward { port, stream: None }
+        Forward { port, stream: None, patience: ANSWER }
+    }
+
+    /// How long an acknowledgement is waited for from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Sends an event for each id as one chunk. `Ok` means that this chunk was acknowledged.
@@ -107,6 +113,7 @@ impl Forward {
             Some(stream) => stream,
             none => none.insert(connect(self.port)?),
         };
+        stream.set_read_timeout(Some(self.patience))?;
         stream.write_all(message)?;
         let mut answer = Vec::new();
         loop {

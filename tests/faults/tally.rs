@@ -37,11 +37,6 @@ impl Tally {
         self.0.get(id).copied().unwrap_or(0)
     }
 
-    /// Number of different ids.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Whether all of these are there.
     pub fn has_all(&self, ids: &[String]) -> bool {
         ids.iter().all(|id| self.count(id) > 0)

@@ -58,8 +58,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
 
 fn turn(shared: &Arc<Shared>, file: &Arc<Followed>, block: &mut Vec<u8>) -> After {
     let mut progress = file.progress();
-    if let Some(Rewind { to, single_until }) = file.take_rewind() {
+    if let Some(Rewind { to, refused, single_until }) = file.take_rewind() {
         progress.move_to(to);
+        progress.end_batches_at([refused]);
         progress.single_until = single_until;
         file.flags.finished.store(false, SeqCst);
     }
