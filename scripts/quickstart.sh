@@ -74,6 +74,7 @@ mkdir -p "$work"
 cp conf/samples/access.log "$work/access.log"
 lines=$(wc -l <"$work/access.log")
 export SUIRO_WORK="$work"
+: >"$work/suiro.log"
 "$target/release/suiro" -c conf/quickstart.conf >"$work/stdout.log" 2>"$work/suiro.log" &
 pid=$!
 wait_for "its start" is_running

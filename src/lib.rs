@@ -20,6 +20,8 @@ pub mod engine;
 pub mod event;
 pub mod filter;
 pub mod formatter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod input;
 pub mod net;
 pub mod output;

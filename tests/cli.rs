@@ -4,48 +4,22 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Longest wait for a condition; only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Pause between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// The binary, without settings of the environment that the tests run in.
-pub fn suiro() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_suiro"));
-    command.env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
-    command
-}
-
-/// What a run printed on both ways out.
-pub fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
 
 fn run(args: &[&str]) -> Output {
     suiro().args(args).output().unwrap()
 }
 
-fn written(dir: &TempDir, name: &str, content: &str) -> String {
+/// A file in a directory; gives its path.
+pub fn written(dir: &TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(PAUSE);
-    }
 }
 
 // ---- flags and checks ----
@@ -96,6 +70,9 @@ fn every_fault_is_reported_at_once_with_its_place() {
         assert!(text(&checked).contains(&format!("{path}:{line}:{column}")), "{line}: {}", text(&checked));
     }
     assert!(text(&checked).contains("did you mean 'forward'?"), "{}", text(&checked));
+    let places = FAULTS.map(|(line, column)| text(&checked).find(&format!(":{line}:{column}")));
+    assert!(places.is_sorted(), "{}", text(&checked));
+    assert!(text(&checked).ends_with(&format!("\n\n{path}: 3 faults\n")), "{}", text(&checked));
 }
 
 #[test]
@@ -117,69 +94,60 @@ fn a_file_that_is_not_there_is_named() {
     let output = suiro().arg("-c").arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("absent.conf"), "{}", text(&output));
+    assert!(text(&output).contains("-c PATH"), "{}", text(&output));
+}
+
+#[test]
+fn a_folder_of_ruby_plugins_is_warned_of_and_keeps_nothing_from_running() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&["--dry-run", "-p", "/fluentd/plugins", "-c", &written(&dir, "good.conf", GOOD)]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output).contains("-p /fluentd/plugins: suiro runs no Ruby"), "{}", text(&output));
+}
+
+#[test]
+fn a_first_configuration_is_written_once_and_is_good() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("new/fluent.conf");
+    let folder = dir.path().join("new").to_str().unwrap().to_owned();
+    assert!(text(&run(&["--setup", &folder])).contains("Installed"));
+    assert!(text(&run(&["-s", &folder])).contains("already exists"));
+    assert_eq!(run(&["check", path.to_str().unwrap()]).status.code(), Some(0));
+}
+
+#[test]
+fn a_process_in_the_background_says_where_it_is_and_lets_the_caller_go() {
+    let dir = TempDir::new().unwrap();
+    let (config, log) = (written(&dir, "good.conf", GOOD), dir.path().join("log"));
+    let pid_file = dir.path().join("pid").to_str().unwrap().to_owned();
+    let args = ["-c", &config, "-o", log.to_str().unwrap(), "-d", &pid_file];
+    assert_eq!(run(&args).status.code(), Some(0), "{}", fs::read_to_string(&log).unwrap_or_default());
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    let again = run(&args);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("runs already"), "{}", text(&again));
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    wait_for("the end", || (!Path::new(&pid_file).exists()).then_some(()));
+    wait_for("the last line", || fs::read_to_string(&log).unwrap().contains("suiro stopped").then_some(()));
+}
+
+#[test]
+fn a_start_in_the_background_that_fails_is_told_to_the_caller() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&["-c", &written(&dir, "faulty.conf", FAULTY), "-d", dir.path().join("pid").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("never_flush"), "{}", text(&output));
+    assert!(!dir.path().join("pid").exists());
 }
 
 #[test]
 fn flags_that_load_ruby_are_refused() {
-    let output = run(&["-p", "/tmp/plugins"]);
+    let output = run(&["-r", "fluent/plugin/own"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("Ruby"), "{}", text(&output));
 }
 
 // ---- a whole run ----
-
-/// A running suiro that does not outlive its test.
-struct Daemon {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Daemon {
-    fn start(config: &str, dir: &TempDir) -> Daemon {
-        let log = dir.path().join("suiro.log");
-        let path = written(dir, "suiro.conf", config);
-        let errors = fs::File::create(&log).unwrap();
-        let child = suiro().args(["-c", &path]).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        let mut daemon = Daemon { child, log };
-        daemon.wait_until_running();
-        daemon
-    }
-
-    fn wait_until_running(&mut self) {
-        wait_for("the start", || {
-            let log = self.log();
-            assert!(self.child.try_wait().unwrap().is_none(), "ended early: {log}");
-            log.contains("is now running").then_some(())
-        });
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        self.signal("TERM");
-        wait_for("the end", || self.child.try_wait().unwrap())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Both fail where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn short_text(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap();
@@ -198,10 +166,10 @@ fn message(tag: &str, text: &str, chunk: &str) -> Vec<u8> {
 }
 
 /// Sends a message and waits for its acknowledgement: `{"ack": id}`.
-fn send(port: u16, text: &str, chunk: &str) {
+pub fn send(port: u16, tag: &str, text: &str, chunk: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&message("app.test", text, chunk)).unwrap();
+    stream.write_all(&message(tag, text, chunk)).unwrap();
     let expected = [vec![0x81], short_text("ack"), short_text(chunk)].concat();
     let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer).unwrap();
@@ -233,9 +201,9 @@ fn forward_to_file(port: u16, dir: &TempDir, flush: &str) -> String {
 #[test]
 fn what_is_acknowledged_comes_out_and_the_end_is_orderly() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
-    let mut daemon = Daemon::start(&forward_to_file(port, &dir, "flush_interval 1s"), &dir);
-    send(port, "one", "id-1");
-    send(port, "two", "id-2");
+    let mut daemon = Daemon::start(&forward_to_file(port, &dir, "flush_interval 1s"), dir.path());
+    send(port, "app.test", "one", "id-1");
+    send(port, "app.test", "two", "id-2");
     let expected = [r#"{"message":"one"}"#, r#"{"message":"two"}"#];
     wait_for("the results", || (results(&dir) == expected).then_some(()));
     let status = daemon.end();
@@ -244,16 +212,26 @@ fn what_is_acknowledged_comes_out_and_the_end_is_orderly() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_named_with_its_section() {
+    let (dir, taken) = (TempDir::new().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = taken.local_addr().unwrap().port();
+    let path = written(&dir, "suiro.conf", &forward_to_file(port, &dir, "flush_interval 1s"));
+    let output = run(&["-c", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let wanted = format!("{path}:1): can't listen on tcp 127.0.0.1:{port}");
+    assert!(text(&output).contains(&wanted), "{}", text(&output));
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_kill() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let config = forward_to_file(port, &dir, "flush_interval 1h");
-    let mut daemon = Daemon::start(&config, &dir);
-    send(port, "kept", "id-1");
-    daemon.child.kill().unwrap();
-    daemon.child.wait().unwrap();
+    let mut daemon = Daemon::start(&config, dir.path());
+    send(port, "app.test", "kept", "id-1");
+    daemon.kill();
     assert!(results(&dir).is_empty());
 
-    let mut daemon = Daemon::start(&config, &dir);
+    let mut daemon = Daemon::start(&config, dir.path());
     daemon.signal("USR1");
     wait_for("the results", || (results(&dir) == [r#"{"message":"kept"}"#]).then_some(()));
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());

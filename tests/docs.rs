@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::cli::{suiro, text};
+use crate::daemon::{suiro, text};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -194,7 +194,7 @@ fn the_files_that_documents_point_to_are_there() {
     for document in ["README.md", "ARCHITECTURE.md"] {
         let text = read(document);
         let quoted = text.split('`').skip(1).step_by(2);
-        let starts = ["src/", "conf/", "tests/", "scripts/", "docker/", "benches/", ".ci/"];
+        let starts = ["src/", "conf/", "docs/", "tests/", "scripts/", "docker/", "benches/", ".ci/"];
         let paths = quoted.filter(|p| starts.iter().any(|s| p.starts_with(s)) && !p.contains([' ', '*', '{']));
         for path in paths {
             assert!(root().join(path.trim_start_matches("./")).exists(), "{document}: {path}");

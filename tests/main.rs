@@ -1,5 +1,11 @@
 //! The one integration binary: a single link step for every test that looks at suiro from outside.
 
 mod cli;
+mod daemon;
 mod docs;
+mod examples;
+mod faults;
+mod options;
+mod security;
 mod tidy;
+mod unit;

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("parser", BELOW_PLUGINS),
     ("formatter", BELOW_PLUGINS),
     ("daemon", BELOW_DAEMON),
+    ("fuzzing", BELOW_DAEMON),
     ("cli", &["event", "config", "buffer", "net", "plugin", "engine", "daemon"]),
 ];
 

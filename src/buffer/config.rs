@@ -9,7 +9,7 @@ use crate::event::timefmt::Zone;
 use crate::event::{Packing, Record, RecordPath, Value};
 
 /// Most plain bytes of one frame, unless a single entry is larger.
-pub const MAX_FRAME: usize = 1 << 20;
+pub const MAX_FRAME: usize = 2 << 20;
 /// Largest single entry that is taken whatever `chunk_limit_size` says, in bytes.
 pub const MAX_ENTRY: u64 = 256 << 20;
 /// Largest batch after inflating, in bytes.

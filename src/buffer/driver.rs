@@ -46,7 +46,9 @@ impl Driver {
         let (requests, incoming) = mpsc::channel();
         // Fifteen bytes are all that the system keeps of a thread's name.
         let name: String = format!("buf {id}").chars().take(15).collect();
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(writer, &incoming))?;
+        // What the thread says belongs to the plugin whose buffer it is.
+        let span = tracing::Span::current();
+        let thread = std::thread::Builder::new().name(name).spawn(move || span.in_scope(|| run(writer, &incoming)))?;
         Ok(Driver::Thread { requests, thread: Mutex::new(Some(thread)) })
     }
 

@@ -37,8 +37,8 @@ mod removal;
 mod shared;
 mod split;
 mod staged;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -60,7 +60,7 @@ pub use env::Env;
 pub use error::{BufferError, Oversize};
 pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
-pub use origin::Origin;
+pub use origin::{Origin, branch_name};
 pub use receipt::Receipt;
 pub use recovery::RecoveryReport;
 pub use shared::BufferStats;
@@ -267,9 +267,15 @@ impl Buffer {
         self.0.shared.origins().newest(stream)
     }
 
-    /// Whether this buffer holds or has held a batch with this once id; it remembers the last 100,000.
-    pub fn seen(&self, once: &[u8]) -> bool {
-        self.0.shared.origins().seen(once)
+    /// Whether this buffer holds or has held what came from there: a stream's batch up to that position or a later one,
+    /// or a batch with that once id, of which it remembers the last 100,000.
+    pub fn has(&self, origin: &Origin) -> bool {
+        let origins = self.0.shared.origins();
+        match origin {
+            Origin::None => false,
+            Origin::Stream { stream, upto } => origins.newest(stream).is_some_and(|newest| newest >= *upto),
+            Origin::Once(id) => origins.seen(id),
+        }
     }
 }
 

@@ -26,7 +26,21 @@ pub enum Origin {
     Once(Bytes),
 }
 
+/// Parts the name that a source gave from the ways of its copies.
+const BRANCH: char = '\u{1f}';
+
 impl Origin {
+    /// The same origin on one of several ways that may lead to one buffer: each way's copy is known by itself there.
+    pub fn branch(&self, way: usize) -> Origin {
+        match self {
+            Origin::None => Origin::None,
+            Origin::Stream { stream, upto } => {
+                Origin::Stream { stream: branch_name(stream, &[way]).into(), upto: *upto }
+            }
+            Origin::Once(id) => Origin::Once([id, branch_name("", &[way]).as_bytes()].concat().into()),
+        }
+    }
+
     /// The same origin with a name of bounded length.
     pub(super) fn bounded(&self) -> Origin {
         match self {
@@ -37,6 +51,16 @@ impl Origin {
             other => other.clone(),
         }
     }
+}
+
+/// What a stream is called after these ways, one after the other.
+pub fn branch_name(stream: &str, ways: &[usize]) -> String {
+    let mut name = stream.to_owned();
+    for way in ways {
+        name.push(BRANCH);
+        name.push_str(&way.to_string());
+    }
+    name
 }
 
 fn digest_text(name: &[u8]) -> Arc<str> {
@@ -156,6 +180,14 @@ mod tests {
         assert_eq!(origins.newest("0"), None);
         assert_eq!(origins.newest(&ONCE_WINDOW.to_string()), Some(ONCE_WINDOW as u64));
         assert!(origins.streams.len() <= STREAM_WINDOW);
+    }
+
+    #[test]
+    fn each_way_has_a_name_of_its_own() {
+        let origin = stream("a", 10);
+        assert_eq!(origin.branch(1).branch(0), stream(&branch_name("a", &[1, 0]), 10));
+        assert_ne!(Origin::Once("id".into()).branch(0), Origin::Once("id".into()).branch(1));
+        assert_eq!(Origin::None.branch(3), Origin::None);
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Receipt {
         true
     }
 
+    /// Whether there is nothing left to wait for.
+    pub fn is_delivered(&self) -> bool {
+        self.chunks.iter().all(|done| *done.borrow())
+    }
+
     /// One receipt for events that went two ways.
     pub fn merge(mut self, other: Receipt) -> Receipt {
         self.durable &= other.durable;

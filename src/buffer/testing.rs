@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{BufferConfig, BufferKind, ChunkKeys, FlushMode, Overflow};
-use crate::event::{Batch, BatchBuilder, EventTime, Packing, Record, Tag, Value};
+use crate::event::Packing;
+#[cfg(test)]
+use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
 
 /// A memory buffer with Fluentd's defaults.
 pub(super) fn config() -> BufferConfig {
@@ -31,7 +33,14 @@ pub(super) fn config() -> BufferConfig {
     }
 }
 
+/// A file buffer in a directory, which leaves what it has on the disk when it closes.
+pub(crate) fn file_buffer(dir: &std::path::Path) -> BufferConfig {
+    let kind = BufferKind::File { dir: dir.to_owned() };
+    BufferConfig { kind, flush_at_shutdown: false, backup_dir: dir.join("aside"), ..config() }
+}
+
 /// A batch of events: their seconds, and the text of their one field `m`.
+#[cfg(test)]
 pub(super) fn events(tag: &str, rows: &[(i64, &str)]) -> Batch {
     let mut builder = BatchBuilder::new();
     for (secs, text) in rows {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{FAILED, Flags, OK};
-use crate::config::{self, Diagnostics, Loaded, Settings};
+use crate::config::{self, Diagnostic, Diagnostics, Loaded, Settings};
 use crate::engine;
 use crate::plugin::Registry;
 
@@ -12,41 +12,63 @@ pub fn run(file: Option<&Path>, strict: bool, flags: &Flags, registry: &'static 
     let path = file.unwrap_or(&flags.config);
     match faults(path, strict || flags.strict, flags, registry) {
         Ok(warnings) => {
-            eprint!("{}", warnings.render());
+            show(&warnings);
             println!("{}: no fault{}", path.display(), counted(&warnings));
             OK
         }
         Err(faults) => {
-            eprint!("{}", faults.render());
+            show(&faults);
+            eprintln!("{}: {}", path.display(), summary(&faults));
             FAILED
         }
     }
 }
 
-fn counted(warnings: &Diagnostics) -> String {
-    match warnings.len() {
-        0 => String::new(),
-        1 => ", 1 warning".into(),
-        n => format!(", {n} warnings"),
+/// All of them, with a blank line behind.
+fn show(faults: &Diagnostics) {
+    if !faults.is_empty() {
+        eprintln!("{}\n", faults.render());
     }
+}
+
+/// `2 faults, 1 warning`
+fn summary(all: &Diagnostics) -> String {
+    let (errors, warnings): (Vec<_>, Vec<_>) = all.iter().cloned().partition(Diagnostic::is_error);
+    let plural = if errors.len() == 1 { "" } else { "s" };
+    format!("{} fault{plural}{}", errors.len(), counted(&warnings.into_iter().collect()))
+}
+
+fn counted(warnings: &Diagnostics) -> String {
+    let notes = warnings.iter().filter(|w| w.is_note()).count();
+    let count = |n: usize, what: &str| match n {
+        0 => String::new(),
+        1 => format!(", 1 {what}"),
+        n => format!(", {n} {what}s"),
+    };
+    count(warnings.len() - notes, "warning") + &count(notes, "note")
 }
 
 fn faults(path: &Path, strict: bool, flags: &Flags, registry: &'static Registry) -> Result<Diagnostics, Diagnostics> {
     let loaded = super::run::load(path, flags)?;
     let Loaded { root, warnings, .. } = loaded;
-    let settings = config::load_settings(root.child("system"), &flags.settings());
-    let settings = settings.map_err(|e| Diagnostics::from(config::Diagnostic::error(e.to_string(), &root.span)))?;
-    let settings = Settings { strict_config_value: strict, ..settings };
-    let process = crate::daemon::process(&settings);
     let mut all = warnings;
-    match engine::check(&root, registry, &process) {
+    // Settings at fault hide none of the other faults.
+    let settings = config::load_settings(root.child("system"), &flags.settings()).unwrap_or_else(|e| {
+        let span = root.child("system").map_or(&root.span, |s| &s.span);
+        all.push(Diagnostic::error(e.to_string(), span));
+        Settings::default()
+    });
+    let settings = Settings { strict: strict || settings.strict, ..settings };
+    let process = crate::daemon::process(&settings, None);
+    match engine::check_with_notes(&root, registry, &process) {
         Ok(more) => {
             all.extend(more);
-            Ok(all)
+            let all = all.by_place();
+            if all.has_errors() { Err(all) } else { Ok(all) }
         }
         Err(faults) => {
             all.extend(faults);
-            Err(all)
+            Err(all.by_place())
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The command line: flags as a Fluentd user knows them, and suiro's own subcommands, one file each.
 
 mod check;
+mod daemonize;
 mod flags;
+mod fluentd;
 mod plugins;
+mod privilege;
 mod run;
+mod setup;
 
 use std::process::ExitCode;
 

@@ -3,9 +3,10 @@
 use super::OK;
 use crate::plugin::Registry;
 
-/// Prints the names of every kind.
+/// Prints the names of every kind, in alphabetical order.
 pub fn run(registry: &Registry) -> u8 {
-    let line = |kind: &str, names: Vec<&[&str]>| {
+    let line = |kind: &str, mut names: Vec<&[&str]>| {
+        names.sort_unstable();
         let names: Vec<String> = names.into_iter().map(|n| n.join("|")).collect();
         println!("{kind:<10} {}", names.join(" "));
     };

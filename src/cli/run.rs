@@ -4,40 +4,58 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
-use super::{FAILED, Flags, OK};
-use crate::config::{self, Diagnostic, Diagnostics, LoadOptions, Loaded, Settings, Span, Surroundings};
-use crate::daemon::{self, LogOutput, Start};
+use super::daemonize::{self, PidFile, Role};
+use super::{FAILED, Flags, OK, privilege, setup};
+use crate::config::{self, Diagnostic, Diagnostics, Language, LoadOptions, Loaded, Settings, Span, Surroundings};
+use crate::daemon::{self, Log, Start};
 use crate::engine;
 use crate::plugin::Registry;
 
 /// Runs; gives the exit status.
 pub fn run(flags: &Flags, registry: &'static Registry) -> u8 {
-    if let Some(refused) = refused(flags) {
-        eprintln!("suiro: {refused}");
-        return FAILED;
+    if let Some(directory) = &flags.setup {
+        return setup::run(directory);
     }
-    if let Err(e) = set_umask(flags) {
-        eprintln!("suiro: {e}");
-        return FAILED;
+    match prepared(flags) {
+        Ok(Role::Parent(status)) => status,
+        Ok(Role::Runs(pid_file)) => load_and_start(flags, pid_file, registry),
+        Err(e) => {
+            eprintln!("suiro: {e}");
+            FAILED
+        }
     }
+}
+
+/// What comes before the configuration is read: whose rights, which process.
+fn prepared(flags: &Flags) -> Result<Role, String> {
+    if let Some(refused) = flags.fluentd.refused() {
+        return Err(refused);
+    }
+    privilege::change(flags.user.as_deref(), flags.group.as_deref())?;
+    let background = flags.daemon.as_deref().filter(|_| !flags.dry_run);
+    daemonize::daemonize(background, flags.daemon_stage)
+}
+
+fn load_and_start(flags: &Flags, pid_file: Option<PidFile>, registry: &'static Registry) -> u8 {
     let loaded = load(&flags.config, flags);
     let system = loaded.as_ref().ok().and_then(|l| l.root.child("system"));
-    let settings = match config::load_settings(system, &flags.settings()) {
-        Ok(settings) => settings,
+    let ready = config::load_settings(system, &flags.settings()).map_err(|e| e.to_string()).and_then(|settings| {
+        set_umask(&settings);
+        Ok((daemon::init_logging(&settings)?, settings))
+    });
+    let (log, settings) = match ready {
+        Ok(ready) => ready,
         Err(e) => {
             eprintln!("suiro: config error: {e}");
             return FAILED;
         }
     };
-    let log = match daemon::init_logging(&settings) {
-        Ok(log) => log,
-        Err(e) => {
-            eprintln!("suiro: config error: {e}");
-            return FAILED;
-        }
-    };
+    if let Some(name) = &settings.process_name {
+        name_process(name);
+    }
+    flags.fluentd.warnings().iter().for_each(|warning| warn!("{warning}"));
     match loaded {
-        Ok(loaded) => start(flags, loaded, settings, log, registry),
+        Ok(loaded) => start(flags, loaded, settings, log, pid_file, registry),
         Err(faults) => {
             daemon::report_faults(&faults);
             FAILED
@@ -45,21 +63,30 @@ pub fn run(flags: &Flags, registry: &'static Registry) -> u8 {
     }
 }
 
-/// Flags of Fluentd that can have no meaning here.
-fn refused(flags: &Flags) -> Option<String> {
-    let ruby = !flags.plugin.is_empty() || !flags.require.is_empty();
-    ruby.then(|| "-p and -r load Ruby code, which suiro does not run; 'suiro plugins' lists what is built in".into())
+fn set_umask(settings: &Settings) {
+    // The settings were refused where it is not octal.
+    if let Some(mask) = settings.umask.as_deref().and_then(|text| config::permission(text).ok()) {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    }
 }
 
-fn set_umask(flags: &Flags) -> Result<(), String> {
-    let Some(text) = &flags.umask else { return Ok(()) };
-    let mask = u32::from_str_radix(text, 8).map_err(|_| format!("--umask {text:?} is not octal"))?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
-    Ok(())
+/// The name that `ps` and `top` show; the system keeps its first 15 bytes.
+fn name_process(name: &str) {
+    if let Err(e) = std::fs::write("/proc/self/comm", name) {
+        warn!("process_name {name:?} can't be set: {e}");
+    }
 }
 
 /// Reads the configuration with what the flags add to it.
 pub fn load(path: &Path, flags: &Flags) -> Result<Loaded, Diagnostics> {
+    if !path.exists() {
+        let missing = Diagnostic::error(format!("there is no file '{}'", path.display()), &Span::nowhere());
+        return Err(missing.with_help("name the configuration with -c PATH or in FLUENT_CONF").into());
+    }
+    if path.extension().is_some_and(|e| e == "rb") {
+        let message = "a configuration in Ruby is code, which suiro does not run. Write it as fluent.conf or in YAML";
+        return Err(Diagnostic::error(format!("{}: {message}", path.display()), &Span::nowhere()).into());
+    }
     config::load_all(path, &options(flags)?)
 }
 
@@ -67,12 +94,22 @@ fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
     let language = flags.config_file_type.parse();
     let mut options = LoadOptions::new(Surroundings::of_process("0"));
     options.language = language.map_err(|e: String| Diagnostics::from(Diagnostic::error(e, &Span::nowhere())))?;
+    if flags.use_v0_config {
+        options.language = Language::FluentdV0;
+    }
     options.encoding = flags.conf_encoding.clone();
     options.inline = flags.inline_config.clone();
     Ok(options)
 }
 
-fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: LogOutput, registry: &'static Registry) -> u8 {
+fn start(
+    flags: &Flags,
+    loaded: Loaded,
+    settings: Settings,
+    log: Log,
+    pid_file: Option<PidFile>,
+    registry: &'static Registry,
+) -> u8 {
     daemon::report_faults(&loaded.warnings);
     raise_descriptor_limit();
     if flags.dry_run {
@@ -94,7 +131,12 @@ fn start(flags: &Flags, loaded: Loaded, settings: Settings, log: LogOutput, regi
         info!("workers {}: one process with as many threads as cores does the work of all", settings.workers);
     }
     let path = flags.config.clone();
-    let ended_well = runtime.block_on(daemon::run(Start { path, options, loaded, settings, registry, log }));
+    if pid_file.is_some() && !log.output.is_file() {
+        warn!("-d without -o: once suiro runs in the background its log goes nowhere. Give a log file");
+    }
+    let on_running = || pid_file.as_ref().map_or(Ok(()), PidFile::ready);
+    let start = Start { path, options, loaded, settings, registry, log };
+    let ended_well = runtime.block_on(daemon::run(start, on_running));
     if ended_well { OK } else { FAILED }
 }
 
@@ -109,7 +151,7 @@ fn raise_descriptor_limit() {
 }
 
 fn dry_run(loaded: &Loaded, settings: &Settings, registry: &'static Registry) -> u8 {
-    match engine::check(&loaded.root, registry, &daemon::process(settings)) {
+    match engine::check(&loaded.root, registry, &daemon::process(settings, None)) {
         Ok(warnings) => {
             warnings.iter().for_each(|w| warn!("{}", w.one_line()));
             info!("finished dry run mode");

@@ -10,6 +10,8 @@ use super::span::Span;
 /// Whether a fault stops the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing; nothing is wrong.
+    Note,
     /// Worth a look; the daemon starts.
     Warning,
     /// The configuration can't be used.
@@ -40,10 +42,20 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(message, span) }
     }
 
+    /// Something worth knowing that is no fault.
+    pub fn note(message: impl Into<String>, span: &Span) -> Self {
+        Self { severity: Severity::Note, ..Self::error(message, span) }
+    }
+
     /// Adds what to do about it.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Whether it is no fault at all.
+    pub fn is_note(&self) -> bool {
+        self.severity == Severity::Note
     }
 
     /// Whether it stops the start.
@@ -118,6 +130,19 @@ impl Diagnostics {
     /// Forgets all but the first `len`: a parser that went astray takes back what it said.
     pub(super) fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
+    }
+
+    /// In the order of the text: files in the order they were first met, then lines.
+    pub fn by_place(mut self) -> Self {
+        let mut files: Vec<String> = Vec::new();
+        for fault in &self.0 {
+            if !files.iter().any(|known| known == fault.span.file()) {
+                files.push(fault.span.file().to_owned());
+            }
+        }
+        let file = |span: &Span| files.iter().position(|known| known == span.file());
+        self.0.sort_by_key(|fault| (file(&fault.span), fault.span.range().start));
+        self
     }
 
     /// In the order they were found.
@@ -201,6 +226,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::span::Source;
 
     #[test]
     fn nearest_offers_only_words_that_are_near() {
@@ -218,6 +244,16 @@ mod tests {
         assert!(faults.clone().into_result(1).is_ok_and(|(value, warnings)| value == 1 && warnings.len() == 1));
         faults.error("bad", &Span::nowhere());
         assert!(faults.into_result(1).is_err());
+    }
+
+    #[test]
+    fn faults_are_told_in_the_order_of_the_text() {
+        let (a, b) = (Source::new("a", "12345"), Source::new("b", "12345"));
+        let places = [(&a, 3), (&b, 1), (&a, 0), (&b, 0)];
+        let faults = places.map(|(source, at)| Diagnostic::error(at.to_string(), &Span::new(source, at..at + 1)));
+        let sorted = faults.into_iter().collect::<Diagnostics>().by_place();
+        let told: Vec<String> = sorted.iter().map(|f| format!("{}{}", f.span.file(), f.message)).collect();
+        assert_eq!(told, ["a0", "a3", "b0", "b1"]);
     }
 
     #[test]

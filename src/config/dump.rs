@@ -2,7 +2,7 @@
 //!
 //! What is printed means the same when it is read again, secrets aside.
 
-use super::secret::{MASK, mask_url_passwords};
+use super::secret::{MASK, mask_within};
 use super::section::{Section, Value, ValueKind};
 
 impl Section {
@@ -23,8 +23,7 @@ fn write_section(section: &Section, depth: usize, mask: &dyn Fn(&str) -> bool, o
     out.push_str(&format!("{indent}<{}{arg}>\n", section.name));
     for param in &section.params {
         let shown = || value_text(&param.value);
-        let value =
-            if mask(&param.name) { MASK.to_owned() } else { mask_url_passwords(&shown()).unwrap_or_else(shown) };
+        let value = if mask(&param.name) { MASK.to_owned() } else { mask_within(&shown()).unwrap_or_else(shown) };
         out.push_str(format!("{indent}  {} {value}", name_text(&param.name)).trim_end());
         out.push('\n');
     }

@@ -15,6 +15,7 @@
 //! - A secret is never printed: not in the dump, not in an error, not by `Debug`.
 
 mod compat;
+mod compat_exec_filter;
 mod convert;
 mod de;
 mod diagnostic;
@@ -31,20 +32,23 @@ mod section;
 mod session;
 mod settings;
 mod span;
+mod system;
 mod toml;
 mod types;
 mod yaml;
 
 pub use compat::{Part, normalize};
+pub use compat_exec_filter::exec_filter_parts;
 pub use convert::permission;
 pub use de::{Options, Outcome, from_section};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest};
-pub use load::{LoadOptions, Loaded, load_all, load_text};
+pub use load::{Language, LoadOptions, Loaded, load_all, load_text};
 pub use pattern::Patterns;
 pub use regexp::{Flags as RegexpFlags, Regexp, RegexpError};
 pub use ruby::{Surroundings, hostname};
-pub use secret::{Secret, looks_secret};
+pub use secret::{Secret, looks_secret, shown};
 pub use section::{Param, Section, Value};
-pub use settings::{Settings, load as load_settings};
+pub use settings::{RotateAge, Settings, load as load_settings};
 pub use span::Span;
+pub use system::check_system;
 pub use types::{Pair, Pairs, Size, SizeLimit, TimeSpan};

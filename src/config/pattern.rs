@@ -5,7 +5,7 @@
 //! so no pattern is slow. The common forms (a plain tag, `**`, `a.**`) don't even need that.
 //!
 //! - `*` is anything without a dot, also nothing; `**` is anything.
-//! - `a.**` is `a` and all tags below it; `**.a` are all tags that end in `.a`, but not `a` itself.
+//! - `a.**` is `a` and all tags below it; `**.a` is `a` and all tags that end in `.a`.
 //! - `{a,b}` is either; braces may nest. A backslash takes the next character as it stands.
 //! - `/regexp/` must match the whole tag. White space separates patterns, of which one must match. No pattern is `**`.
 
@@ -79,7 +79,7 @@ enum Step {
     Part,
     /// `**`.
     Rest,
-    /// `**.`: anything up to a dot.
+    /// `**.`: anything up to a dot, or nothing at the start of the tag.
     UpToDot,
     /// The dot of `.**`: here the tag ends or goes on with a dot.
     Edge,
@@ -251,6 +251,7 @@ fn take(step: &Step, tag: &[u8], mut from: Places) -> Places {
         }
         Step::UpToDot => {
             let first = from.0.iter().position(|reached| *reached).unwrap_or(tag.len());
+            to.0[0] = from.0[0];
             for at in (first..tag.len()).filter(|at| tag[*at] == b'.') {
                 to.0[at + 1] = true;
             }
@@ -312,10 +313,10 @@ mod tests {
         check("a.**", &["a", "a.b", "a.b.c", "a."], &["ab", "abc", "ab.c", "ab.d.e", "b.a"]);
         check("a**", &["a", "ab", "abc", "a.b", "ab.c", "ab.d.e"], &["ba"]);
         check("**a", &["a", "ba", "c.ba", "b.a", "cb.a", "d.e.a"], &["ab"]);
-        check("**.a", &["b.a", "cb.a", "d.e.a"], &["a", "ba", "c.ba"]);
+        check("**.a", &["a", "b.a", "cb.a", "d.e.a"], &["ba", "c.ba"]);
         check("a.**.b", &["a.b", "a.x.b", "a.x.y.b"], &["ab", "axb", "a.xb", "a"]);
         check("**", &["a", "a.b", ""], &[]);
-        check("**.**", &["a.b", "a."], &["a"]);
+        check("**.**", &["a.b", "a.", "a"], &[]);
     }
 
     #[test]
@@ -374,7 +375,7 @@ mod tests {
             if let Some(after) = rest.strip_prefix("**") {
                 out.push_str(if std::mem::take(&mut dot) { r"(?![^\.])" } else { "" });
                 rest = after.strip_prefix('.').unwrap_or(after);
-                out.push_str(if after.starts_with('.') { r"(?:.*\.)" } else { ".*" });
+                out.push_str(if after.starts_with('.') { r"(?:.*\.|\A)" } else { ".*" });
                 continue;
             }
             rest = &rest[1..];

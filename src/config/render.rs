@@ -6,7 +6,7 @@
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::secret::{MASK, looks_secret, mask_url_passwords};
+use super::secret::{MASK, looks_secret, mask_within};
 use super::span::Span;
 
 /// The longest piece of a source line that is shown, in characters.
@@ -20,6 +20,7 @@ pub(super) fn one_line(fault: &Diagnostic) -> String {
     let kind = match fault.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     };
     let help = fault.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
     let text = quote(&format!("{}{help}", fault.message));
@@ -39,6 +40,7 @@ pub(super) fn report(fault: &Diagnostic) -> String {
     let (title, help) = match fault.severity {
         Severity::Error => (Level::ERROR.primary_title(message), &fault.help),
         Severity::Warning => (Level::WARNING.primary_title(message), &fault.help),
+        Severity::Note => (Level::NOTE.primary_title(message), &fault.help),
     };
     let place = Place::of(&fault.span);
     let mut group = title.elements(None::<Snippet<'_, annotate_snippets::Annotation<'_>>>);
@@ -114,7 +116,7 @@ fn mask(line: &str) -> Option<String> {
     if looks_secret(name) {
         return Some(format!("{}{name}{}{MASK}", &line[..indent].replace('\t', " "), &rest[..gap].replace('\t', " ")));
     }
-    mask_url_passwords(line).map(|masked| masked.replace(char::is_control, " "))
+    mask_within(line).map(|masked| masked.replace(char::is_control, " "))
 }
 
 /// In double quotes, with quotes, backslashes and control characters escaped.

@@ -30,6 +30,8 @@ const SECRET_ENDINGS: &[&str] = &[
     "license_key",
     "account_key",
     "service_key",
+    "signature",
+    "cookie",
 ];
 
 /// Whether a parameter of this name is taken for a secret wherever it stands.
@@ -55,6 +57,67 @@ pub(super) fn mask_url_passwords(text: &str) -> Option<String> {
     }
     out.push_str(&text[done..]);
     found.then_some(out)
+}
+
+/// A parameter's value as it may be shown: secrets by the parameter's name, passwords in URLs, and members that are
+/// secrets by their own names (`{"Authorization":"..."}`, `?token=...`) are masked.
+pub fn shown(name: &str, value: &str) -> String {
+    if looks_secret(name) { MASK.to_owned() } else { mask_within(value).unwrap_or_else(|| value.to_owned()) }
+}
+
+/// `text` without the secrets in it; `None` where there are none.
+pub(super) fn mask_within(text: &str) -> Option<String> {
+    let urls = mask_url_passwords(text);
+    mask_members(urls.as_deref().unwrap_or(text)).or(urls)
+}
+
+/// Masks `name: value`, `"name":"value"` and `name=value` for names of secrets, be the text whole or not.
+fn mask_members(text: &str) -> Option<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let (mut out, mut done, mut at) = (String::new(), 0, 0);
+    while let Some(start) = text[at..].find(is_word).map(|n| at + n) {
+        let end = text[start..].find(|c| !is_word(c)).map_or(text.len(), |n| start + n);
+        at = end;
+        let Some(value) = member_value(text, end).filter(|_| looks_secret(&text[start..end])) else { continue };
+        out.push_str(&text[done..value.start]);
+        out.push_str(MASK);
+        (done, at) = (value.end, value.end);
+    }
+    out.push_str(&text[done..]);
+    (done > 0).then_some(out)
+}
+
+/// Where the value of a name that ends at `end` stands; `None` where the name has none.
+fn member_value(text: &str, end: usize) -> Option<std::ops::Range<usize>> {
+    let rest = text[end..].trim_start_matches(['"', '\'', '\\']).trim_start();
+    let (mark, rest) = match rest.strip_prefix(':') {
+        Some(rest) => (':', rest),
+        None => ('=', rest.strip_prefix('=')?.trim_start_matches('>')),
+    };
+    let rest = rest.trim_start();
+    let open = rest.len() - rest.trim_start_matches('\\').len();
+    let quote = rest[open..].chars().next().filter(|c| matches!(c, '"' | '\''));
+    let start = text.len() - rest.len() + quote.map_or(0, |_| open + 1);
+    let length = match (quote, mark) {
+        (Some(quote), _) => unescaped(&text[start..], quote, open > 0),
+        (None, ':') => text[start..].find([',', '}', '"', '\n']),
+        (None, _) => text[start..].find(|c: char| "&,;}#\"'".contains(c) || c.is_whitespace()),
+    };
+    let end = length.map_or(text.len(), |n| start + n);
+    (start < end).then_some(start..end)
+}
+
+/// Where a quoted value ends. Within a text that is quoted itself the quotes have backslashes.
+fn unescaped(text: &str, quote: char, nested: bool) -> Option<usize> {
+    if nested {
+        return text.find('\\');
+    }
+    let mut escaped = false;
+    text.find(|c| {
+        let ends = c == quote && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    })
 }
 
 /// A text that is never printed: `Debug` and `Display` give `xxxxxx`.
@@ -125,6 +188,32 @@ mod tests {
         assert_eq!(mask("a://b:c@d, e://f:g@h@i").as_deref(), Some("a://b:xxxxxx@d, e://f:xxxxxx@i"));
         for plain in ["http://h:80/a:b@c", "http://user@h", "a@b", "", "://", "x://@", "http://h/?q=a:b@c"] {
             assert_eq!(mask(plain), None, "{plain}");
+        }
+    }
+
+    #[test]
+    fn members_with_names_of_secrets_are_masked_in_any_text() {
+        let mask = |text: &str| shown("headers", text);
+        assert_eq!(
+            mask(r#"{"Authorization":"Bearer a\"b","X-Api-Key" : "c","Accept":"d"}"#),
+            r#"{"Authorization":"xxxxxx","X-Api-Key" : "xxxxxx","Accept":"d"}"#
+        );
+        assert_eq!(mask("http://u:p@h/?token=abc&a=b#c"), "http://u:xxxxxx@h/?token=xxxxxx&a=b#c");
+        assert_eq!(mask("Authorization:Bearer a b,Accept:c"), "Authorization:xxxxxx,Accept:c");
+        assert_eq!(mask(r#"{"Authorization":"cut off"#), r#"{"Authorization":"xxxxxx"#);
+        assert_eq!(mask(r#""{\"api_key\":\"a b\"}""#), r#""{\"api_key\":\"xxxxxx\"}""#);
+        assert_eq!(mask("password => 'a b', c => d"), "password => 'xxxxxx', c => d");
+        for plain in ["", "token", "{\"a\":\"token\"}", "tag_key: a", "token:", "password=", "=:=", "é:token", "%Y:%m"]
+        {
+            assert_eq!(mask(plain), plain);
+        }
+        assert_eq!(shown("shared_key", "a"), MASK);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_masked_without_a_fault(text in "(token|:|=|\"|\\\\|'|,| |é|a|://|@){0,30}") {
+            let _ = shown("x", &text);
         }
     }
 

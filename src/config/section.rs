@@ -193,6 +193,11 @@ impl Section {
         self.set(Param { name: name.into(), name_span: span.clone(), value: Value::bare(text), value_span: span });
     }
 
+    /// Sets the argument, at the section's own place.
+    pub fn set_arg(&mut self, text: impl Into<String>) {
+        self.args = Argument { value: Value::bare(text), span: self.span.clone() };
+    }
+
     /// Where the parameter `name` has its value, else where the section opens: the place to blame.
     pub fn span_of(&self, name: &str) -> &Span {
         self.get(name).map_or(&self.span, |param| &param.value_span)

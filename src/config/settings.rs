@@ -4,10 +4,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use config::{ConfigError, Environment, Map, Source, Value, ValueKind};
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
+use super::convert::{size, time};
 use super::{Section, permission};
 
 /// Prefix of environment variables: `SUIRO_LOG_LEVEL` sets `log_level`.
@@ -23,10 +26,25 @@ pub struct Settings {
     pub log_path: Option<PathBuf>,
     /// `text` or `json`.
     pub log_format: String,
-    /// Log files that are kept; a number.
-    pub log_rotate_age: Option<u32>,
+    /// Form of the time of the log's lines; Fluentd's where there is none.
+    pub log_time_format: Option<String>,
+    /// Log files that are kept, the present one among them, or how often a new one begins.
+    #[serde(deserialize_with = "age")]
+    pub log_rotate_age: Option<RotateAge>,
     /// Size in bytes at which the log file is rotated.
+    #[serde(deserialize_with = "bytes")]
     pub log_rotate_size: Option<u64>,
+    /// A line that is the same as the one before is left out for so long.
+    #[serde(deserialize_with = "seconds")]
+    pub ignore_repeated_log_interval: Option<Duration>,
+    /// A line that was written before is left out for so long.
+    #[serde(deserialize_with = "seconds")]
+    pub ignore_same_log_interval: Option<Duration>,
+    /// Of refused emits only one line is written in so long.
+    #[serde(deserialize_with = "seconds")]
+    pub emit_error_log_interval: Option<Duration>,
+    /// Log events (`fluent.*`) are made during the stop too.
+    pub log_event_verbose: bool,
     /// Where buffers and storages without a path of their own live.
     pub root_dir: Option<PathBuf>,
     /// `host:port` of the control API.
@@ -35,8 +53,10 @@ pub struct Settings {
     pub enable_get_dump: bool,
     /// The configuration is not printed at the start.
     pub suppress_config_dump: bool,
-    /// Unknown parameters and loose values are faults.
+    /// Loose values are faults.
     pub strict_config_value: bool,
+    /// Unknown parameters and loose values are faults.
+    pub strict: bool,
     /// Permissions of files that outputs create, in octal.
     pub file_permission: Option<String>,
     /// Permissions of directories that outputs create, in octal.
@@ -47,6 +67,10 @@ pub struct Settings {
     pub threads: usize,
     /// Inputs are not started.
     pub without_source: bool,
+    /// Only inputs are started; what they take is kept in files until SIGWINCH.
+    pub with_source_only: bool,
+    /// File mode creation mask, in octal.
+    pub umask: Option<String>,
     /// Seconds from the signal to stop until the process ends.
     pub shutdown_timeout: f64,
     /// Directory of more configuration files; `<system> config_include_dir`.
@@ -61,23 +85,78 @@ impl Default for Settings {
             log_level: "info".into(),
             log_path: None,
             log_format: "text".into(),
+            log_time_format: None,
             log_rotate_age: None,
             log_rotate_size: None,
+            ignore_repeated_log_interval: None,
+            ignore_same_log_interval: None,
+            emit_error_log_interval: None,
+            log_event_verbose: false,
             root_dir: None,
             rpc_endpoint: None,
             enable_get_dump: false,
             suppress_config_dump: false,
             strict_config_value: false,
+            strict: false,
             file_permission: None,
             dir_permission: None,
             workers: 1,
             threads: 0,
             without_source: false,
+            with_source_only: false,
+            umask: None,
             shutdown_timeout: 5.0,
             config_include_dir: None,
             process_name: None,
         }
     }
+}
+
+/// `log_rotate_age`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotateAge {
+    /// So many files, the present one among them; 0 rotates never.
+    Count(u32),
+    /// A new file each day; all are kept.
+    Daily,
+    /// A new file each week.
+    Weekly,
+    /// A new file each month.
+    Monthly,
+}
+
+impl std::str::FromStr for RotateAge {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RotateAge, String> {
+        match text {
+            "daily" => Ok(RotateAge::Daily),
+            "weekly" => Ok(RotateAge::Weekly),
+            "monthly" => Ok(RotateAge::Monthly),
+            number => number.parse().map(RotateAge::Count).map_err(|_| {
+                format!("{text:?} is no age of log files: it is daily, weekly, monthly or a number of files")
+            }),
+        }
+    }
+}
+
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RotateAge>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|t| t.parse().map_err(D::Error::custom)).transpose()
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let size = size(&text, true).map_err(D::Error::custom)?;
+    u64::try_from(size.value).map(Some).map_err(|_| D::Error::custom(format!("{text:?} must not be negative")))
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let time = time(&text, true).map_err(D::Error::custom)?;
+    Duration::try_from_secs_f64(time.value)
+        .map(Some)
+        .map_err(|_| D::Error::custom(format!("{text:?} is no length of time")))
 }
 
 /// Reads all layers. `flags` are those that were given on the command line, by setting name.
@@ -101,7 +180,12 @@ fn layered(
         builder = builder.set_override(*name, value.as_str())?;
     }
     let settings: Settings = builder.build()?.try_deserialize()?;
-    for (name, text) in [("file_permission", &settings.file_permission), ("dir_permission", &settings.dir_permission)] {
+    let octal = [
+        ("file_permission", &settings.file_permission),
+        ("dir_permission", &settings.dir_permission),
+        ("umask", &settings.umask),
+    ];
+    for (name, text) in octal {
         if let Some(Err(fault)) = text.as_deref().map(permission) {
             return Err(ConfigError::Message(format!("{name}: {fault}")));
         }
@@ -144,8 +228,8 @@ fn collect(section: &Section) -> Map<String, Value> {
 
 impl Settings {
     /// `shutdown_timeout` as a time.
-    pub fn shutdown_timeout(&self) -> std::time::Duration {
-        std::time::Duration::try_from_secs_f64(self.shutdown_timeout).unwrap_or_default()
+    pub fn shutdown_timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.shutdown_timeout).unwrap_or_default()
     }
 }
 
@@ -185,6 +269,23 @@ mod tests {
         assert!(error.contains("file_permission") && error.contains("octal"), "{error}");
         let section = system(&[("dir_permission", "0750")]);
         assert!(layered(Some(&section), variables(&[]), &HashMap::new()).is_ok());
+    }
+
+    #[test]
+    fn times_sizes_and_ages_are_written_as_in_fluentd() {
+        let section = system(&[
+            ("ignore_same_log_interval", "1m"),
+            ("log_rotate_size", "10m"),
+            ("log_rotate_age", "weekly"),
+            ("emit_error_log_interval", "30"),
+        ]);
+        let got = layered(Some(&section), variables(&[]), &HashMap::new()).unwrap();
+        assert_eq!(got.ignore_same_log_interval, Some(Duration::from_secs(60)));
+        assert_eq!(got.emit_error_log_interval, Some(Duration::from_secs(30)));
+        assert_eq!((got.log_rotate_size, got.log_rotate_age), (Some(10 << 20), Some(RotateAge::Weekly)));
+        let section = system(&[("log_rotate_age", "hourly")]);
+        let error = layered(Some(&section), variables(&[]), &HashMap::new()).unwrap_err().to_string();
+        assert!(error.contains("daily, weekly, monthly"), "{error}");
     }
 
     #[test]

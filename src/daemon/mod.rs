@@ -2,6 +2,7 @@
 
 mod logging;
 mod rpc;
+mod source_only;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +16,11 @@ use crate::config::{
 };
 use crate::engine::{Engine, EngineError};
 use crate::net::Sockets;
-use crate::plugin::{Process, Registry, Stopper};
+use crate::plugin::{LogFile, Process, Registry, Stopper};
+use logging::{Delivery, LogOutput};
+use source_only::Mode;
 
-pub use logging::{LogOutput, init as init_logging};
+pub use logging::{Log, init as init_logging};
 
 /// Commands from the control API that wait for the daemon; more are refused.
 const MAX_WAITING_COMMANDS: usize = 16;
@@ -35,7 +38,7 @@ pub struct Start {
     /// The tables of plugins.
     pub registry: &'static Registry,
     /// The process's log.
-    pub log: LogOutput,
+    pub log: Log,
 }
 
 /// What the control API or a signal asks for.
@@ -49,26 +52,36 @@ pub enum Command {
     FlushAndStop,
     /// Read the configuration again.
     Reload,
+    /// Start what `--with-source-only` left out.
+    StartRest,
 }
 
-/// The process's surroundings for plugins.
-pub fn process(settings: &Settings) -> Arc<Process> {
+/// The process's surroundings for plugins. `log`: none where nothing is to run.
+pub fn process(settings: &Settings, log: Option<&Log>) -> Arc<Process> {
     // The settings were refused where these are not octal.
-    let octal = |text: &Option<String>, default| text.as_deref().and_then(|t| permission(t).ok()).unwrap_or(default);
+    let octal = |text: &Option<String>| text.as_deref().and_then(|t| permission(t).ok());
     Arc::new(Process {
         hostname: hostname(),
         worker_id: 0,
+        workers: settings.workers,
         root_dir: settings.root_dir.clone(),
-        file_permission: octal(&settings.file_permission, 0o644),
-        dir_permission: octal(&settings.dir_permission, 0o755),
-        strict: settings.strict_config_value,
+        file_permission: octal(&settings.file_permission),
+        dir_permission: octal(&settings.dir_permission),
+        strict: settings.strict,
+        strict_values: settings.strict || settings.strict_config_value,
+        emit_error_log_interval: settings.emit_error_log_interval,
+        log_file: log
+            .map(|l| l.output.clone())
+            .filter(LogOutput::is_file)
+            .map(|output| -> LogFile { Box::new(move |lines| output.write(lines)) }),
         sockets: Sockets::new(),
         view: Default::default(),
     })
 }
 
-/// Runs until told to stop. Gives whether all went well.
-pub async fn run(start: Start) -> bool {
+/// Runs until told to stop. `on_running` is called once everything runs; where it fails the process ends. Gives whether
+/// all went well.
+pub async fn run(start: Start, on_running: impl FnOnce() -> Result<(), String>) -> bool {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(e) => {
@@ -77,8 +90,26 @@ pub async fn run(start: Start) -> bool {
         }
     };
     dump(&start.loaded.root, &start.settings);
-    let root = sources_removed(&start.loaded.root, &start.settings);
-    let engine = match Engine::start(&root, start.registry, process(&start.settings)).await {
+    let mode = first_mode(&start.settings);
+    let root = match mode.apply(&start.loaded.root) {
+        Ok(root) => root,
+        Err(e) => {
+            error!("config error: {e}");
+            return false;
+        }
+    };
+    let process = process(&start.settings, Some(&start.log));
+    if mode == Mode::Collecting
+        && let Err(faults) = crate::engine::check(&start.loaded.root, start.registry, &process)
+    {
+        report_faults(&faults);
+        return false;
+    }
+    allow_levels(&root, &start.log);
+    // Fluentd's log events begin before its plugins start; whether anyone wants them is known once they have.
+    start.log.events.enable(true);
+    info!(pid = std::process::id(), worker = 0, "starting suiro worker");
+    let engine = match Engine::start(&root, start.registry, process).await {
         Ok(engine) => engine,
         Err(e) => {
             report(&e);
@@ -95,8 +126,15 @@ pub async fn run(start: Start) -> bool {
             return false;
         }
     };
-    info!("suiro worker is now running worker=0");
-    let daemon = Daemon { start, engine };
+    start.log.events.enable(engine.wants_log_events());
+    let delivery = start.log.events.deliver(engine.log_emitter());
+    info!(worker = 0, "suiro worker is now running");
+    let daemon = Daemon { start, engine, delivery, mode };
+    if let Err(e) = on_running() {
+        error!("{e}");
+        daemon.stop().await;
+        return false;
+    }
     daemon.serve(&mut signals, &mut waiting).await;
     stopper.stop();
     if let Some(task) = rpc {
@@ -110,6 +148,8 @@ pub async fn run(start: Start) -> bool {
 struct Daemon {
     start: Start,
     engine: Engine,
+    delivery: Option<Delivery>,
+    mode: Mode,
 }
 
 impl Daemon {
@@ -122,10 +162,11 @@ impl Daemon {
             match command {
                 Command::Flush => {
                     info!("force flushing buffered events");
-                    self.start.log.reopen();
+                    self.start.log.output.reopen();
                     self.engine.flush_all();
                 }
                 Command::Reload => self.reload().await,
+                Command::StartRest => self.start_rest().await,
                 Command::FlushAndStop => {
                     self.engine.flush_all();
                     break;
@@ -133,8 +174,24 @@ impl Daemon {
                 Command::Stop => break,
             }
         }
-        info!("stopping");
-        self.engine.stop(self.start.settings.shutdown_timeout()).await;
+        info!(worker = 0, "suiro worker is now stopping");
+        self.stop().await;
+    }
+
+    /// Log events end before the plugins do; with `log_event_verbose`, after the inputs and with the buffers.
+    async fn stop(self) {
+        let timeout = self.start.settings.shutdown_timeout();
+        let (first, last) = match self.delivery {
+            Some(delivery) if self.start.settings.log_event_verbose => (None, Some(delivery)),
+            delivery => (delivery, None),
+        };
+        if let Some(delivery) = first {
+            delivery.end().await;
+        }
+        self.engine.stop(timeout).await;
+        if let Some(delivery) = last {
+            delivery.end().await;
+        }
     }
 
     /// Reads the file again. A faulty file changes nothing.
@@ -144,10 +201,15 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(faults) => return refuse(&faults),
         };
-        let root = sources_removed(&loaded.root, &self.start.settings);
+        let root = match self.mode.apply(&loaded.root) {
+            Ok(root) => root,
+            Err(e) => return error!("{e}. The old configuration goes on"),
+        };
+        allow_levels(&root, &self.start.log);
         match self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
             Ok(()) => {
                 dump(&loaded.root, &self.start.settings);
+                self.start.log.events.enable(self.engine.wants_log_events());
                 self.start.loaded = loaded;
                 info!("reloaded: the new configuration is in force");
             }
@@ -159,8 +221,30 @@ impl Daemon {
         }
     }
 
+    /// Ends `--with-source-only`: outputs and filters start, and are given what was collected.
+    async fn start_rest(&mut self) {
+        if self.mode != Mode::Collecting {
+            return info!(
+                "do nothing for canceling with-source-only because the current mode is not with-source-only."
+            );
+        }
+        info!("cancel with-source-only mode and start the other plugins");
+        self.mode = Mode::Draining;
+        let Ok(root) = self.mode.apply(&self.start.loaded.root) else { return };
+        match self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
+            Ok(()) => self.start.log.events.enable(self.engine.wants_log_events()),
+            Err(e) => {
+                report(&e);
+                error!("the other plugins can't start; inputs go on alone. Send SIGWINCH again once it is mended");
+                self.mode = Mode::Collecting;
+                self.go_back().await;
+            }
+        }
+    }
+
     async fn go_back(&mut self) {
-        let root = sources_removed(&self.start.loaded.root, &self.start.settings);
+        // It ran before, so it has a place for everything.
+        let Ok(root) = self.mode.apply(&self.start.loaded.root) else { return };
         if let Err(e) = self.engine.reload(&root, self.start.settings.shutdown_timeout()).await {
             report(&e);
         }
@@ -200,12 +284,27 @@ fn dump(root: &Section, settings: &Settings) {
     }
 }
 
-fn sources_removed(root: &Section, settings: &Settings) -> Section {
-    let mut root = root.clone();
-    if settings.without_source {
-        root.children.retain(|s| s.name != "source");
+/// Lets the lines through that plugins with a level of their own want.
+fn allow_levels(section: &Section, log: &Log) {
+    section.log_level().into_iter().for_each(|level| log.levels.allow(level));
+    // `<system> log_level` is the process's own and in force already.
+    section.children.iter().filter(|c| c.name != "system").for_each(|child| allow_levels(child, log));
+}
+
+fn first_mode(settings: &Settings) -> Mode {
+    match (settings.without_source, settings.with_source_only) {
+        (true, _) => {
+            info!("'--without-source' is applied. Ignore <source> sections");
+            Mode::WithoutSource
+        }
+        (false, true) => {
+            info!(
+                "with-source-only: events are kept in files. Send SIGWINCH to start the other plugins and process them"
+            );
+            Mode::Collecting
+        }
+        (false, false) => Mode::Whole,
     }
-    root
 }
 
 /// The signals that the daemon knows.
@@ -215,6 +314,9 @@ struct Signals {
     flush: Signal,
     hangup: Signal,
     reload: Signal,
+    /// Held so that a file over the limit of sizes is an error of its write, as a full disk is, and not the end.
+    _file_size: Signal,
+    rest: Signal,
 }
 
 impl Signals {
@@ -225,6 +327,8 @@ impl Signals {
             flush: signal(SignalKind::user_defined1())?,
             hangup: signal(SignalKind::hangup())?,
             reload: signal(SignalKind::user_defined2())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+            rest: signal(SignalKind::window_change())?,
         })
     }
 
@@ -235,6 +339,7 @@ impl Signals {
             _ = self.flush.recv() => Command::Flush,
             _ = self.hangup.recv() => Command::Reload,
             _ = self.reload.recv() => Command::Reload,
+            _ = self.rest.recv() => Command::StartRest,
         }
     }
 }

@@ -1,15 +1,12 @@
 //! The control API of `<system> rpc_endpoint`: Fluentd's paths, by GET.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,14 +14,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Command;
 use crate::config::{Section, Settings, looks_secret};
 use crate::net::Sockets;
+use crate::net::http::{ServerLimits, is_for_loopback, is_from_a_page, serve_connection};
+use crate::net::tls::Stream;
 use crate::plugin::Stop;
 
 /// Connections at once; more wait.
 const MAX_CONNECTIONS: usize = 32;
-/// Time for a request's headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest request head, in bytes.
-const MAX_HEAD: usize = 16 << 10;
+/// How long an answer may wait for the client to read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the control API where the settings ask for one.
 ///
@@ -42,13 +39,16 @@ pub fn start(
     let listener = Sockets::new().tcp(host, port, None).and_then(TcpListener::from_std);
     let listener = listener.map_err(|e| format!("rpc_endpoint: {e}"))?;
     let dump = settings.enable_get_dump.then(|| root.to_fluentd_text(&looks_secret));
-    let api = Arc::new(Api { commands, dump });
+    let is_local = listener.local_addr().is_ok_and(|a| a.ip().is_loopback());
+    let api = Arc::new(Api { commands, dump, is_local });
     Ok(Some(tokio::spawn(accept(listener, api, stop))))
 }
 
 struct Api {
     commands: mpsc::Sender<Command>,
     dump: Option<String>,
+    /// Bound to a loopback address: no other name than this host's own can be meant.
+    is_local: bool,
 }
 
 async fn accept(listener: TcpListener, api: Arc<Api>, mut stop: Stop) {
@@ -73,18 +73,18 @@ async fn accept(listener: TcpListener, api: Arc<Api>, mut stop: Stop) {
 }
 
 async fn serve(stream: TcpStream, api: Arc<Api>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(api.answer(&request)) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
-    // A client that breaks off needs no word.
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    let limits = ServerLimits { write_timeout: WRITE_TIMEOUT, ..ServerLimits::default() };
+    let answer = |request: Request<Incoming>| std::future::ready(api.answer(&request));
+    // The stop cuts all connections at once: their answers are made without a wait.
+    serve_connection(Stream::Plain(stream), limits, std::future::pending(), answer).await;
 }
 
 impl Api {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let foreign = self.is_local && !is_for_loopback(request.headers());
+        if foreign || is_from_a_page(request.headers()) {
+            return json(StatusCode::FORBIDDEN, r#"{"ok":false,"message":"not for web pages"}"#.into());
+        }
         if request.method() != Method::GET {
             return json(StatusCode::METHOD_NOT_ALLOWED, r#"{"ok":false,"message":"use GET"}"#.into());
         }

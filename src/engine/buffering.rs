@@ -8,7 +8,7 @@ use super::params::{BufferParams, Compress};
 use super::retry::RetryPolicy;
 use super::sink::FlushParams;
 use crate::buffer::{BufferConfig, BufferKind, ChunkKeys, FieldKey, TimeKey};
-use crate::config::{Diagnostic, Diagnostics, Options, Section, from_section, permission};
+use crate::config::{Diagnostic, Diagnostics, Section, from_section, permission};
 use crate::event::Packing;
 use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
@@ -47,10 +47,14 @@ pub fn plan(
     let child = section.child("buffer");
     let empty = Section::new("buffer", section.span.clone());
     let written = child.unwrap_or(&empty);
-    let options = Options { strict_values: process.strict, strict_names: process.strict, elsewhere: &[] };
+    let options = process.strictness();
     let outcome = from_section::<BufferParams>(written, options);
     diagnostics.extend(outcome.faults);
     let params = outcome.value?;
+    for (name, why) in params.without_effect() {
+        let message = format!("{name} has no effect here: {why}");
+        diagnostics.push(Diagnostic::warning(message, written.span_of(name)));
+    }
     let plan = Planner { section: written, defaults, process, id, params: &params };
     let buffered = child.is_some() || defaults.buffered;
     let buffer = match buffered.then(|| plan.buffer(diagnostics)) {
@@ -79,7 +83,7 @@ impl Planner<'_> {
 
     fn flush(&self) -> FlushParams {
         FlushParams {
-            threads: self.params.flush_thread_count.clamp(1, MAX_FLUSH_THREADS),
+            threads: self.params.flush_thread_count.min(MAX_FLUSH_THREADS),
             slow_after: self.params.slow_flush_log_threshold.duration(),
             drop_given_up: self.params.disable_chunk_backup,
         }
@@ -98,6 +102,7 @@ impl Planner<'_> {
                 self.section.span_of("flush_interval"),
             ));
         }
+        let (files, directories) = self.process.buffer_modes();
         let interval = params.flush_interval.map(|i| i.duration()).or(self.defaults.flush_interval);
         Ok(BufferConfig {
             id: self.id.to_owned(),
@@ -118,8 +123,8 @@ impl Planner<'_> {
             flush_interval: interval.unwrap_or(FLUSH_INTERVAL),
             timekey_wait: params.timekey_wait.duration(),
             overflow: params.overflow(),
-            file_mode: self.octal("file_permission", params.file_permission.as_deref(), 0o600)?,
-            dir_mode: self.octal("dir_permission", params.dir_permission.as_deref(), 0o700)?,
+            file_mode: self.octal("file_permission", params.file_permission.as_deref(), files)?,
+            dir_mode: self.octal("dir_permission", params.dir_permission.as_deref(), directories)?,
             flush_at_shutdown: params.flush_at_shutdown.unwrap_or(memory),
             backup_dir: self.backup_dir(),
         })
@@ -130,7 +135,7 @@ impl Planner<'_> {
     }
 
     fn kind(&self) -> Result<BufferKind, Diagnostic> {
-        let default = if self.defaults.path.is_some() { "file" } else { "memory" };
+        let default = if self.defaults.file || self.defaults.path.is_some() { "file" } else { "memory" };
         match self.section.plugin_type().unwrap_or(default) {
             "memory" => Ok(BufferKind::Memory),
             "file" | "file_single" => Ok(BufferKind::File { dir: self.directory()? }),

@@ -1,22 +1,26 @@
 //! From the configuration's tree to the graph. Nothing is opened here; all faults are found in one go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
+
+use smallvec::{SmallVec, smallvec};
 
 use super::buffering;
 use super::chain::FilterNode;
 use super::graph::Graph;
-use super::pipeline::{Pipeline, RoundRobin, Rule, Store, Target};
+use super::pipeline::{Pipeline, Rule};
 use super::sink::{Secondary, Sink};
-use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, normalize};
-use crate::plugin::{BuildContext, DynInput, DynOutput, Process, Registry, find, unknown_type};
+use super::workers;
+use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, exec_filter_parts, normalize};
+use crate::plugin::{BufferDefaults, BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
 
-/// Nesting of `<store>` sections with stores in them.
-const MAX_STORE_DEPTH: usize = 8;
-/// Largest `weight` of a `<store>`.
-const MAX_WEIGHT: usize = 1000;
+/// Stores behind labels whose copies of a stream are told apart at a start.
+const MAX_WAYS: usize = 16;
+/// What `@log_level` may be.
+const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
 
 /// An input that is built and not yet open.
 pub struct PlannedInput {
@@ -76,26 +80,43 @@ pub fn build(
         inputs: Vec::new(),
         diagnostics: Diagnostics::new(),
         ids: HashMap::new(),
+        ways: BTreeSet::new(),
+        place: None,
     };
     builder.root(root);
+    builder.graph.branches = branches(&builder.ways);
     if builder.diagnostics.has_errors() {
         return Err(builder.diagnostics);
     }
     Ok(Plan { graph: builder.graph, inputs: builder.inputs, warnings: builder.diagnostics })
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     registry: &'a Registry,
-    process: &'a Arc<Process>,
+    pub(super) process: &'a Arc<Process>,
     reusable: &'a Reusable,
-    graph: Graph,
+    pub(super) graph: Graph,
     inputs: Vec<PlannedInput>,
-    diagnostics: Diagnostics,
+    pub(super) diagnostics: Diagnostics,
     ids: HashMap<String, usize>,
+    /// Places of stores that go on behind labels.
+    pub(super) ways: BTreeSet<usize>,
+    /// The label whose rules are built; none at the top level.
+    place: Option<String>,
+}
+
+/// Each way by itself, and one after another: a copy behind a label of a copy. Past [`MAX_WAYS`] and past two copies in a
+/// row, what comes again after a crash may be doubled.
+fn branches(ways: &BTreeSet<usize>) -> Vec<SmallVec<[usize; 2]>> {
+    let ways = || ways.iter().copied().take(MAX_WAYS);
+    let pairs = ways().flat_map(|first| ways().map(move |second| smallvec![first, second]));
+    ways().map(|way| smallvec![way]).chain(pairs).collect()
 }
 
 impl Builder<'_> {
     fn root(&mut self, root: &Section) {
+        self.diagnostics.extend(check_system(root, self.process.strictness()));
+        self.diagnostics.extend(workers::faults(root, self.process.workers));
         let top: Vec<&Section> = root.children.iter().flat_map(flatten_worker).collect();
         let labels: Vec<&Section> = top.iter().copied().filter(|s| s.name == "label").collect();
         self.name_labels(&labels);
@@ -103,15 +124,30 @@ impl Builder<'_> {
         self.graph.pipelines.push(Pipeline::new("@ROOT", rules));
         for label in labels {
             let children: Vec<&Section> = label.children.iter().collect();
+            self.warn_of_odd(label);
+            self.place = Some(label.arg().to_owned());
             let rules = self.rules(&children);
             self.graph.pipelines.push(Pipeline::new(label.arg(), rules));
         }
+        self.place = None;
         for source in top.iter().filter(|s| s.name == "source") {
             self.input(source);
         }
         for other in top.iter().filter(|s| !KNOWN_AT_TOP.contains(&s.name.as_str())) {
             let message = format!("section <{}> is not used", other.name);
             self.diagnostics.push(Diagnostic::warning(message, &other.span));
+        }
+    }
+
+    /// What stands in a `<label>` and is neither filter nor match.
+    fn warn_of_odd(&mut self, label: &Section) {
+        for child in label.children.iter().filter(|c| !["filter", "match"].contains(&c.name.as_str())) {
+            let message = format!("section <{}> is not used in <label {}>", child.name, label.arg());
+            self.diagnostics.push(Diagnostic::warning(message, &child.span));
+        }
+        for param in &label.params {
+            let message = format!("parameter '{}' in {} is not used", param.name, label.tag());
+            self.diagnostics.push(Diagnostic::warning(message, &param.name_span));
         }
     }
 
@@ -129,7 +165,7 @@ impl Builder<'_> {
         }
     }
 
-    fn fault(&mut self, message: &str, section: &Section) {
+    pub(super) fn fault(&mut self, message: &str, section: &Section) {
         self.diagnostics.push(Diagnostic::error(message, &section.span));
     }
 
@@ -147,10 +183,14 @@ impl Builder<'_> {
     }
 
     /// The section with its old flat parameters turned into sections.
-    fn normal(&mut self, section: &Section, parts: &[Part]) -> Section {
+    pub(super) fn normal(&mut self, section: &Section, parts: &[Part]) -> Section {
         let mut section = section.clone();
+        let parts = match section.plugin_type() {
+            Some("exec_filter") => exec_filter_parts(&mut section),
+            _ => parts,
+        };
         let used = normalize(&mut section, parts, &mut self.diagnostics);
-        section.params.retain(|p| !used.contains(&p.name.as_str()));
+        take_out(&mut section, &used);
         section
     }
 
@@ -172,17 +212,28 @@ impl Builder<'_> {
         let kind = self.type_of(&section)?;
         let id = self.id(&section);
         let table = self.registry.filters;
-        let plugin = find(table, &kind, "filter", &section).map_err(|f| self.diagnostics.push(f)).ok()?;
+        let Ok(plugin) = find(table, &kind, "filter", &section).map_err(|f| self.diagnostics.push(f)) else {
+            self.check_inside(&section);
+            return None;
+        };
         let mut cx = BuildContext::new(&section, self.process, self.registry, &mut self.diagnostics);
         let filter = (plugin.build)(&mut cx)?;
         let (seen, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        let node = Arc::new(FilterNode { id, kind, filter, seen, dropped });
+        let span = scope(section.log_level(), false);
+        let node = Arc::new(FilterNode { id, kind, filter, span, seen, dropped });
         self.graph.filters.push(node.clone());
         Some(Rule::Filter(patterns?, node))
     }
 
-    fn type_of(&mut self, section: &Section) -> Option<String> {
+    pub(super) fn type_of(&mut self, section: &Section) -> Option<String> {
         let kind = section.plugin_type().map(str::to_owned);
+        if let Some(level) = section.log_level()
+            && !LOG_LEVELS.contains(&level)
+        {
+            let message = format!("Unknown log level: {level}. There are {}", LOG_LEVELS.join(", "));
+            let written = if section.has("@log_level") { "@log_level" } else { "log_level" };
+            self.diagnostics.push(Diagnostic::error(message, section.span_of(written)));
+        }
         if kind.is_none() {
             self.fault(&format!("Missing '@type' parameter on <{}> directive", section.name), section);
         }
@@ -205,93 +256,7 @@ impl Builder<'_> {
         if *times == 1 { base } else { format!("{base}{:02x}", *times - 1) }
     }
 
-    fn target(&mut self, section: &Section, depth: usize) -> Option<Target> {
-        if depth > MAX_STORE_DEPTH {
-            self.fault("stores are nested too deeply", section);
-            return None;
-        }
-        match self.type_of(section)?.as_str() {
-            "copy" => Some(Target::Copy(self.stores(section, depth)?)),
-            "relabel" => self.relabel(section),
-            "roundrobin" | "round_robin" => self.round_robin(section, depth),
-            kind => Some(Target::Sink(self.sink(section, kind)?)),
-        }
-    }
-
-    fn relabel(&mut self, section: &Section) -> Option<Target> {
-        let Some(label) = section.label() else {
-            self.fault("relabel needs '@label'", section);
-            return None;
-        };
-        self.label_index(label, section).map(Target::Label)
-    }
-
-    fn label_index(&mut self, label: &str, section: &Section) -> Option<usize> {
-        let found = self.graph.labels.get(label).copied();
-        if found.is_none() {
-            let message = format!("{label} label not found");
-            self.diagnostics.push(Diagnostic::error(message, section.span_of("@label")));
-        }
-        found
-    }
-
-    fn stores(&mut self, section: &Section, depth: usize) -> Option<Vec<Store>> {
-        if let Some(mode @ ("no_copy" | "shallow" | "deep" | "marshal")) = section.text("copy_mode").or(Some("no_copy"))
-        {
-            // Stores never see each other's changes here, so every mode means a deep copy.
-            let _ = mode;
-        } else {
-            self.diagnostics.push(Diagnostic::error(
-                "copy_mode must be no_copy, shallow, deep or marshal",
-                section.span_of("copy_mode"),
-            ));
-        }
-        let sections: Vec<&Section> = section.children_named("store").collect();
-        if sections.is_empty() {
-            self.fault("copy needs at least one <store>", section);
-            return None;
-        }
-        let built: Vec<Option<Store>> = sections.into_iter().map(|s| self.store(s, depth)).collect();
-        built.into_iter().collect()
-    }
-
-    fn store(&mut self, section: &Section, depth: usize) -> Option<Store> {
-        let words: Vec<&str> = section.arg().split_whitespace().collect();
-        for word in words.iter().filter(|w| !["ignore_error", "ignore_if_prev_success"].contains(w)) {
-            self.diagnostics.push(Diagnostic::warning(format!("<store {word}> is not known"), &section.args.span));
-        }
-        let normal = self.normal(section, OUTPUT_PARTS);
-        let target = self.target(&normal, depth + 1)?;
-        Some(Store {
-            target,
-            ignore_error: words.contains(&"ignore_error"),
-            only_if_previous_failed: words.contains(&"ignore_if_prev_success"),
-        })
-    }
-
-    fn round_robin(&mut self, section: &Section, depth: usize) -> Option<Target> {
-        let (mut targets, mut turns) = (Vec::new(), Vec::new());
-        for (at, store) in section.children_named("store").enumerate() {
-            let weight = store.text("weight").map_or(Ok(1), str::parse::<usize>);
-            match weight {
-                Ok(weight) if weight <= MAX_WEIGHT => turns.extend(std::iter::repeat_n(at, weight)),
-                _ => {
-                    let message = format!("weight must be a number from 0 to {MAX_WEIGHT}");
-                    self.diagnostics.push(Diagnostic::error(message, store.span_of("weight")));
-                }
-            }
-            let mut inner = self.normal(store, OUTPUT_PARTS);
-            inner.params.retain(|p| p.name != "weight");
-            targets.push(self.target(&inner, depth + 1)?);
-        }
-        if turns.is_empty() {
-            self.fault("roundrobin needs at least one <store> with a weight", section);
-            return None;
-        }
-        Some(Target::RoundRobin(RoundRobin { turns, targets, next: AtomicUsize::new(0) }))
-    }
-
-    fn sink(&mut self, section: &Section, kind: &str) -> Option<Arc<Sink>> {
+    pub(super) fn sink(&mut self, section: &Section, kind: &str) -> Option<Arc<Sink>> {
         let id = self.id(section);
         let sink = match self.reusable.sink(&id, section) {
             Some(sink) => sink,
@@ -303,7 +268,11 @@ impl Builder<'_> {
 
     fn new_sink(&mut self, section: &Section, kind: &str, id: String) -> Option<Sink> {
         let table = self.registry.outputs;
-        let plugin = find(table, kind, "output", section).map_err(|f| self.diagnostics.push(f)).ok()?;
+        let Ok(plugin) = find(table, kind, "output", section).map_err(|f| self.diagnostics.push(f)) else {
+            self.check_inside(section);
+            self.check_buffer(section, &id);
+            return None;
+        };
         let mut cx = BuildContext::new(section, self.process, self.registry, &mut self.diagnostics);
         let output = (plugin.build)(&mut cx);
         let defaults = cx.take_buffer_defaults().unwrap_or_default();
@@ -312,12 +281,51 @@ impl Builder<'_> {
         let plan = buffering::plan(section, &defaults, self.process, &id, secondary.is_some(), &mut self.diagnostics);
         let plan = plan?;
         let mut sink = Sink::new(id, section.clone(), output?, plan.flush, plan.retry);
+        sink.emits_to = self.emits_to(section, sink.output.emits());
         sink.buffered = plan.buffer;
         sink.secondary = match secondary {
             Some(built) => Some(built?),
             None => None,
         };
         Some(sink)
+    }
+
+    /// Faults of the sections inside one whose own type is unknown.
+    fn check_inside(&mut self, section: &Section) {
+        let mut cx = BuildContext::new(section, self.process, self.registry, &mut self.diagnostics);
+        let typed = |name: &str| section.child(name).is_some_and(|s| s.plugin_type().is_some());
+        let mut faults = Vec::new();
+        if typed("parse") {
+            faults.extend(cx.parser(None).err());
+        }
+        if typed("format") {
+            faults.extend(cx.formatter("json").err());
+        }
+        faults.extend(cx.inject().err());
+        faults.extend(cx.extract().err());
+        self.diagnostics.extend(faults);
+    }
+
+    /// Faults of `<buffer>` and `<secondary>` of an output of unknown type, whose defaults nobody knows.
+    fn check_buffer(&mut self, section: &Section, id: &str) {
+        let defaults = BufferDefaults { buffered: true, path: Some(PathBuf::new()), ..BufferDefaults::default() };
+        buffering::plan(section, &defaults, self.process, id, false, &mut self.diagnostics);
+        if let Some(secondary) = section.child("secondary").filter(|s| s.plugin_type().is_some()) {
+            self.secondary(secondary, section, None);
+        }
+    }
+
+    /// Where an output that gives events out again gives them.
+    fn emits_to(&mut self, section: &Section, emits: bool) -> Option<String> {
+        let Some(label) = section.label() else { return self.place.clone().filter(|_| emits) };
+        if emits {
+            self.label_index(label, section);
+        } else {
+            let kind = section.plugin_type().unwrap_or_default();
+            let message = format!("'@label' has no effect here: {kind} gives no events out again. Use @type relabel");
+            self.diagnostics.push(Diagnostic::warning(message, section.span_of("@label")));
+        }
+        Some(label.to_owned()).filter(|_| emits)
     }
 
     /// The output of `<secondary>`; without a type it is that of the primary.
@@ -355,7 +363,8 @@ impl Builder<'_> {
         let table = self.registry.inputs;
         let Some(found) = table.iter().find(|p| p.names.contains(&kind.as_str())) else {
             let names = table.iter().flat_map(|p| p.names.iter().copied());
-            return self.diagnostics.push(unknown_type(&kind, "input", names, &section));
+            self.diagnostics.push(unknown_type(&kind, "input", names, &section));
+            return self.check_inside(&section);
         };
         if self.reusable.input(&id, &section) {
             return self.inputs.push(PlannedInput { id, section, label, plugin: None });
@@ -384,12 +393,36 @@ fn copy_format(section: &mut Section, primary: &Section, default: &str) {
 /// Sections that flat parameters of old configurations may stand for, by kind of plugin.
 const INPUT_PARTS: &[Part] = &[Part::Parse, Part::Extract];
 const FILTER_PARTS: &[Part] = &[Part::Parse];
-const OUTPUT_PARTS: &[Part] = &[Part::Buffer(""), Part::Inject, Part::Format];
+pub(super) const OUTPUT_PARTS: &[Part] = &[Part::Buffer(""), Part::Inject, Part::Format];
 
 /// Sections that may stand at the top level.
 const KNOWN_AT_TOP: &[&str] = &["source", "match", "filter", "label", "system", "worker"];
 
+/// Takes parameters out that stand for sections now. Those that the plugin reads itself stay, as the delimiter of a stream.
+fn take_out(section: &mut Section, used: &[&str]) {
+    let own = if matches!(section.plugin_type(), Some("tcp" | "syslog")) { "delimiter" } else { "" };
+    section.params.retain(|p| p.name == own || !used.contains(&p.name.as_str()));
+}
+
 /// One process does the work of all workers, so what stands in `<worker N>` stands at the top level.
 fn flatten_worker(section: &Section) -> Vec<&Section> {
     if section.name == "worker" { section.children.iter().collect() } else { vec![section] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadOptions, Surroundings, load_text};
+
+    #[test]
+    fn the_delimiter_of_a_stream_stays_with_its_input() {
+        for (kind, stays) in [("tcp", true), ("syslog", true), ("http", false)] {
+            let text = format!("<source>\n@type {kind}\ndelimiter \";\"\nformat none\n</source>\n");
+            let loaded = load_text("t.conf", &text, &LoadOptions::new(Surroundings::default()));
+            let Ok(loaded) = loaded else { panic!("{text}") };
+            let mut section = loaded.root.children[0].clone();
+            take_out(&mut section, &["delimiter", "format"]);
+            assert_eq!((section.has("delimiter"), section.has("format")), (stays, false), "{kind}");
+        }
+    }
 }

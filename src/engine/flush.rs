@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use super::retry::Next;
 use super::sink::Sink;
@@ -42,7 +42,7 @@ impl Flusher {
         loop {
             self.wait_for_probe().await;
             let Some(chunk) = self.buffer.take().await else { return };
-            self.flush(&chunk).await;
+            self.flush(&chunk).instrument(self.sink.span()).await;
         }
     }
 
@@ -70,7 +70,7 @@ impl Flusher {
     async fn attempt(&self, output: &Arc<dyn DynOutput>, chunk: &Arc<Chunk>) -> Attempt {
         let (target, copy) = (output.clone(), chunk.clone());
         let started = Instant::now();
-        let task = tokio::spawn(async move { target.write(&copy).await });
+        let task = tokio::spawn(async move { target.write(&copy).await }.in_current_span());
         let _ended_with_us = AbortOnDrop(task.abort_handle());
         let result = task.await;
         self.note_time(started, chunk);

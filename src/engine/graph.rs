@@ -1,16 +1,17 @@
 //! The graph in force: pipelines by label, sinks, and the way of a batch through them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use smallvec::SmallVec;
 use tracing::{error, warn};
 
 use super::chain::{self, FilterNode};
 use super::pipeline::{Pipeline, Store, Target};
 use super::quiet::Quiet;
 use super::sink::Sink;
-use crate::buffer::{Origin, Receipt};
+use crate::buffer::{Origin, Receipt, branch_name};
 use crate::event::{Arena, Batch, BatchBuilder, Record, json};
 use crate::plugin::{BoxFuture, EmitError, Failure};
 
@@ -33,6 +34,8 @@ pub struct Graph {
     pub sinks: Vec<Arc<Sink>>,
     /// All filters, in the order of the configuration.
     pub filters: Vec<Arc<FilterNode>>,
+    /// Ways through copies and the labels behind them, as [`Origin::branch`] names them.
+    pub branches: Vec<SmallVec<[usize; 2]>>,
     /// Keeps repeated complaints short.
     pub quiet: Quiet,
 }
@@ -41,6 +44,16 @@ impl Graph {
     /// The pipeline that an input with this `@label` feeds.
     pub fn entry(&self, label: Option<&str>) -> Option<usize> {
         label.map_or(Some(ROOT), |l| self.labels.get(l).copied())
+    }
+
+    /// The positions of a stream up to which buffers have it, in order and each once.
+    pub fn held(&self, stream: &str) -> Vec<u64> {
+        let names = self.branches.iter().map(|ways| branch_name(stream, ways));
+        let names: Vec<String> = std::iter::once(stream.to_owned()).chain(names).collect();
+        let buffers = self.sinks.iter().filter_map(|sink| sink.buffer());
+        let held = buffers.flat_map(|buffer| names.iter().filter_map(|name| buffer.newest(name)));
+        let held: BTreeSet<u64> = held.collect();
+        held.into_iter().collect()
     }
 
     /// Sends a batch through a pipeline. Ends once it is stored in every buffer it was routed to.
@@ -89,7 +102,7 @@ impl Graph {
                 Target::Sink(sink) => sink.take_in(&batch, origin).await,
                 Target::Label(pipeline) => self.deliver(*pipeline, batch, origin, depth + 1).await,
                 Target::Copy(stores) => self.copy(stores, batch, origin, depth).await,
-                Target::RoundRobin(turns) => match turns.take_turn() {
+                Target::RoundRobin(turns) => match turns.take_turn(origin) {
                     Some(target) => self.send(target, batch, origin, depth).await,
                     None => Ok(Receipt::durable()),
                 },
@@ -104,7 +117,9 @@ impl Graph {
             if at > 0 && store.only_if_previous_failed && !previous_failed {
                 continue;
             }
-            match self.send(&store.target, batch.clone(), origin, depth).await {
+            // Behind labels several ways may lead to one buffer, which is to take a copy from each.
+            let branch = store.target.relabels().then(|| origin.branch(at));
+            match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(origin), depth).await {
                 Ok(stored) => {
                     receipt = receipt.merge(stored);
                     previous_failed = false;

@@ -1,13 +1,14 @@
 //! The engine: start, reload and stop, readable here in one piece.
 //!
-//! - [`build`]: configuration to graph, all faults at once, nothing opened.
+//! - [`build`], [`targets`]: configuration to graph, all faults at once, nothing opened; [`advice`]: what is worth knowing.
 //! - [`pipeline`], [`chain`], [`graph`], [`router`]: the way of a batch from an input to the sinks.
 //! - [`sink`], [`flush`], [`retry`]: the way of a chunk from a buffer to its target. Retry is decided in `flush` alone.
-//! - [`monitor`]: what others may look at.
+//! - [`monitor`]: what others may look at. [`own_log`]: where events of suiro's own log go.
 //!
 //! Invariants: an input runs only after every buffer is open and every port is bound; a reload that finds a fault changes
 //! nothing; every task is joined by the [`Engine`] that started it.
 
+mod advice;
 mod buffering;
 mod build;
 mod chain;
@@ -15,26 +16,29 @@ mod flush;
 mod graph;
 mod monitor;
 mod oversize;
+mod own_log;
 mod params;
 mod pipeline;
 mod quiet;
 mod retry;
 mod router;
 mod sink;
+mod targets;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use self::build::{Plan, PlannedInput, Reusable};
 use self::router::{InputRoute, InputStats, Router};
 use self::sink::Sink;
 use crate::buffer::{Buffer, Env};
 use crate::config::{Diagnostics, Section};
-use crate::plugin::{DynInput, Emitter, InputError, Process, Registry, Stop, Stopper};
+use crate::plugin::{DynInput, Emitter, InputError, Process, Registry, Stop, Stopper, scope};
 
 /// What starts, reloads and stops everything between inputs and targets.
 pub struct Engine {
@@ -73,6 +77,19 @@ pub fn check(root: &Section, registry: &'static Registry, process: &Arc<Process>
     build::build(root, registry, process, &Reusable::default()).map(|plan| plan.warnings)
 }
 
+/// As [`check`], with what is worth knowing besides.
+pub fn check_with_notes(
+    root: &Section,
+    registry: &'static Registry,
+    process: &Arc<Process>,
+) -> Result<Diagnostics, Diagnostics> {
+    let plan = build::build(root, registry, process, &Reusable::default())?;
+    let notes = advice::notes(&plan);
+    let mut found = plan.warnings;
+    found.extend(notes);
+    Ok(found)
+}
+
 impl Engine {
     /// Starts a configuration: builds it, opens buffers and targets, opens inputs, and only then runs them.
     pub async fn start(
@@ -82,7 +99,8 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let plan = build::build(root, registry, &process, &Reusable::default()).map_err(EngineError::Config)?;
         log_warnings(&plan);
-        let mut engine = Engine { registry, process, router: Arc::default(), inputs: Vec::new(), sinks: Vec::new() };
+        let router = Arc::new(Router::new(process.emit_error_log_interval));
+        let mut engine = Engine { registry, process, router, inputs: Vec::new(), sinks: Vec::new() };
         let opened = match engine.open(plan).await {
             Ok(inputs) => inputs,
             Err(e) => {
@@ -94,22 +112,26 @@ impl Engine {
             engine.run_input(input);
         }
         engine.publish();
+        own_log::announce(&engine.router.graph());
         Ok(engine)
     }
 
     /// Opens sinks, then inputs, of a plan; what is running already stays as it is.
     async fn open(&mut self, plan: Plan) -> Result<Vec<PlannedInput>, String> {
+        own_log::mark(&plan.graph);
         for sink in &plan.graph.sinks {
             if !self.sinks.iter().any(|running| Arc::ptr_eq(&running.sink, sink)) {
-                let running = open_sink(sink).await.map_err(|e| format!("output {}: {e}", sink.id))?;
+                let running = open_sink(sink, &self.router).await.map_err(|e| format!("output {}: {e}", sink.id))?;
                 self.sinks.push(running);
             }
         }
         self.router.swap(Arc::new(plan.graph));
         let mut inputs = plan.inputs;
         for input in &mut inputs {
+            let span = scope(input.section.log_level(), false);
             if let Some(plugin) = &mut input.plugin {
-                plugin.open().await.map_err(|InputError(e)| format!("input {}: {e}", input.id))?;
+                let opened = plugin.open().instrument(span).await;
+                opened.map_err(|InputError(e)| format!("{}: {e}", place(&input.id, &input.section)))?;
             }
         }
         Ok(inputs)
@@ -120,7 +142,9 @@ impl Engine {
         let stats = Arc::new(InputStats::default());
         let route = InputRoute { router: self.router.clone(), label, stats: stats.clone() };
         let stopper = Stopper::new();
-        let task = tokio::spawn(supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener()));
+        let span = scope(section.log_level(), false);
+        let work = supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener());
+        let task = tokio::spawn(work.instrument(span));
         self.inputs.push(RunningInput { id, section, stats, stopper, task });
     }
 
@@ -143,11 +167,22 @@ impl Engine {
         for input in opened {
             self.run_input(input);
         }
+        own_log::announce(&self.router.graph());
         if kept.is_empty() {
             self.process.sockets.sweep();
         }
         self.publish();
         Ok(())
+    }
+
+    /// Whether anyone wants events of suiro's own log.
+    pub fn wants_log_events(&self) -> bool {
+        own_log::entry(&self.router.graph()).is_some()
+    }
+
+    /// The way of events of suiro's own log, through every reload.
+    pub fn log_emitter(&self) -> Emitter {
+        Emitter::new(Arc::new(own_log::LogRoute { router: self.router.clone() }))
     }
 
     /// Queues everything that is staged, in every buffer (SIGUSR1, the RPC).
@@ -192,12 +227,16 @@ impl Engine {
     async fn close_sinks(&mut self, which: impl Fn(&Arc<Sink>) -> bool, deadline: Instant) {
         let (ending, kept) = std::mem::take(&mut self.sinks).into_iter().partition(|s| which(&s.sink));
         self.sinks = kept;
-        let mut closing = JoinSet::new();
         let ending: Vec<RunningSink> = ending;
-        for running in ending {
-            closing.spawn(close_sink(running, deadline));
+        let (emitting, others): (Vec<_>, Vec<_>) = ending.into_iter().partition(|s| s.sink.output.emits());
+        // What gives events out again needs those that take them.
+        for ending in [emitting, others] {
+            let mut closing = JoinSet::new();
+            for running in ending {
+                closing.spawn(close_sink(running, deadline));
+            }
+            while closing.join_next().await.is_some() {}
         }
-        while closing.join_next().await.is_some() {}
     }
 
     fn publish(&self) {
@@ -216,7 +255,7 @@ fn log_warnings(plan: &Plan) {
 /// Runs an input. When it fails or panics the others go on, and the log says what no longer runs.
 async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: Stop) {
     let mut told = stop.clone();
-    let task = tokio::spawn(plugin.run(emit, stop));
+    let task = tokio::spawn(plugin.run(emit, stop).in_current_span());
     match task.await {
         Ok(Ok(())) => {}
         Ok(Err(InputError(e))) => error!("input plugin_id=\"{id}\" ended with an error: {e}"),
@@ -228,9 +267,15 @@ async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: S
     }
 }
 
-async fn open_sink(sink: &Arc<Sink>) -> Result<RunningSink, String> {
+async fn open_sink(sink: &Arc<Sink>, router: &Arc<Router>) -> Result<RunningSink, String> {
+    if sink.output.emits() {
+        let (label, stats) = (sink.emits_to.clone(), Arc::default());
+        sink.output.connect(Emitter::new(Arc::new(InputRoute { router: router.clone(), label, stats })));
+    }
     if let Some(config) = sink.buffered.clone() {
-        let opened = tokio::task::spawn_blocking(move || Buffer::open(config, Env::real()));
+        // The buffer's thread works in the span that it is opened in.
+        let span = sink.span();
+        let opened = tokio::task::spawn_blocking(move || span.in_scope(|| Buffer::open(config, Env::real())));
         let (buffer, report) = opened.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         if report.chunks > 0 {
             info!(
@@ -244,7 +289,7 @@ async fn open_sink(sink: &Arc<Sink>) -> Result<RunningSink, String> {
         sink.set_buffer(buffer);
     }
     let closing = Stopper::new();
-    sink.output.start(closing.listener()).await.map_err(|InputError(e)| e)?;
+    sink.output.start(closing.listener()).instrument(sink.span()).await.map_err(|InputError(e)| e)?;
     if let Some(secondary) = &sink.secondary {
         secondary.output.start(closing.listener()).await.map_err(|InputError(e)| e)?;
     }
@@ -273,4 +318,10 @@ async fn close_sink(mut running: RunningSink, deadline: Instant) {
     if let Some(secondary) = &sink.secondary {
         secondary.output.close().await;
     }
+}
+
+/// What an operator finds in the configuration: `input http "web" (a.conf:3)`.
+fn place(id: &str, section: &Section) -> String {
+    let kind = section.plugin_type().unwrap_or_default();
+    format!("input {kind} {id:?} ({}:{})", section.span.file(), section.span.line())
 }

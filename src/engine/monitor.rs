@@ -7,7 +7,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::router::InputStats;
 use super::sink::Sink;
-use crate::config::Section;
+use crate::config::{Section, shown};
 use crate::plugin::{BufferView, Category, Inspect, PluginView};
 
 /// The running plugins as they were built.
@@ -87,10 +87,5 @@ fn output(sink: &Sink) -> PluginView {
 }
 
 fn params(section: &Section) -> Vec<(String, String)> {
-    let shown = |p: &crate::config::Param| {
-        let secret = crate::config::looks_secret(&p.name);
-        let text = if secret { "xxxxxx" } else { p.value.text().unwrap_or("") };
-        (p.name.clone(), text.to_owned())
-    };
-    section.params.iter().map(shown).collect()
+    section.params.iter().map(|p| (p.name.clone(), shown(&p.name, p.value.text().unwrap_or("")))).collect()
 }

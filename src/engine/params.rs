@@ -17,7 +17,7 @@ const RETRY_TIMEOUT: f64 = 72.0 * 3600.0;
 pub struct BufferParams {
     /// Directory of a file buffer.
     pub path: Option<PathBuf>,
-    /// Ending of chunk files; part of the path's pattern in Fluentd, kept for its configurations.
+    /// No effect: chunk files have names of their own.
     pub path_suffix: Option<String>,
     /// Largest chunk in bytes: 8m in memory, 256m in files.
     pub chunk_limit_size: Option<Size>,
@@ -54,14 +54,18 @@ pub struct BufferParams {
     pub flush_mode: Mode,
     /// Longest time from a chunk's first event to its queueing.
     pub flush_interval: Option<TimeSpan>,
-    /// Writes at once.
+    /// Writes at once; 0 keeps everything in the buffer.
     pub flush_thread_count: usize,
-    /// Longest pause between looks at the buffer.
-    pub flush_thread_interval: TimeSpan,
-    /// Pause between chunks.
-    pub flush_thread_burst_interval: TimeSpan,
-    /// Time for an asynchronous commit.
-    pub delayed_commit_timeout: TimeSpan,
+    /// No effect: who writes is woken as soon as a chunk is ready.
+    pub flush_thread_interval: Option<TimeSpan>,
+    /// No effect: chunks that are ready are written without a pause.
+    pub flush_thread_burst_interval: Option<TimeSpan>,
+    /// No effect: a write ends with the target's answer.
+    pub delayed_commit_timeout: Option<TimeSpan>,
+    /// No effect: of `file_single`, where counts are not kept in files' names.
+    pub calc_num_records: Option<bool>,
+    /// No effect: of `file_single`; chunks always hold MessagePack.
+    pub chunk_format: Option<String>,
     /// What happens when the buffer is full.
     pub overflow_action: OverflowAction,
     /// A write that takes longer is warned of.
@@ -111,9 +115,11 @@ impl Default for BufferParams {
             flush_mode: Mode::Default,
             flush_interval: None,
             flush_thread_count: 1,
-            flush_thread_interval: seconds(1),
-            flush_thread_burst_interval: seconds(1),
-            delayed_commit_timeout: seconds(60),
+            flush_thread_interval: None,
+            flush_thread_burst_interval: None,
+            delayed_commit_timeout: None,
+            calc_num_records: None,
+            chunk_format: None,
             overflow_action: OverflowAction::ThrowException,
             slow_flush_log_threshold: seconds(20),
             retry_type: Growth::ExponentialBackoff,
@@ -178,6 +184,37 @@ pub enum Growth {
 }
 
 impl BufferParams {
+    /// Parameters that are written and change nothing here, each with the reason.
+    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let commits = "an output's write ends with its target's answer. Use the output's own timeout (forward: ack_response_timeout)";
+        let counts = "chunks know how many events they hold; take it out";
+        let table = [
+            (
+                "path_suffix",
+                self.path_suffix.is_some(),
+                "chunk files have names of their own; 'path' names their directory",
+            ),
+            (
+                "flush_thread_interval",
+                self.flush_thread_interval.is_some(),
+                "a chunk is written as soon as it is ready",
+            ),
+            (
+                "flush_thread_burst_interval",
+                self.flush_thread_burst_interval.is_some(),
+                "chunks that are ready are written without a pause",
+            ),
+            ("delayed_commit_timeout", self.delayed_commit_timeout.is_some(), commits),
+            ("calc_num_records", self.calc_num_records.is_some(), counts),
+            (
+                "chunk_format",
+                self.chunk_format.is_some(),
+                "chunks hold the events themselves and are formatted when written",
+            ),
+        ];
+        table.into_iter().filter(|(_, written, _)| *written).map(|(name, _, why)| (name, why)).collect()
+    }
+
     /// The retry schedule.
     pub fn retry(&self, has_secondary: bool) -> RetryPolicy {
         RetryPolicy {

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::chain::FilterNode;
 use super::sink::Sink;
+use crate::buffer::Origin;
 use crate::config::Patterns;
 use crate::event::Tag;
 
@@ -34,6 +35,28 @@ pub struct Store {
     pub only_if_previous_failed: bool,
 }
 
+impl Target {
+    /// Whether its buffers have what came from there. Behind a label that is not known.
+    pub fn has(&self, origin: &Origin) -> bool {
+        match self {
+            Target::Sink(sink) => sink.has(origin),
+            Target::Copy(stores) => stores.iter().all(|store| store.target.has(origin)),
+            Target::Label(_) => false,
+            Target::RoundRobin(turns) => turns.targets.iter().any(|target| target.has(origin)),
+        }
+    }
+
+    /// Whether its way goes on behind a label, where it may meet that of another store.
+    pub fn relabels(&self) -> bool {
+        match self {
+            Target::Sink(_) => false,
+            Target::Copy(stores) => stores.iter().any(|store| store.target.relabels()),
+            Target::Label(_) => true,
+            Target::RoundRobin(turns) => turns.targets.iter().any(Target::relabels),
+        }
+    }
+}
+
 /// Targets that take turns.
 pub struct RoundRobin {
     /// Indexes into `targets`, each as often as its weight says.
@@ -45,8 +68,11 @@ pub struct RoundRobin {
 }
 
 impl RoundRobin {
-    /// The target whose turn it is.
-    pub fn take_turn(&self) -> Option<&Target> {
+    /// The target whose turn it is; for a batch that comes again, the one that has it.
+    pub fn take_turn(&self, origin: &Origin) -> Option<&Target> {
+        if let Some(target) = self.targets.iter().find(|target| target.has(origin)) {
+            return Some(target);
+        }
         let turn = self.next.fetch_add(1, Relaxed) % self.turns.len().max(1);
         self.targets.get(*self.turns.get(turn)?)
     }
@@ -96,6 +122,19 @@ impl Pipeline {
             cache.insert(tag.clone(), path.clone());
         }
         path
+    }
+
+    /// Every target that some tag may be sent to.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        let mut targets = Vec::new();
+        for rule in &self.rules {
+            let Rule::Match(patterns, target) = rule else { continue };
+            targets.push(target.clone());
+            if patterns.matches_everything() {
+                break;
+            }
+        }
+        targets
     }
 
     fn find(&self, tag: &Tag) -> Path {

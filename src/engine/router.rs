@@ -2,23 +2,55 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::graph::{Graph, ROOT};
 use crate::buffer::{Origin, Receipt};
-use crate::event::Batch;
+use crate::event::{Batch, Tag};
 use crate::plugin::{BoxFuture, EmitError, Route};
+
+/// Time between two lines about refused emits, where `emit_error_log_interval` says nothing.
+const EMIT_ERROR_PAUSE: Duration = Duration::from_secs(1);
+
+/// Lets something through once in a time.
+#[derive(Default)]
+struct Pause {
+    length: Duration,
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pause {
+    fn pass(&self) -> bool {
+        let (now, mut next) = (Instant::now(), self.next.lock().unwrap_or_else(PoisonError::into_inner));
+        let passes = next.is_none_or(|next| now >= next);
+        if passes {
+            *next = now.checked_add(self.length);
+        }
+        passes
+    }
+}
 
 /// The graph in force, and what inputs left to do behind them.
 #[derive(Default)]
 pub struct Router {
     graph: ArcSwap<Graph>,
     lingering: Mutex<JoinSet<()>>,
+    emit_errors: Pause,
 }
 
 impl Router {
+    /// A router whose complaints about refused emits are at least `pause` apart.
+    pub fn new(pause: Option<Duration>) -> Router {
+        Router {
+            emit_errors: Pause { length: pause.unwrap_or(EMIT_ERROR_PAUSE), next: Mutex::default() },
+            ..Router::default()
+        }
+    }
+
     /// The graph in force now.
     pub fn graph(&self) -> Arc<Graph> {
         self.graph.load_full()
@@ -62,6 +94,12 @@ impl InputRoute {
         graph.entry(self.label.as_deref()).unwrap_or(ROOT)
     }
 
+    fn complain(&self, tag: &Tag, e: &EmitError) {
+        if *e != EmitError::Closed && self.router.emit_errors.pass() {
+            warn!("emit transaction failed: error={:?} tag=\"{}\"", e.to_string(), tag.escape_debug());
+        }
+    }
+
     async fn deliver(&self, batch: Batch, origin: Origin) -> Result<Receipt, EmitError> {
         loop {
             let graph = self.router.graph();
@@ -80,14 +118,16 @@ impl Route for InputRoute {
     fn route(&self, batch: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
         Box::pin(async move {
             let (records, bytes) = (u64::from(batch.len()), batch.bytes().len() as u64);
+            let tag = batch.tag.clone();
             let result = self.deliver(batch, origin).await;
             match &result {
                 Ok(_) => {
                     self.stats.records.fetch_add(records, Relaxed);
                     self.stats.bytes.fetch_add(bytes, Relaxed);
                 }
-                Err(_) => {
+                Err(e) => {
                     self.stats.refused.fetch_add(1, Relaxed);
+                    self.complain(&tag, e);
                 }
             }
             result
@@ -99,10 +139,8 @@ impl Route for InputRoute {
         Box::pin(async move { self.router.graph().error_event(events, &reason, 0).await })
     }
 
-    fn newest(&self, stream: &str) -> Option<u64> {
-        let graph = self.router.graph();
-        // What one of several stores lacks must be read again.
-        graph.sinks.iter().filter_map(|s| s.buffer()?.newest(stream)).min()
+    fn held(&self, stream: &str) -> Vec<u64> {
+        self.router.graph().held(stream)
     }
 
     fn linger(&self, work: BoxFuture<'static, ()>) {
@@ -114,5 +152,18 @@ impl Route for InputRoute {
     fn seen(&self, _once: &[u8]) -> bool {
         // Which stores a batch goes to is known only once it is routed: each of them passes over what it has.
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_lets_one_through_and_then_waits() {
+        let long = Pause { length: Duration::from_secs(3600), next: Mutex::default() };
+        assert_eq!([long.pass(), long.pass()], [true, false]);
+        let none = Pause::default();
+        assert_eq!([none.pass(), none.pass()], [true, true]);
     }
 }

@@ -1,7 +1,7 @@
 //! An output with everything around it: its buffer, its secondary, its retry states, its counts.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::retry::{Next, RetryPolicy, RetryState};
 use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Oversize, Receipt};
 use crate::config::Section;
 use crate::event::Batch;
-use crate::plugin::{DynOutput, EmitError, WriteError};
+use crate::plugin::{DynOutput, EmitError, WriteError, scope};
 
 /// Failed chunks in a row, all different, after which a target counts as down and is only probed.
 const DOWN_AFTER_FAILURES: u32 = 3;
@@ -32,6 +32,9 @@ pub struct SinkStats {
     pub delivered_records: AtomicU64,
     pub set_aside_records: AtomicU64,
 }
+
+/// Streams whose last receipt is kept, where the buffer lives in memory.
+const MAX_RECENT: usize = 10_000;
 
 /// How an output is flushed.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +74,12 @@ pub struct Sink {
     pub flush: FlushParams,
     /// Counts.
     pub stats: SinkStats,
+    /// The label that an output which gives events out again gives them to; none is the top level.
+    pub emits_to: Option<String>,
     retries: Mutex<Retries>,
+    /// The last receipt of each stream in a memory buffer: whoever comes again with the same batch waits for it too.
+    recent: Mutex<HashMap<Arc<str>, Receipt>>,
+    silent: AtomicBool,
 }
 
 #[derive(Default)]
@@ -111,8 +119,21 @@ impl Sink {
             retry,
             flush,
             stats: SinkStats::default(),
+            emits_to: None,
             retries: Mutex::default(),
+            recent: Mutex::default(),
+            silent: AtomicBool::new(false),
         }
+    }
+
+    /// Whether events of suiro's own log come here: then what is said about this sink never becomes one.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Relaxed);
+    }
+
+    /// The span that its work runs in.
+    pub fn span(&self) -> tracing::Span {
+        scope(self.section.log_level(), self.silent.load(Relaxed))
     }
 
     /// Takes a batch: into the buffer, or straight to the target.
@@ -128,14 +149,22 @@ impl Sink {
         Ok(receipt)
     }
 
+    /// Whether the buffer has what came from there.
+    pub fn has(&self, origin: &Origin) -> bool {
+        self.buffer.get().is_some_and(|buffer| buffer.has(origin))
+    }
+
     /// Stores a batch in the buffer. One that is known there from before is not stored again: a batch that only some of
     /// several stores took comes again for the others.
     async fn store(&self, buffer: &Buffer, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
-        if matches!(origin, Origin::Once(id) if buffer.seen(id)) {
-            return Ok(Receipt::durable());
+        if buffer.has(origin) {
+            return Ok(self.recent_receipt(origin));
         }
         match buffer.append(batch, origin).await {
-            Ok(receipt) => Ok(receipt),
+            Ok(receipt) => {
+                self.keep_receipt(origin, &receipt);
+                Ok(receipt)
+            }
             Err(BufferError::Oversize(over)) => {
                 self.keep_oversize(&over).await?;
                 if over.rest.is_empty() {
@@ -145,6 +174,33 @@ impl Sink {
             }
             Err(e) => Err(emit_error(&e)),
         }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, HashMap<Arc<str>, Receipt>> {
+        // Every change under the lock is whole by itself.
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_receipt(&self, origin: &Origin, receipt: &Receipt) {
+        let Origin::Stream { stream, .. } = origin else { return };
+        if receipt.is_durable() {
+            return;
+        }
+        let mut recent = self.recent();
+        if recent.len() >= MAX_RECENT {
+            recent.retain(|_, receipt| !receipt.is_delivered());
+        }
+        if recent.len() < MAX_RECENT || recent.contains_key(stream) {
+            recent.insert(stream.clone(), receipt.clone());
+        }
+    }
+
+    fn recent_receipt(&self, origin: &Origin) -> Receipt {
+        let receipt = match origin {
+            Origin::Stream { stream, .. } => self.recent().get(stream).cloned(),
+            _ => None,
+        };
+        receipt.unwrap_or_else(Receipt::durable)
     }
 
     /// Events larger than a chunk become a dead letter before the rest is stored.

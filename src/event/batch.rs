@@ -105,26 +105,41 @@ impl<'a> Entries<'a> {
         self.pos
     }
 
+    #[inline(always)]
     fn read(&mut self) -> Result<Entry<'a>, Malformed> {
         let start = self.pos;
-        let mut at = start;
-        if msgpack::read_array_len(self.buf, &mut at)? != Some(2) {
-            return Err(Malformed::Invalid);
-        }
-        let time = msgpack::read_time(self.buf, &mut at)?;
-        let record = at;
-        let end = at + msgpack::skip(&self.buf[record..])?;
-        if msgpack::read_map_len(self.buf, &mut at)?.is_none() {
-            return Err(Malformed::Invalid);
-        }
+        let (time, record) = entry_head(self.buf, start)?;
+        let end = record + msgpack::skip(&self.buf[record..])?;
         self.pos = end;
         Ok(Entry { time, record: &self.buf[record..end], raw: &self.buf[start..end] })
+    }
+}
+
+/// Reads the entry at `start` up to its record, which is a map: its time, and where the map begins.
+///
+/// Errors: [`Malformed`] where no entry begins there; so at the end of the bytes too.
+#[inline(always)]
+pub fn entry_head(buf: &[u8], start: usize) -> Result<(EventTime, usize), Malformed> {
+    const PAIR: u8 = 0x92;
+    let mut at = start + 1;
+    if buf.get(start) != Some(&PAIR) {
+        at = start;
+        if msgpack::read_array_len(buf, &mut at)? != Some(2) {
+            return Err(Malformed::Invalid);
+        }
+    }
+    let time = msgpack::read_time(buf, &mut at)?;
+    match buf.get(at) {
+        Some(0x80..=0x8f | 0xde | 0xdf) => Ok((time, at)),
+        Some(_) => Err(Malformed::Invalid),
+        None => Err(Malformed::Truncated),
     }
 }
 
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.pos >= self.buf.len() {
             return None;

@@ -15,7 +15,7 @@ mod time;
 pub mod timefmt;
 mod value;
 
-pub use batch::{Batch, BatchBuilder, Entries, Entry};
+pub use batch::{Batch, BatchBuilder, Entries, Entry, entry_head};
 pub use msgpack::Malformed;
 pub use owned::Owned;
 pub use pack::Packing;

@@ -85,17 +85,50 @@ pub(crate) fn head(buf: &[u8], at: usize) -> Result<Head, Malformed> {
     }
 }
 
+/// Bytes of a whole value that its first byte alone tells; 0 where more has to be looked at.
+const WHOLE: [u8; 256] = {
+    let mut sizes = [0; 256];
+    let mut first = 0;
+    while first < 256 {
+        sizes[first] = match first as u8 {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 | 0x80 | 0x90 => 1,
+            0xa0..=0xbf => 1 + (first as u8 & 31),
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 | 0xd4 => 3,
+            0xd5 => 4,
+            0xca | 0xce | 0xd2 => 5,
+            0xd6 => 6,
+            0xcb | 0xcf | 0xd3 => 9,
+            0xd7 => 10,
+            0xd8 => 18,
+            _ => 0,
+        };
+        first += 1;
+    }
+    sizes
+};
+
 /// The length in bytes of the value that begins at the start of `buf`.
 pub fn skip(buf: &[u8]) -> Result<usize, Malformed> {
-    skip_at(buf, 0, 0)
+    let end = skip_at(buf, 0, 0)?;
+    if end <= buf.len() { Ok(end) } else { Err(Malformed::Truncated) }
 }
 
+/// Where the value at `at` ends, which may be past the bytes where they are cut: the caller compares once, at its end.
+#[inline(always)]
 fn skip_at(buf: &[u8], at: usize, depth: usize) -> Result<usize, Malformed> {
+    let first = *buf.get(at).ok_or(Malformed::Truncated)?;
+    match WHOLE[usize::from(first)] {
+        0 if first == 0xd9 => Ok(at + 2 + u8_at(buf, at + 1)?),
+        0 => skip_far(buf, at, depth),
+        size => Ok(at + usize::from(size)),
+    }
+}
+
+#[inline(never)]
+fn skip_far(buf: &[u8], at: usize, depth: usize) -> Result<usize, Malformed> {
     match head(buf, at)? {
-        Head::Flat { body, len } => {
-            let end = body.checked_add(len).ok_or(Malformed::Truncated)?;
-            if end <= buf.len() { Ok(end) } else { Err(Malformed::Truncated) }
-        }
+        Head::Flat { body, len } => body.checked_add(len).ok_or(Malformed::Truncated),
         Head::Container { body, values } => skip_container(buf, body, values, depth),
     }
 }
@@ -116,7 +149,27 @@ fn skip_container(buf: &[u8], body: usize, values: usize, depth: usize) -> Resul
 }
 
 /// Reads the value at `*pos` and moves `*pos` behind it. Containers are checked to their end.
+#[inline(always)]
 pub fn read<'a>(buf: &'a [u8], pos: &mut usize) -> Result<Value<'a>, Malformed> {
+    let at = *pos;
+    let first = *buf.get(at).ok_or(Malformed::Truncated)?;
+    // What records are made of for the most part; all else is told apart out of the way.
+    let (body, len) = match first {
+        0xa0..=0xbf => (at + 1, usize::from(first & 31)),
+        0xd9 => (at + 2, u8_at(buf, at + 1)?),
+        0x00..=0x7f => {
+            *pos = at + 1;
+            return Ok(Value::Int(i64::from(first)));
+        }
+        _ => return read_far(buf, pos),
+    };
+    let text = buf.get(body..body + len).ok_or(Malformed::Truncated)?;
+    *pos = body + len;
+    Ok(Value::Str(text))
+}
+
+#[inline(never)]
+fn read_far<'a>(buf: &'a [u8], pos: &mut usize) -> Result<Value<'a>, Malformed> {
     let at = *pos;
     match head(buf, at)? {
         Head::Flat { body, len } => {
@@ -127,8 +180,8 @@ pub fn read<'a>(buf: &'a [u8], pos: &mut usize) -> Result<Value<'a>, Malformed> 
         }
         Head::Container { body, values } => {
             let end = skip_container(buf, body, values, 0)?;
+            let raw = buf.get(at..end).ok_or(Malformed::Truncated)?;
             *pos = end;
-            let raw = &buf[at..end];
             Ok(if is_map(buf[at]) { Value::Map(raw) } else { Value::Array(raw) })
         }
     }
@@ -138,8 +191,14 @@ fn is_map(first: u8) -> bool {
     matches!(first, 0x80..=0x8f | 0xde | 0xdf)
 }
 
+#[inline(always)]
 fn unsigned(data: &[u8]) -> u64 {
-    data.iter().fold(0, |n, b| n << 8 | u64::from(*b))
+    match data {
+        [a] => u64::from(*a),
+        [a, b] => u64::from(u16::from_be_bytes([*a, *b])),
+        [a, b, c, d] => u64::from(u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => data.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
+    }
 }
 
 fn signed(data: &[u8]) -> i64 {
@@ -178,7 +237,18 @@ pub fn read_array_len(buf: &[u8], pos: &mut usize) -> Result<Option<usize>, Malf
 }
 
 /// As [`read_array_len`], for a map; the count is of pairs.
+#[inline(always)]
 pub fn read_map_len(buf: &[u8], pos: &mut usize) -> Result<Option<usize>, Malformed> {
+    let first = u8_at(buf, *pos)? as u8;
+    if let 0x80..=0x8f = first {
+        *pos += 1;
+        return Ok(Some(usize::from(first & 15)));
+    }
+    read_far_map_len(buf, pos)
+}
+
+#[inline(never)]
+fn read_far_map_len(buf: &[u8], pos: &mut usize) -> Result<Option<usize>, Malformed> {
     let first = u8_at(buf, *pos)? as u8;
     match head(buf, *pos)? {
         Head::Container { body, values } if is_map(first) => {
@@ -243,8 +313,13 @@ pub fn put_str_len(out: &mut Vec<u8>, len: usize) {
 }
 
 /// Writes text.
+#[inline]
 pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
-    put_str_len(out, text.len());
+    if text.len() < 32 {
+        out.push(0xa0 | text.len() as u8);
+    } else {
+        put_str_len(out, text.len());
+    }
     out.extend_from_slice(text);
 }
 
@@ -304,10 +379,20 @@ pub fn put_time(out: &mut Vec<u8>, time: EventTime) {
 }
 
 /// Reads the time of an entry at `*pos`: EventTime, an integer or a float of seconds.
+#[inline(always)]
 pub fn read_time(buf: &[u8], pos: &mut usize) -> Result<EventTime, Malformed> {
+    if let Some([0xd7, 0, a, b, c, d, e, f, g, h]) = buf.get(*pos..).and_then(|b| b.first_chunk::<10>()) {
+        *pos += 10;
+        return Ok(event_time([*a, *b, *c, *d, *e, *f, *g, *h]));
+    }
+    read_far_time(buf, pos)
+}
+
+#[inline(never)]
+fn read_far_time(buf: &[u8], pos: &mut usize) -> Result<EventTime, Malformed> {
     let mut at = *pos;
     let time = match read(buf, &mut at)? {
-        Value::Ext(0, data) if data.len() == 8 => event_time(data),
+        Value::Ext(0, data) if data.len() == 8 => event_time(unsigned(data).to_be_bytes()),
         Value::Int(s) => EventTime::from_secs(s),
         Value::Float(s) => EventTime::from_f64(s),
         _ => return Err(Malformed::Invalid),
@@ -316,8 +401,10 @@ pub fn read_time(buf: &[u8], pos: &mut usize) -> Result<EventTime, Malformed> {
     Ok(time)
 }
 
-fn event_time(data: &[u8]) -> EventTime {
-    EventTime::new(unsigned(&data[..4]) as i64, unsigned(&data[4..8]) as u32)
+#[inline(always)]
+fn event_time(data: [u8; 8]) -> EventTime {
+    let both = u64::from_be_bytes(data);
+    EventTime::new((both >> 32) as i64, both as u32)
 }
 
 #[cfg(test)]

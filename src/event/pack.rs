@@ -43,7 +43,14 @@ const UNCOUNTED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Unpacks everything in `data`; at most `limit` bytes come out, counted while inflating.
 pub fn inflate(data: &[u8], packing: Packing, limit: usize) -> Result<Vec<u8>, InflateError> {
-    let mut first = reader(data, packing)?;
+    unpack(|| reader(data, packing), limit)
+}
+
+fn unpack<'d>(
+    open: impl Fn() -> Result<Box<dyn Read + 'd>, InflateError>,
+    limit: usize,
+) -> Result<Vec<u8>, InflateError> {
+    let mut first = open()?;
     let mut out = Vec::new();
     first.by_ref().take(limit.min(UNCOUNTED_BYTES) as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
     let more = count_limited(first, limit - out.len(), limit)?;
@@ -53,7 +60,7 @@ pub fn inflate(data: &[u8], packing: Packing, limit: usize) -> Result<Vec<u8>, I
     let size = out.len() + more;
     drop(out);
     let mut out = Vec::with_capacity(size);
-    reader(data, packing)?.take(limit as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
+    open()?.take(limit as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
     Ok(out)
 }
 
@@ -77,13 +84,7 @@ fn count_limited(reader: Box<dyn Read + '_>, left: usize, limit: usize) -> Resul
 
 /// Unpacks a zlib stream (HTTP's `deflate`, RFC 9110 section 8.4.1.2).
 pub fn inflate_zlib(data: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
-    read_limited(flate2::read::ZlibDecoder::new(data), limit)
-}
-
-fn read_limited(reader: impl Read, limit: usize) -> Result<Vec<u8>, InflateError> {
-    let mut out = Vec::new();
-    reader.take(limit as u64 + 1).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
-    if out.len() > limit { Err(InflateError::TooLarge(limit)) } else { Ok(out) }
+    unpack(|| Ok(Box::new(flate2::read::ZlibDecoder::new(data))), limit)
 }
 
 /// Packs bytes into one member or frame.

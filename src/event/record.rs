@@ -82,6 +82,13 @@ impl<'a> Record<'a> {
         Record { fields: Vec::new() }
     }
 
+    /// An empty record with this one's memory, for fields that live elsewhere.
+    pub fn recycle<'b>(mut self) -> Record<'b> {
+        self.fields.clear();
+        // Nothing is left to be mapped; the standard library keeps the allocation where the sizes are the same.
+        Record { fields: self.fields.into_iter().map(|_| (&[] as &[u8], Value::Nil)).collect() }
+    }
+
     /// Reads a whole MessagePack map.
     ///
     /// Errors: [`Malformed`] when `map` is no map or has bytes behind it.
@@ -99,7 +106,8 @@ impl<'a> Record<'a> {
         for _ in 0..len {
             let key = msgpack::read(map, &mut pos)?;
             let value = msgpack::read(map, &mut pos)?;
-            self.fields.push((key_text(key, arena), value));
+            let name = if let Value::Str(text) = key { text } else { key_text(key, arena) };
+            self.fields.push((name, value));
         }
         if pos == map.len() { Ok(()) } else { Err(Malformed::Invalid) }
     }
@@ -212,6 +220,18 @@ mod tests {
         let mut out = Vec::new();
         record.encode(&mut out);
         assert_eq!(out, bytes);
+    }
+
+    #[test]
+    fn a_recycled_record_is_empty_and_keeps_its_memory() {
+        let mut record = Record::new();
+        for _ in 0..20 {
+            record.push(b"k", Value::Nil);
+        }
+        let memory = record.fields.as_ptr().cast::<u8>();
+        let recycled = record.recycle();
+        assert!(recycled.is_empty());
+        assert_eq!((recycled.fields.as_ptr().cast(), recycled.fields.capacity() >= 20), (memory, true));
     }
 
     #[test]

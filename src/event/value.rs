@@ -48,7 +48,16 @@ impl<'a> Value<'a> {
     }
 
     /// Writes the value as MessagePack.
+    #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Value::Str(v) => msgpack::put_str(out, v),
+            other => other.encode_far(out),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_far(&self, out: &mut Vec<u8>) {
         match *self {
             Value::Nil => msgpack::put_nil(out),
             Value::Bool(v) => msgpack::put_bool(out, v),

@@ -5,6 +5,12 @@ mod parser;
 mod record_transformer;
 mod stdout;
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use record_transformer::FUNCTIONS as RUBY_FUNCTIONS;
+
 use crate::plugin::{Filter, Plugin, filter};
 
 /// One line per filter.

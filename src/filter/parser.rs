@@ -50,6 +50,8 @@ pub struct Parser {
     key: RecordPath,
     key_name: String,
     parser: Arc<dyn ParserPlugin>,
+    /// A text without a time has the present one; else the event keeps its own.
+    estimates_time: bool,
     params: ParserParams,
 }
 
@@ -60,7 +62,8 @@ impl Configure for Parser {
         let key_name =
             params.key_name.clone().ok_or_else(|| cx.fault("key_name", "'key_name' parameter is required"))?;
         let key = RecordPath::parse(&key_name).map_err(|e| cx.fault("key_name", e.to_string()))?;
-        Ok(Parser { key, key_name, parser: cx.parser(None)?, params })
+        let estimates_time = cx.estimates_time()?;
+        Ok(Parser { key, key_name, parser: cx.parser(None)?, estimates_time, params })
     }
 }
 
@@ -70,18 +73,17 @@ impl Filter for Parser {
             self.fail(event, format!("{} does not exist", self.key_name));
             return self.unparsed(event);
         };
-        let text = self.text(raw, event);
-        let mut parsed = Record::new();
-        let (mut time, mut found) = (None, false);
-        // One text may hold several events; Fluentd's filter gives as many. Here a filter changes one event: the first counts.
-        let result = self.parser.parse_each(text, event.arena, &mut |t, record| {
-            if !found {
-                (found, time) = (true, Some(t));
-                std::mem::swap(&mut parsed, record);
-            }
+        let Some(text) = self.text(raw, event) else {
+            self.fail(event, format!("parse failed: {} is neither text nor a number", self.key_name));
+            return self.unparsed(event);
+        };
+        // One text may hold several events, as an array of JSON objects does.
+        let (mut found, mut scratch) = (Vec::new(), Record::new());
+        let result = self.parser.parse_each(text, event.arena, &mut scratch, &mut |time, record| {
+            found.push((time, std::mem::take(record)));
         });
-        match (result, found) {
-            (_, true) => self.merge(event, parsed, time.flatten()),
+        match (result, found.is_empty()) {
+            (_, false) => self.merge_all(event, found),
             (Err(ParseError::Invalid(why)), _) => {
                 self.fail(event, format!("parse failed {why}"));
                 Verdict::Drop
@@ -101,10 +103,11 @@ impl Parser {
         }
     }
 
-    /// The text of a field; what is no text is parsed through its text.
-    fn text<'a>(&self, raw: Value<'a>, event: &Event<'a>) -> &'a [u8] {
+    /// The text of a field; numbers and the like are parsed through their text. Maps and arrays have none.
+    fn text<'a>(&self, raw: Value<'a>, event: &Event<'a>) -> Option<&'a [u8]> {
         let text = match raw {
             Value::Str(text) | Value::Bin(text) => text,
+            Value::Map(_) | Value::Array(_) => return None,
             other => {
                 let mut out = Vec::new();
                 crate::event::json::write_value(other, &mut out);
@@ -113,9 +116,9 @@ impl Parser {
         };
         if self.params.replace_invalid_sequence && std::str::from_utf8(text).is_err() {
             let safe: String = String::from_utf8_lossy(text).replace(char::REPLACEMENT_CHARACTER, "?");
-            return event.arena.bytes(safe.as_bytes());
+            return Some(event.arena.bytes(safe.as_bytes()));
         }
-        text
+        Some(text)
     }
 
     /// What could not be parsed goes on only where the other fields are kept.
@@ -129,9 +132,30 @@ impl Parser {
         Verdict::Keep
     }
 
-    fn merge<'a>(&'a self, event: &mut Event<'a>, parsed: Record<'a>, time: Option<EventTime>) -> Verdict {
+    /// The first one found becomes the event; the others come out of it.
+    fn merge_all<'a>(&'a self, event: &mut Event<'a>, mut found: Vec<(Option<EventTime>, Record<'a>)>) -> Verdict {
+        if let [(time, parsed)] = found.as_mut_slice() {
+            self.merge(event, std::mem::take(parsed), *time);
+            return Verdict::Keep;
+        }
+        let (time, original) = (event.time, event.record.clone());
+        let mut merged = Vec::with_capacity(found.len());
+        for (parsed_time, parsed) in found {
+            (event.time, event.record) = (time, original.clone());
+            self.merge(event, parsed, parsed_time);
+            merged.push((event.time, std::mem::take(&mut event.record)));
+        }
+        let mut merged = merged.into_iter();
+        let Some(first) = merged.next() else { return Verdict::Drop };
+        (event.time, event.record) = first;
+        event.more.extend(merged);
+        Verdict::Keep
+    }
+
+    fn merge<'a>(&'a self, event: &mut Event<'a>, parsed: Record<'a>, time: Option<EventTime>) {
         if !self.params.reserve_time {
-            event.time = time.unwrap_or_else(EventTime::now);
+            let without = || if self.estimates_time { EventTime::now() } else { event.time };
+            event.time = time.unwrap_or_else(without);
         }
         if self.params.remove_key_name_field {
             self.key.remove(&mut event.record, event.arena);
@@ -148,7 +172,6 @@ impl Parser {
             }
             None => parsed.into_iter().for_each(|(name, value)| event.record.set(name, value)),
         }
-        Verdict::Keep
     }
 
     fn prefixed<'a>(&self, mut parsed: Record<'a>, event: &Event<'a>) -> Record<'a> {

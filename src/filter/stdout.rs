@@ -1,12 +1,11 @@
 //! `stdout`: prints events on their way.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::config::Diagnostic;
-use crate::plugin::{BuildContext, Configure, Event, Filter, Formatter, Inject, Verdict};
+use crate::plugin::{BuildContext, Configure, Event, Filter, Formatter, Inject, Process, Verdict};
 
 /// `stdout` has only `<format>` and `<inject>`.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +19,7 @@ pub struct StdoutParams {
 pub struct Stdout {
     formatter: Arc<dyn Formatter>,
     inject: Option<Inject>,
+    process: Arc<Process>,
 }
 
 impl Configure for Stdout {
@@ -29,7 +29,7 @@ impl Configure for Stdout {
         if config.output_type.is_some() {
             cx.warn("output_type", "output_type outside of <format> is not used; write <format> @type stdout");
         }
-        Ok(Stdout { formatter: cx.formatter("stdout")?, inject: cx.inject()? })
+        Ok(Stdout { formatter: cx.formatter("stdout")?, inject: cx.inject()?, process: cx.process.clone() })
     }
 }
 
@@ -42,7 +42,7 @@ impl Filter for Stdout {
         }
         self.formatter.format(event.tag, event.time, &shown, &mut out);
         // A closed standard output is no reason to lose the event.
-        let _ = std::io::stdout().lock().write_all(&out);
+        let _ = self.process.print(&out, true);
         Verdict::Keep
     }
 }

@@ -6,7 +6,7 @@ use super::newline::Newline;
 use super::text::write_plain;
 use crate::config::Diagnostic;
 use crate::event::RecordPath;
-use crate::event::{EventTime, Record, Tag};
+use crate::event::{EventTime, Record, Tag, Value};
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `csv`.
@@ -69,20 +69,19 @@ impl Formatter for Csv {
                 out.extend_from_slice(&self.delimiter);
             }
             value.clear();
-            if let Some(found) = field.get(record) {
-                write_plain(&found, &mut value);
-            }
-            self.quoted(&value, out);
+            let found = field.get(record).unwrap_or(Value::Nil);
+            write_plain(&found, &mut value);
+            self.quoted(&value, found == Value::Nil, out);
         }
         out.extend_from_slice(self.end);
     }
 }
 
 impl Csv {
-    fn quoted(&self, value: &[u8], out: &mut Vec<u8>) {
+    fn quoted(&self, value: &[u8], nil: bool, out: &mut Vec<u8>) {
         let needs = |b: &u8| matches!(b, b'"' | b'\r' | b'\n') || self.delimiter.contains(b);
         // Ruby's CSV also quotes the empty text, to tell it from nil.
-        if !self.force_quotes && !value.is_empty() && !value.iter().any(needs) {
+        if !self.force_quotes && (nil || !value.is_empty()) && !value.iter().any(needs) {
             return out.extend_from_slice(value);
         }
         out.push(b'"');
@@ -93,5 +92,22 @@ impl Csv {
             out.push(*byte);
         }
         out.push(b'"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_forced_quotes_nil_is_nothing_and_the_empty_text_is_quoted() {
+        let paths = ["a", "b", "c"].map(|name| RecordPath::parse(name).unwrap_or_else(|e| panic!("{e}")));
+        let csv = Csv { fields: paths.into(), delimiter: b",".to_vec(), force_quotes: false, end: b"\n" };
+        let mut record = Record::new();
+        record.set(b"a", Value::Nil);
+        record.set(b"b", Value::str(""));
+        let mut out = Vec::new();
+        csv.format(&Tag::from("t"), EventTime::default(), &record, &mut out);
+        assert_eq!(out, b",\"\",\n");
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::newline::Newline;
 use crate::config::Diagnostic;
-use crate::event::{Arena, Entry, EventTime, Record, Tag, json};
+use crate::event::{Arena, Entry, EventTime, Record, Tag, entry_head, json};
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `json`.
@@ -12,7 +12,7 @@ use crate::plugin::{BuildContext, Configure, Formatter};
 #[serde(default)]
 pub struct JsonParams {
     /// Fluentd chooses a library here; there is one writer.
-    json_parser: String,
+    json_parser: Option<String>,
     /// Whether a line ends with `newline`.
     add_newline: bool,
     /// `lf` or `crlf`.
@@ -21,7 +21,7 @@ pub struct JsonParams {
 
 impl Default for JsonParams {
     fn default() -> Self {
-        JsonParams { json_parser: "oj".into(), add_newline: true, newline: Newline::Lf }
+        JsonParams { json_parser: None, add_newline: true, newline: Newline::Lf }
     }
 }
 
@@ -33,7 +33,10 @@ pub struct Json {
 impl Configure for Json {
     type Config = JsonParams;
 
-    fn new(config: JsonParams, _: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+    fn new(config: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        if config.json_parser.is_some() {
+            cx.without_effect("json_parser", "there is one writer of JSON; take it out");
+        }
         Ok(Json { end: if config.add_newline { config.newline.bytes() } else { b"" } })
     }
 }
@@ -48,5 +51,16 @@ impl Formatter for Json {
         // Entries were checked when they were taken in.
         let _ = json::write_map(entry.record, out);
         out.extend_from_slice(self.end);
+    }
+
+    fn format_entries(&self, _: &Tag, entries: &[u8], _: &Arena, out: &mut Vec<u8>) {
+        let mut pos = 0;
+        while let Ok((_, record)) = entry_head(entries, pos) {
+            pos = record;
+            if json::write_map_at(entries, &mut pos, out).is_err() {
+                return;
+            }
+            out.extend_from_slice(self.end);
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::newline::Newline;
 use crate::config::Diagnostic;
 use crate::event::timefmt::TimeFormatter;
-use crate::event::{EventTime, Record, Tag, json};
+use crate::event::{Arena, EventTime, Record, Tag, entry_head, json};
 use crate::plugin::{BuildContext, Configure, Formatter, TimeParams};
 
 /// Parameters of `out_file`.
@@ -44,10 +44,13 @@ impl Configure for OutFile {
         let times: TimeParams = cx.shared()?;
         let format = times.formatter().map_err(|e| cx.fault("time_format", e))?;
         let delimiter = match config.delimiter.as_deref() {
-            None | Some("TAB" | "\\t") => "\t",
             Some("SPACE") => " ",
             Some("COMMA") => ",",
-            Some(other) => other,
+            None | Some("TAB" | "\t" | "\\t") => "\t",
+            Some(other) => {
+                cx.warn("delimiter", format!("{other:?} is none of TAB, SPACE, COMMA; tabs are printed"));
+                "\t"
+            }
         };
         Ok(OutFile {
             time: config.output_time.then_some(format),
@@ -58,8 +61,8 @@ impl Configure for OutFile {
     }
 }
 
-impl Formatter for OutFile {
-    fn format(&self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>) {
+impl OutFile {
+    fn head(&self, tag: &Tag, time: EventTime, out: &mut Vec<u8>) {
         if let Some(format) = &self.time {
             format.format(time, out);
             out.extend_from_slice(self.delimiter.as_bytes());
@@ -68,7 +71,26 @@ impl Formatter for OutFile {
             out.extend_from_slice(tag.as_bytes());
             out.extend_from_slice(self.delimiter.as_bytes());
         }
+    }
+}
+
+impl Formatter for OutFile {
+    fn format(&self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.head(tag, time, out);
         json::write_record(record, out);
         out.extend_from_slice(self.end);
+    }
+
+    fn format_entries(&self, tag: &Tag, entries: &[u8], _: &Arena, out: &mut Vec<u8>) {
+        let mut pos = 0;
+        while let Ok((time, record)) = entry_head(entries, pos) {
+            let start = out.len();
+            self.head(tag, time, out);
+            pos = record;
+            if json::write_map_at(entries, &mut pos, out).is_err() {
+                return out.truncate(start);
+            }
+            out.extend_from_slice(self.end);
+        }
     }
 }

@@ -12,6 +12,11 @@ mod udp;
 pub mod unix;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use http::take_any as http_take;
+#[cfg(any(test, fuzzing))]
+pub(crate) use tail::read_positions;
+
 use crate::plugin::{InputPlugin, input};
 
 /// Every input.

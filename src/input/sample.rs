@@ -69,6 +69,9 @@ impl Configure for Sample {
         if params.suspend.is_some() {
             cx.warn("suspend", "'suspend' parameter is ignored");
         }
+        if params.reuse_record.is_some() {
+            cx.without_effect("reuse_record", "samples are encoded once in any case; take it out");
+        }
         if cx.section.child("storage").is_some() {
             cx.warn("storage", "<storage> is not used: auto_increment_key counts from 0 at each start");
         }

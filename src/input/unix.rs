@@ -55,6 +55,8 @@ impl Configure for Unix {
 }
 
 impl Input for Unix {
+    const ACKNOWLEDGES: bool = true;
+
     async fn open(&mut self) -> Result<(), InputError> {
         if let Some(directory) = self.params.path.parent() {
             std::fs::create_dir_all(directory)?;

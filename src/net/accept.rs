@@ -16,6 +16,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::gate::LogGate;
 use super::tls::{ServerTls, Stream};
@@ -151,10 +152,12 @@ where
     let mut handlers = JoinSet::new();
     let start = |(stream, peer, permits): Ready, handlers: &mut JoinSet<()>| {
         let handling = handler(stream, peer);
-        handlers.spawn(async move {
+        // What is said about a connection belongs to the plugin that accepted it.
+        let handled = async move {
             handling.await;
             drop(permits);
-        });
+        };
+        handlers.spawn(handled.in_current_span());
     };
     loop {
         tokio::select! {
@@ -166,7 +169,8 @@ where
             },
             (accepted, permits) = door.accept(&listener) => match (accepted, &door.options.tls) {
                 (Accepted::Tcp(tcp, peer), Some(tls)) => {
-                    handshakes.spawn(shake_hands(tls.clone(), tcp, peer, permits, door.gate.clone()));
+                    let shaking = shake_hands(tls.clone(), tcp, peer, permits, door.gate.clone());
+                    handshakes.spawn(shaking.in_current_span());
                 }
                 (Accepted::Tcp(tcp, peer), None) => start((Stream::Plain(tcp), peer, permits), &mut handlers),
                 (Accepted::Unix(unix), _) => start((unix, Peer::Local, permits), &mut handlers),

@@ -43,7 +43,11 @@ impl Configure for Exec {
     fn new(config: ExecParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         let command = config.command.ok_or_else(|| cx.fault("command", "'command' parameter is required"))?;
         cx.buffer_defaults(BufferDefaults { buffered: true, ..BufferDefaults::default() });
-        Ok(Exec { command, timeout: config.command_timeout.duration(), render: cx.render("tsv")? })
+        Ok(Exec {
+            command,
+            timeout: config.command_timeout.duration(),
+            render: cx.render_with("tsv", &[("time_type", "string"), ("localtime", "false")])?,
+        })
     }
 }
 

@@ -1,11 +1,12 @@
 //! `secondary_file`: writes chunks that the primary output could not deliver into files, as the primary would have
 //! formatted them.
 
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::file::{Compress, Sink};
+use super::file::{Compress, Sink, refused};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
 use crate::plugin::{BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
@@ -58,7 +59,7 @@ impl Configure for SecondaryFile {
         let render = if cx.section.child("format").is_some() { Some(cx.render("json")?) } else { None };
         let root = if root.is_empty() && whole.starts_with('/') { "/" } else { root };
         Ok(SecondaryFile {
-            root: Root::new(root, cx.process.dir_permission, cx.process.file_permission),
+            root: Root::new(root, cx.process.output_modes().1, cx.process.output_modes().0),
             name,
             suffix: match config.compress {
                 Compress::Text => "",
@@ -77,7 +78,7 @@ impl Output for SecondaryFile {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
         let _turn = self.turn.lock().await;
-        let mut sink = self.open(&name)?;
+        let mut sink = self.open(&name).map_err(refused)?;
         for block in chunk.blocks() {
             sink.write(&self.text(&block?))?;
         }
@@ -94,12 +95,12 @@ impl SecondaryFile {
         text
     }
 
-    fn open(&self, name: &str) -> Result<Sink, WriteError> {
+    fn open(&self, name: &str) -> io::Result<Sink> {
         if self.append {
             let name = format!("{name}{}", self.suffix);
-            return Ok(Sink::open(&self.root, Path::new(&name), false, self.compress)?);
+            return Sink::open(&self.root, Path::new(&name), false, self.compress);
         }
         let numbered = |index| format!("{name}.{index}{}", self.suffix);
-        Ok(Sink::open_numbered(&self.root, self.compress, numbered)?)
+        Sink::open_numbered(&self.root, self.compress, numbered)
     }
 }

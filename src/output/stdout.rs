@@ -1,19 +1,18 @@
 //! `stdout`: prints events, one line each.
 
-use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
-use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, WriteError};
+use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Process, Render, WriteError};
 
 /// Parameters of `stdout`.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct StdoutParams {
-    /// Fluentd prints through its logger; here events always go to standard output and the log to standard error.
+    /// Events go to the log file, where there is one (`-o`); else to standard output.
     use_logger: bool,
     /// Old form of `<format> @type`.
     output_type: Option<String>,
@@ -28,6 +27,8 @@ impl Default for StdoutParams {
 /// The output.
 pub struct Stdout {
     render: Render,
+    process: Arc<Process>,
+    use_logger: bool,
     out: Mutex<Vec<u8>>,
 }
 
@@ -39,7 +40,8 @@ impl Configure for Stdout {
             cx.warn("output_type", "output_type outside of <format> is not used; write <format> @type stdout");
         }
         cx.buffer_defaults(BufferDefaults { buffered: false, keys: &["tag"], ..BufferDefaults::default() });
-        Ok(Stdout { render: cx.render("stdout")?, out: Mutex::default() })
+        let (process, use_logger) = (cx.process.clone(), config.use_logger);
+        Ok(Stdout { render: cx.render("stdout")?, process, use_logger, out: Mutex::default() })
     }
 }
 
@@ -49,9 +51,7 @@ impl Stdout {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.clear();
         self.render.block(block, &mut out);
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&out)?;
-        stdout.flush()
+        self.process.print(&out, self.use_logger)
     }
 }
 

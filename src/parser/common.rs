@@ -25,8 +25,8 @@ pub const SHARED: &[&str] = &[
     "timezone",
 ];
 
-/// Parameters that every parser has.
-#[derive(Debug, Deserialize)]
+/// Parameters that every parser has. `estimate_current_event` is read by who uses the parser.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CommonParams {
     /// `field:type[:option]`, several.
@@ -37,26 +37,8 @@ pub struct CommonParams {
     null_value_pattern: Option<Regexp>,
     /// The empty text becomes nil.
     null_empty_string: bool,
-    /// The present is taken where the text has no time.
-    estimate_current_event: bool,
     /// The time field stays.
     keep_time_key: bool,
-    /// Time limit of a match: regular expressions here take linear time, so there is nothing to stop.
-    timeout: Option<String>,
-}
-
-impl Default for CommonParams {
-    fn default() -> Self {
-        CommonParams {
-            types: None,
-            time_key: None,
-            null_value_pattern: None,
-            null_empty_string: false,
-            estimate_current_event: true,
-            keep_time_key: false,
-            timeout: None,
-        }
-    }
 }
 
 /// What happens to a record after its fields were found.
@@ -84,6 +66,8 @@ impl Common {
     /// Reads the shared parameters of the parser that is built.
     pub fn build(cx: &mut BuildContext<'_>, defaults: Defaults) -> Result<Common, Diagnostic> {
         let params: CommonParams = cx.shared()?;
+        let why = "expressions take linear time, or are given up after a bounded number of steps; take it out";
+        cx.without_effect("timeout", why);
         let time: TimeParams = cx.shared()?;
         let time = time.with_defaults(defaults.time_type, defaults.time_format);
         let zone_of = time.clone();

@@ -137,7 +137,7 @@ fn number_length(text: &[u8]) -> usize {
     let digits = |from: usize| text[from..].iter().take_while(|b| b.is_ascii_digit() || **b == b'_').count();
     let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
     let mut end = sign + digits(sign);
-    if end == sign {
+    if end == sign && text.get(end) != Some(&b'.') {
         return 0;
     }
     if text.get(end) == Some(&b'.') && digits(end + 1) > 0 {
@@ -199,9 +199,17 @@ mod tests {
 
     #[test]
     fn floats_are_read_as_ruby_reads_them() {
-        for (text, f) in
-            [("1.5x", 1.5), (".5", 0.0), ("1e3", 1000.0), ("1e", 1.0), ("-2.25e-1z", -0.225), ("", 0.0), ("1.", 1.0)]
-        {
+        for (text, f) in [
+            ("1.5x", 1.5),
+            (".5", 0.5),
+            ("-.5x", -0.5),
+            (".", 0.0),
+            ("1e3", 1000.0),
+            ("1e", 1.0),
+            ("-2.25e-1z", -0.225),
+            ("", 0.0),
+            ("1.", 1.0),
+        ] {
             assert_eq!(to_f(text.as_bytes()), f, "{text}");
         }
     }

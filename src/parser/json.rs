@@ -7,14 +7,14 @@ use crate::config::Diagnostic;
 use crate::event::{Arena, EventTime, Record, json};
 use crate::plugin::{BuildContext, Configure, EachEvent, ParseError, Parser};
 
-/// Parameters of `json`.
-#[derive(Debug, Deserialize)]
+/// Parameters of `json`, both without effect.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct JsonParams {
     /// Fluentd chooses a library here; there is one reader.
-    json_parser: Library,
+    json_parser: Option<Library>,
     /// Read size of a stream; texts come whole here.
-    stream_buffer_size: u64,
+    stream_buffer_size: Option<u64>,
 }
 
 /// `json_parser`
@@ -26,12 +26,6 @@ enum Library {
     Json,
 }
 
-impl Default for JsonParams {
-    fn default() -> Self {
-        JsonParams { json_parser: Library::Oj, stream_buffer_size: 8192 }
-    }
-}
-
 /// The parser.
 pub struct Json(Common);
 
@@ -39,7 +33,13 @@ impl Configure for Json {
     type Config = JsonParams;
     const READ_ELSEWHERE: &'static [&'static str] = SHARED;
 
-    fn new(_: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+    fn new(config: JsonParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        if config.json_parser.is_some() {
+            cx.without_effect("json_parser", "there is one reader of JSON; take it out");
+        }
+        if config.stream_buffer_size.is_some() {
+            cx.without_effect("stream_buffer_size", "streams are read in blocks that fit; take it out");
+        }
         let time_type = if cx.section.has("time_format") { "string" } else { "float" };
         let defaults = Defaults { time_key: Some("time"), time_type: Some(time_type), ..Defaults::default() };
         Ok(Json(Common::build(cx, defaults)?))
@@ -57,19 +57,24 @@ impl Parser for Json {
         self.0.finish(record, arena)
     }
 
-    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+    fn parse_each<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
         if text.trim_ascii_start().first() != Some(&b'[') {
-            let mut record = Record::new();
-            let time = self.parse(text, arena, &mut record)?;
-            each(time, &mut record);
+            let time = self.parse(text, arena, record)?;
+            each(time, record);
             return Ok(());
         }
         let mut elements = json::Elements::new(text).ok_or(ParseError::Unmatched)?;
-        let (mut outcome, mut record) = (Ok(()), Record::new());
-        while let Some(found) = elements.next_record(arena, &mut record) {
+        let mut outcome = Ok(());
+        while let Some(found) = elements.next_record(arena, record) {
             match found {
-                Ok(()) => match self.0.finish(&mut record, arena) {
-                    Ok(time) => each(time, &mut record),
+                Ok(()) => match self.0.finish(record, arena) {
+                    Ok(time) => each(time, record),
                     Err(e) => outcome = Err(e),
                 },
                 Err(e) if e.is_valid_json() => outcome = Err(ParseError::Unmatched),

@@ -47,13 +47,18 @@ impl Parser for Msgpack {
         self.one(Value::decode(text).map_err(|_| ParseError::Unmatched)?, arena, record)
     }
 
-    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
+    fn parse_each<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
         let (mut pos, mut outcome) = (0, Ok(()));
-        let mut record = Record::new();
         while pos < text.len() {
             let value = msgpack::read(text, &mut pos).map_err(|e| ParseError::Invalid(e.to_string()))?;
-            let mut take = |map| match self.one(map, arena, &mut record) {
-                Ok(time) => each(time, &mut record),
+            let mut take = |map| match self.one(map, arena, record) {
+                Ok(time) => each(time, record),
                 Err(e) => outcome = Err(e),
             };
             match value {

@@ -109,19 +109,19 @@ impl Parser for Multiline {
         &'a self,
         mut text: &'a [u8],
         arena: &'a Arena,
+        record: &mut Record<'a>,
         each: EachEvent<'_, 'a>,
     ) -> Result<(), ParseError> {
-        let mut record = Record::new();
         loop {
-            let end = match self.whole.parse(text, arena, &mut record) {
+            let end = match self.whole.parse(text, arena, record) {
                 Ok((time, end)) => {
-                    each(time, &mut record);
+                    each(time, record);
                     end
                 }
                 Err(_) if self.keep_unmatched => {
                     record.clear();
                     record.push(b"unmatched_line", Value::Str(text));
-                    each(None, &mut record);
+                    each(None, record);
                     return Ok(());
                 }
                 Err(e) => return Err(e),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
 use crate::config::Diagnostic;
-use crate::event::{Arena, EventTime, Record, Value};
+use crate::event::{Arena, BatchBuilder, EventTime, Record, Value, msgpack};
 use crate::plugin::{BuildContext, Configure, ParseError, Parser};
 
 /// Parameters of `none`.
@@ -47,5 +47,21 @@ impl Parser for None {
         record.clear();
         record.push(&self.key, Value::Str(text));
         Ok(Default::default())
+    }
+
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        _: &'a Arena,
+        _: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        batch.push_with(now, |out| {
+            msgpack::put_map_len(out, 1);
+            msgpack::put_str(out, &self.key);
+            msgpack::put_str(out, text);
+        });
+        Ok(())
     }
 }

@@ -55,8 +55,8 @@ pub(crate) struct SyslogParams {
     message_format: Format,
     /// Format of RFC 5424 times.
     rfc5424_time_format: String,
-    /// `regexp` or `string`: how an RFC 3164 message's program name is found. Both are equally fast here, and RFC 5424
-    /// messages are read the same with both.
+    /// `regexp` or `string`: how an RFC 3164 message's program name is found. Both are equally fast here. Of RFC 5424
+    /// messages, `string` takes an empty message too and leaves backslashes out of the structured data.
     #[serde(alias = "parser_type")]
     parser_engine: Engine,
     /// For `string`: whether a program name may stand without a colon.
@@ -181,8 +181,11 @@ impl Syslog {
         let (time, rest) = take_words(text, self.new.words, arena).ok_or(ParseError::Unmatched)?;
         let parsed = self.new.parse(time).or_else(|_| self.new_whole.parse(time))?;
         self.note_time(time, record);
-        let found = Header::find(rest).ok_or(ParseError::Unmatched)?;
-        found.put(record);
+        let mut found = Header::find(rest);
+        if self.params.parser_engine == Engine::String {
+            found = found.or_else(|| Header::with_empty_message(rest)).map(|h| h.without_escapes(arena));
+        }
+        found.ok_or(ParseError::Unmatched)?.put(record);
         Ok(Some(parsed))
     }
 
@@ -270,6 +273,22 @@ impl<'a> Header<'a> {
             }
         }
         None
+    }
+
+    /// A space and nothing behind the structured data: the string engine's empty message.
+    fn with_empty_message(text: &'a [u8]) -> Option<Header<'a>> {
+        Header::find(text.strip_suffix(b" ")?)
+            .filter(|h| h.message.is_none())
+            .map(|h| Header { message: Some(b""), ..h })
+    }
+
+    /// The string engine leaves backslashes out of structured data.
+    fn without_escapes(self, arena: &'a Arena) -> Header<'a> {
+        if memchr(b'\\', self.extradata).is_none() {
+            return self;
+        }
+        let plain: Vec<u8> = self.extradata.iter().copied().filter(|b| *b != b'\\').collect();
+        Header { extradata: arena.bytes(&plain), ..self }
     }
 
     fn put(self, record: &mut Record<'a>) {
@@ -435,6 +454,19 @@ mod tests {
             ("m", "message=m"),
         ] {
             assert_eq!(read(&p, &format!("{head} {text}")), Some(format!("{fields}|{rest}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_string_engine_takes_an_empty_message_and_drops_backslashes() {
+        let p = parser(true, Format::Rfc5424, Engine::String);
+        let head = "<16>1 2017-02-06T13:14:15.003Z";
+        let fields = "pri=#16|time=2017-02-06T13:14:15.003Z";
+        for (text, rest) in [
+            ("h i 1 x - ", "host=h|ident=i|pid=1|msgid=x|extradata=-|message="),
+            (r#"h i 1 x [a b="\"]"] m"#, r#"host=h|ident=i|pid=1|msgid=x|extradata=[a b=""]"]|message=m"#),
+        ] {
+            assert_eq!(read(&p, &format!("{head} {text}")).as_deref(), Some(&*format!("{fields}|{rest}")), "{text}");
         }
     }
 

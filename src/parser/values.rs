@@ -15,15 +15,17 @@ pub struct ValuesParams {
     keys: Option<Vec<String>>,
     /// Between values.
     delimiter: Option<String>,
-    /// Fluentd chooses speed here; there is one reader that takes what both take.
+    /// `normal` refuses lines with quotes out of place; `fast` reads them as far as it can, and leaves out keys without a
+    /// value.
     #[serde(alias = "parser_type")]
-    parser_engine: Option<Engine>,
+    parser_engine: Engine,
 }
 
 /// `parser_engine`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Engine {
+    #[default]
     Normal,
     Fast,
 }
@@ -31,6 +33,7 @@ enum Engine {
 struct Names {
     keys: Vec<String>,
     delimiter: String,
+    engine: Engine,
     common: Common,
 }
 
@@ -41,13 +44,14 @@ impl Names {
         if delimiter.is_empty() {
             return Err(cx.fault("delimiter", "delimiter must not be empty"));
         }
-        Ok(Names { keys, delimiter, common: Common::build(cx, Defaults::default())? })
+        Ok(Names { keys, delimiter, engine: config.parser_engine, common: Common::build(cx, Defaults::default())? })
     }
 
-    /// Names the values; keys without a value are nil.
+    /// Names the values; keys without a value are nil, or left out by the fast engine.
     fn name<'a>(&'a self, values: impl Iterator<Item = Value<'a>>, record: &mut Record<'a>) {
         record.clear();
-        let values = values.chain(std::iter::repeat(Value::Nil));
+        let rest = if self.engine == Engine::Fast { 0 } else { self.keys.len() };
+        let values = values.chain(std::iter::repeat_n(Value::Nil, rest));
         for (key, value) in self.keys.iter().zip(values) {
             record.set(key.as_bytes(), value);
         }
@@ -136,6 +140,8 @@ impl Parser for Csv {
         if memchr::memchr(b'"', text).is_none() {
             let values = text.split(|b| *b == delimiter);
             self.0.name(values.map(|v| if v.is_empty() { Value::Nil } else { Value::Str(v) }), record);
+        } else if self.0.engine == Engine::Normal && !is_well_quoted(text, delimiter) {
+            return Err(ParseError::Invalid("Illegal quoting".into()));
         } else {
             let values = quoted(text, delimiter, arena)?;
             self.0.name(values.into_iter(), record);
@@ -159,6 +165,40 @@ fn quoted<'a>(text: &[u8], delimiter: u8, arena: &'a Arena) -> Result<Vec<Value<
         v => Value::Str(arena.bytes(v)),
     };
     Ok(row.iter().enumerate().map(value).collect())
+}
+
+/// Whether quotes stand only around whole values, and doubled in them.
+fn is_well_quoted(text: &[u8], delimiter: u8) -> bool {
+    let text = text.trim_ascii_end();
+    let (mut at, mut value_starts) = (0, true);
+    while at < text.len() {
+        if text[at] != b'"' {
+            value_starts = text[at] == delimiter;
+            at += 1;
+        } else if value_starts {
+            let Some(closing) = closing_quote(&text[at + 1..]) else { return false };
+            at += closing + 2;
+            if at < text.len() && text[at] != delimiter {
+                return false;
+            }
+            value_starts = false;
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+/// Where the quote is that ends a value; doubled ones are part of it.
+fn closing_quote(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr(b'"', &text[at..])?;
+        if text.get(at + 1) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
 }
 
 /// Columns that are written `""`.
@@ -194,6 +234,16 @@ mod tests {
         };
         assert_eq!(split("p\t\tq\tr", 3), [b"p" as &[u8], b"", b"q\tr"]);
         assert_eq!(split("only", 3), [b"only"]);
+    }
+
+    #[test]
+    fn quotes_out_of_place_are_seen() {
+        for text in [r#""a","b""#, r#"a,"x ""y""",c"#, r#""""#, r#"a,"""#, "a,b"] {
+            assert!(is_well_quoted(text.as_bytes(), b','), "{text}");
+        }
+        for text in [r#""open,b"#, r#" a , "b" ,c"#, r#"a"b,c"#, r#""a"b,c"#, r#"""""#] {
+            assert!(!is_well_quoted(text.as_bytes(), b','), "{text}");
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Paths from clients (`${tag}` and the like) may hold anything. `openat2` with `RESOLVE_BENEATH` refuses every way out:
 //! `..`, absolute paths, links that lead outside. Where the kernel has no `openat2`, links are not followed at all.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
@@ -35,9 +36,10 @@ impl Root {
     /// Opens `relative` for appending, or creates it. `exclusive`: it must not be there yet.
     /// Gives the file, its directory, and whether the file is new.
     ///
-    /// Errors: `AlreadyExists`; `PermissionDenied` and others for a path that leads out; what the disk says.
+    /// Errors: `AlreadyExists`; `InvalidFilename` and others ([`is_bad_name`]) for a path that leads out or is none; what the
+    /// disk says.
     pub fn open(&self, relative: &Path, exclusive: bool) -> io::Result<Opened> {
-        std::fs::create_dir_all(&self.path)?;
+        DirBuilder::new().recursive(true).mode(self.dir_mode).create(&self.path)?;
         let mut dir = openat(CWD, &self.path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let name = relative.file_name().ok_or_else(|| outside(relative))?;
         for part in relative.parent().into_iter().flat_map(Path::components) {
@@ -47,7 +49,7 @@ impl Root {
                 _ => return Err(outside(relative)),
             }
         }
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let mode = Mode::from_raw_mode(self.file_mode);
         let create = flags | OFlags::CREATE | OFlags::EXCL;
         let (file, is_new) = match beneath(&dir, Path::new(name), create, mode) {
@@ -84,7 +86,17 @@ pub struct Opened {
 }
 
 fn outside(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, format!("{} leads out of its directory", path.display()))
+    io::Error::new(io::ErrorKind::InvalidFilename, format!("{} leads out of its directory", path.display()))
+}
+
+/// Whether a name that failed so can never be a file's: to try again would hold up what has a good name. The names of
+/// clients must not be able to make a whole output look as if its disk were away.
+pub fn is_bad_name(e: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
+    // EXDEV and ELOOP are what the kernel says of links that lead out; ENXIO of a pipe that nobody reads.
+    let links = [Errno::XDEV, Errno::LOOP, Errno::NXIO].map(Errno::raw_os_error);
+    matches!(e.kind(), InvalidFilename | InvalidInput | NotADirectory | IsADirectory)
+        || e.raw_os_error().is_some_and(|code| links.contains(&code))
 }
 
 fn beneath(dir: impl AsFd, name: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
@@ -123,7 +135,15 @@ mod tests {
         std::os::unix::fs::symlink(dir.path(), dir.path().join("out/link")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("target"), dir.path().join("out/file")).unwrap();
         for path in ["../x", "/x", "a/../../x", "link/x", "file", ".."] {
-            assert!(root.open(Path::new(path), false).is_err(), "{path}");
+            let refused = root.open(Path::new(path), false).err().unwrap();
+            assert!(is_bad_name(&refused), "{path}: {refused}");
+        }
+        let pipe = dir.path().join("out/pipe");
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::fs::write(dir.path().join("out/plain"), "").unwrap();
+        for path in [&"n".repeat(300), "a\0b", "plain/x", "pipe"] {
+            let refused = root.open(Path::new(path), false).err().unwrap();
+            assert!(is_bad_name(&refused), "{path:?}: {refused}");
         }
         assert!(!dir.path().join("x").exists() && !dir.path().join("target").exists());
     }

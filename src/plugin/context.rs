@@ -1,5 +1,6 @@
 //! What a plugin's constructor sees: its section, the process around it, and the plugins inside its section.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::inject::{Extract, Inject};
 use super::inspect::Inspect;
 use super::registry::{Plugin, Registry};
 use super::render::Render;
+use super::timed::Timed;
 use crate::config::{Diagnostic, Diagnostics, Options, Section, TimeSpan, from_section, nearest, permission};
 use crate::event::timefmt::Zone;
 use crate::net::Sockets;
@@ -28,20 +30,43 @@ struct SliceParams {
     timekey_zone: Option<String>,
 }
 
+/// The parameter of `<parse>` that the parser's user obeys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EstimateParams {
+    estimate_current_event: Option<bool>,
+}
+
+/// Permissions of files and directories of outputs: Fluentd's.
+const OUTPUT_MODES: (u32, u32) = (0o644, 0o755);
+/// Permissions of files and directories of buffers: what they hold is nobody else's business.
+const BUFFER_MODES: (u32, u32) = (0o600, 0o700);
+
+/// Writes whole lines to the process's log file.
+pub type LogFile = Box<dyn Fn(&[u8]) -> std::io::Result<()> + Send + Sync>;
+
 /// What is the same for every plugin of the process.
 pub struct Process {
     /// Name of the host, as `hostname` prints it.
     pub hostname: String,
     /// Number of this worker.
     pub worker_id: u32,
+    /// Number of workers that the configuration asks for.
+    pub workers: u32,
     /// `<system> root_dir`: where buffers and storages without a path of their own live.
     pub root_dir: Option<PathBuf>,
-    /// Permissions of files that outputs create, where the plugin has none of its own.
-    pub file_permission: u32,
-    /// Permissions of directories that outputs create, where the plugin has none of its own.
-    pub dir_permission: u32,
+    /// `<system> file_permission`: of files that outputs and buffers create, where the plugin has none of its own.
+    pub file_permission: Option<u32>,
+    /// `<system> dir_permission`: of their directories.
+    pub dir_permission: Option<u32>,
     /// Whether unknown parameters are faults.
     pub strict: bool,
+    /// Whether loose values are faults.
+    pub strict_values: bool,
+    /// Least time between two lines about refused emits.
+    pub emit_error_log_interval: Option<Duration>,
+    /// Writes whole lines to the log, where the log is a file.
+    pub log_file: Option<LogFile>,
     /// The process's listening sockets.
     pub sockets: Sockets,
     /// The running plugins, once they run.
@@ -49,9 +74,34 @@ pub struct Process {
 }
 
 impl Process {
+    /// Permissions of a file and a directory that an output creates where nothing else is said.
+    pub fn output_modes(&self) -> (u32, u32) {
+        (self.file_permission.unwrap_or(OUTPUT_MODES.0), self.dir_permission.unwrap_or(OUTPUT_MODES.1))
+    }
+
+    /// As [`output_modes`](Self::output_modes), of a buffer.
+    pub fn buffer_modes(&self) -> (u32, u32) {
+        (self.file_permission.unwrap_or(BUFFER_MODES.0), self.dir_permission.unwrap_or(BUFFER_MODES.1))
+    }
+
+    /// How sections are read.
+    pub fn strictness(&self) -> Options<'static> {
+        Options { strict_values: self.strict_values, strict_names: self.strict, elsewhere: &[] }
+    }
+
     /// Shows the running plugins to whoever asks.
     pub fn publish(&self, view: Arc<dyn Inspect>) {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+    }
+
+    /// Writes what `stdout` plugins print: to standard output; as Fluentd's logger does, to the log where that is a file.
+    pub fn print(&self, lines: &[u8], by_logger: bool) -> std::io::Result<()> {
+        if let (true, Some(log)) = (by_logger, &self.log_file) {
+            return log(lines);
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(lines)?;
+        stdout.flush()
     }
 
     /// The running plugins; `None` before the start is done.
@@ -65,6 +115,8 @@ impl Process {
 pub struct BufferDefaults {
     /// Whether the output buffers even without a `<buffer>` section; `stdout` and `null` do not.
     pub buffered: bool,
+    /// A file buffer, even where there is no path.
+    pub file: bool,
     /// A file buffer on this path; memory where there is none.
     pub path: Option<PathBuf>,
     /// Chunk keys.
@@ -101,8 +153,7 @@ impl<'a> BuildContext<'a> {
     /// Reads the parameters and makes the plugin; faults go to the diagnostics.
     pub fn configure<P: Configure>(&mut self) -> Option<P> {
         let elsewhere = [SECTIONS_READ_ELSEWHERE, P::READ_ELSEWHERE].concat();
-        let strict = self.process.strict;
-        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &elsewhere };
+        let options = Options { elsewhere: &elsewhere, ..self.process.strictness() };
         let outcome = from_section::<P::Config>(self.section, options);
         self.diagnostics.extend(outcome.faults);
         let config = outcome.value?;
@@ -122,7 +173,7 @@ impl<'a> BuildContext<'a> {
 
     /// Reads another section into a struct; names that it does not have are somebody else's.
     pub(super) fn read<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
-        let options = Options { strict_values: self.process.strict, strict_names: false, elsewhere: &[] };
+        let options = Options { strict_names: false, ..self.process.strictness() };
         let outcome = from_section::<T>(section, options);
         let faults = outcome.faults.into_iter().filter(Diagnostic::is_error).collect();
         self.settle(outcome.value, faults, || Diagnostic::error("this section can't be read", &section.span))
@@ -146,8 +197,7 @@ impl<'a> BuildContext<'a> {
     ///
     /// Errors: the last fault; the others, and warnings, are reported here.
     pub fn child<T: DeserializeOwned>(&mut self, section: &Section) -> Result<T, Diagnostic> {
-        let strict = self.process.strict;
-        let options = Options { strict_values: strict, strict_names: strict, elsewhere: &[] };
+        let options = self.process.strictness();
         let outcome = from_section::<T>(section, options);
         self.settle(outcome.value, outcome.faults, || Diagnostic::error("this section can't be read", &section.span))
     }
@@ -160,6 +210,14 @@ impl<'a> BuildContext<'a> {
     /// What `<extract>` takes out of records.
     pub fn extract(&mut self) -> Result<Option<Extract>, Diagnostic> {
         self.section.child("extract").map(|section| Extract::build(section, self)).transpose()
+    }
+
+    /// As [`render`](Self::render), with other defaults for what `<inject>` does not say.
+    pub fn render_with(&mut self, default: &'static str, inject: &[(&str, &str)]) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
+        let formatter = self.formatter(default)?;
+        let section = self.section.child("inject").is_some().then(|| self.child_with("inject", inject));
+        Ok(Render::new(formatter, section.map(|section| Inject::build(&section, self)).transpose()?))
     }
 
     /// Formatter and injection together.
@@ -203,6 +261,13 @@ impl<'a> BuildContext<'a> {
         self.diagnostics.push(Diagnostic::warning(message, self.section.span_of(parameter)));
     }
 
+    /// Warns of a parameter that is written and changes nothing here, with the reason.
+    pub fn without_effect(&mut self, parameter: &str, why: &str) {
+        if self.section.has(parameter) {
+            self.warn(parameter, format!("{parameter} has no effect here: {why}"));
+        }
+    }
+
     /// Says where the output's chunks are kept by default. Only an output calls it, once.
     pub fn buffer_defaults(&mut self, defaults: BufferDefaults) {
         self.buffer = Some(defaults);
@@ -223,6 +288,18 @@ impl<'a> BuildContext<'a> {
         self.inner("parse", "parser", default, |r| r.parsers)
     }
 
+    /// Whether a text without a time has the present one: `<parse> estimate_current_event`.
+    pub fn estimates_time(&mut self) -> Result<bool, Diagnostic> {
+        let Some(section) = self.section.child("parse") else { return Ok(true) };
+        let params: EstimateParams = self.read(section)?;
+        Ok(params.estimate_current_event.unwrap_or(true))
+    }
+
+    /// A parser whose texts without a time count as unmatched where `estimate_current_event` is false.
+    pub fn timed(&mut self, parser: Arc<dyn Parser>) -> Result<Arc<dyn Parser>, Diagnostic> {
+        Ok(if self.estimates_time()? { parser } else { Arc::new(Timed(parser)) })
+    }
+
     /// As [`parser`](Self::parser), with other defaults for what `<parse>` does not say, its type among them.
     pub fn parser_with(
         &mut self,
@@ -240,6 +317,15 @@ impl<'a> BuildContext<'a> {
         }
         let section = self.child_with("extract", defaults);
         Extract::build(&section, self).map(Some)
+    }
+
+    /// As [`inject`](Self::inject), with other defaults for what `<inject>` does not say.
+    pub fn inject_with(&mut self, defaults: &[(&str, &str)]) -> Result<Option<Inject>, Diagnostic> {
+        if self.section.child("inject").is_none() {
+            return Ok(None);
+        }
+        let section = self.child_with("inject", defaults);
+        Inject::build(&section, self).map(Some)
     }
 
     fn child_with(&self, name: &str, defaults: &[(&str, &str)]) -> Section {
@@ -299,6 +385,13 @@ impl<'a> BuildContext<'a> {
         let Some(wanted) = section.plugin_type().or(default) else {
             return Err(Diagnostic::error(format!("<{name}> with '@type' is required"), &section.span));
         };
+        if kind == "parser" && wanted.len() > 1 && wanted.starts_with('/') && wanted.ends_with('/') {
+            // `@type /pattern/` is short for the regexp parser with that expression.
+            let mut named = section.clone();
+            named.set_text("expression", wanted);
+            named.set_text("@type", "regexp");
+            return self.inner_of(&named, name, kind, None, table);
+        }
         let plugin = find(table(self.registry), wanted, kind, section)?;
         let mut faults = Diagnostics::new();
         let built = (plugin.build)(&mut BuildContext::new(section, self.process, self.registry, &mut faults));
@@ -337,6 +430,9 @@ pub fn unknown_type<'n>(
     section: &Section,
 ) -> Diagnostic {
     let span = section.get("@type").or_else(|| section.get("type")).map_or(&section.span, |p| &p.value_span);
+    if let Some(why) = super::absent::reason(kind, wanted) {
+        return Diagnostic::error(format!("{kind} plugin '{wanted}' is not here: {why}"), span);
+    }
     let fault =
         Diagnostic::error(format!("Unknown {kind} plugin '{wanted}'. 'suiro plugins' lists those there are"), span);
     match nearest(wanted, names) {

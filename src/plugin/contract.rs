@@ -13,7 +13,7 @@ use super::emitter::Emitter;
 use super::stop::Stop;
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
-use crate::event::{Arena, Entry, EventTime, Record, Tag};
+use crate::event::{Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
 
 /// A type that is made from its section of the configuration.
 pub trait Configure: Sized {
@@ -41,6 +41,9 @@ impl<E: std::error::Error> From<E> for InputError {
 
 /// Takes events from outside.
 pub trait Input: Send + 'static {
+    /// Whether it answers its senders once their events are stored, so that they send them no more.
+    const ACKNOWLEDGES: bool = false;
+
     /// Binds ports, opens position files. Called once; when it fails the daemon does not start (or the reload is refused).
     fn open(&mut self) -> impl Future<Output = Result<(), InputError>> + Send {
         async { Ok(()) }
@@ -63,6 +66,8 @@ pub struct Event<'a> {
     pub arena: &'a Arena,
     /// What failed about this event so far: each reason sends a copy, as it is at that moment, to `@ERROR`.
     pub failures: Vec<Failure>,
+    /// Events that came out of this one besides itself; they pass the filters that follow, whatever becomes of it.
+    pub more: Vec<(EventTime, Record<'a>)>,
 }
 
 /// A copy of an event for `@ERROR`.
@@ -124,6 +129,14 @@ impl From<std::io::Error> for WriteError {
 
 /// Hands chunks to a target.
 pub trait Output: Send + Sync + 'static {
+    /// Whether the output gives events out again. Such an output is closed before those that it gives them to.
+    const EMITS: bool = false;
+
+    /// Called once before `start` where [`EMITS`](Output::EMITS) is set: the way to `@label`, or to where the output stands.
+    fn connect(&self, emit: Emitter) {
+        let _ = emit;
+    }
+
     /// Called once before the first write: connect, start heartbeats. A failure stops the start.
     fn start(&self, stop: Stop) -> impl Future<Output = Result<(), InputError>> + Send {
         let _ = stop;
@@ -178,12 +191,31 @@ pub trait Parser: Send + Sync + 'static {
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError>;
 
-    /// As [`parse`](Parser::parse), for texts that may hold several events (a JSON array, a run of MessagePack).
-    fn parse_each<'a>(&'a self, text: &'a [u8], arena: &'a Arena, each: EachEvent<'_, 'a>) -> Result<(), ParseError> {
-        let mut record = Record::new();
-        let time = self.parse(text, arena, &mut record)?;
-        each(time, &mut record);
+    /// As [`parse`](Parser::parse), for texts that may hold several events (a JSON array, a run of MessagePack): `each` is
+    /// called with every one. `record` is memory that they are read into, one after the other.
+    fn parse_each<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        each: EachEvent<'_, 'a>,
+    ) -> Result<(), ParseError> {
+        let time = self.parse(text, arena, record)?;
+        each(time, record);
         Ok(())
+    }
+
+    /// As [`parse_each`](Parser::parse_each), straight into a batch; parsers that need no fields apart override it. `now` is
+    /// the time of events that have none.
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        self.parse_each(text, arena, record, &mut |time, record| batch.push(time.unwrap_or(now), record))
     }
 
     /// For parsers of texts over several lines: how lines are put together. `None` for the others.
@@ -209,6 +241,13 @@ pub trait Formatter: Send + Sync + 'static {
         // Entries in a chunk were checked when they were taken in; what still can't be read has no text.
         if let Ok(record) = Record::decode(entry.record, arena) {
             self.format(tag, entry.time, &record, out);
+        }
+    }
+
+    /// Appends a run of entries, in order. Formats that can walk over the bytes themselves override it.
+    fn format_entries(&self, tag: &Tag, entries: &[u8], arena: &Arena, out: &mut Vec<u8>) {
+        for entry in Entries::new(entries).map_while(Result::ok) {
+            self.format_entry(tag, &entry, arena, out);
         }
     }
 }

@@ -40,8 +40,8 @@ pub trait Route: Send + Sync {
     /// Hands an event that could not be read or changed to the `@ERROR` label, or to the log where there is none.
     fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()>;
 
-    /// The highest position of `stream` that every buffer behind this route holds or has delivered.
-    fn newest(&self, stream: &str) -> Option<u64>;
+    /// See [`Emitter::held`].
+    fn held(&self, stream: &str) -> Vec<u64>;
 
     /// Whether the batch known by `once` was taken before.
     fn seen(&self, once: &[u8]) -> bool;
@@ -83,9 +83,11 @@ impl Emitter {
         self.0.fail(events, reason).await;
     }
 
-    /// The highest position of `stream` that every buffer behind holds or has delivered.
-    pub fn newest(&self, stream: &str) -> Option<u64> {
-        self.0.newest(stream)
+    /// The positions of `stream` up to which buffers behind hold it or have delivered it, in order. A batch that is emitted
+    /// again is passed over by the buffers that have it. So a source goes on from its own position, lets a batch end at
+    /// each of these, and every buffer gets what it lacks and nothing twice.
+    pub fn held(&self, stream: &str) -> Vec<u64> {
+        self.0.held(stream)
     }
 
     /// Whether the batch known by `once` was taken before.

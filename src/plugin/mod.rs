@@ -1,23 +1,27 @@
 //! The contract every plugin is written against, and the few helpers they share. No sockets are opened and no task is
 //! started here.
 
+mod absent;
 mod beneath;
 mod context;
 mod contract;
 mod emitter;
 mod inject;
 mod inspect;
+mod pieces;
 mod registry;
 mod render;
 pub mod ruby;
+mod scope;
 mod stop;
 mod template;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
+mod timed;
 mod timeparams;
 
-pub use beneath::{Opened, Root};
-pub use context::{BufferDefaults, BuildContext, Process, chunk_key_names, find, unknown_type};
+pub use beneath::{Opened, Root, is_bad_name};
+pub use context::{BufferDefaults, BuildContext, LogFile, Process, chunk_key_names, find, unknown_type};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MultilineRule, Output, ParseError,
     Parser, Verdict, WriteError,
@@ -25,8 +29,10 @@ pub use contract::{
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
 pub use inject::{Extract, Inject};
 pub use inspect::{BufferView, Category, Inspect, PluginView};
+pub use pieces::{Cut, Pieces};
 pub use registry::{DynInput, DynOutput, InputPlugin, Plugin, Registry, filter, formatter, input, output, parser};
 pub use render::Render;
+pub use scope::{SCOPE_TARGET, scope};
 pub use stop::{Stop, Stopper};
 pub use template::{Template, path_part};
 pub use timeparams::TimeParams;

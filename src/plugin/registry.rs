@@ -44,6 +44,8 @@ pub struct Registry {
 
 /// [`Input`] with its type erased.
 pub trait DynInput: Send {
+    /// See [`Input::ACKNOWLEDGES`].
+    fn acknowledges(&self) -> bool;
     /// See [`Input::open`].
     fn open(&mut self) -> BoxFuture<'_, Result<(), InputError>>;
     /// See [`Input::run`].
@@ -51,6 +53,10 @@ pub trait DynInput: Send {
 }
 
 impl<I: Input> DynInput for I {
+    fn acknowledges(&self) -> bool {
+        I::ACKNOWLEDGES
+    }
+
     fn open(&mut self) -> BoxFuture<'_, Result<(), InputError>> {
         Box::pin(Input::open(self))
     }
@@ -62,6 +68,10 @@ impl<I: Input> DynInput for I {
 
 /// [`Output`] with its type erased.
 pub trait DynOutput: Send + Sync {
+    /// See [`Output::EMITS`].
+    fn emits(&self) -> bool;
+    /// See [`Output::connect`].
+    fn connect(&self, emit: Emitter);
     /// See [`Output::start`].
     fn start(&self, stop: Stop) -> BoxFuture<'_, Result<(), InputError>>;
     /// See [`Output::write`].
@@ -73,6 +83,14 @@ pub trait DynOutput: Send + Sync {
 }
 
 impl<O: Output> DynOutput for O {
+    fn emits(&self) -> bool {
+        O::EMITS
+    }
+
+    fn connect(&self, emit: Emitter) {
+        Output::connect(self, emit);
+    }
+
     fn start(&self, stop: Stop) -> BoxFuture<'_, Result<(), InputError>> {
         Box::pin(Output::start(self, stop))
     }

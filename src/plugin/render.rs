@@ -21,7 +21,10 @@ impl Render {
 
     /// Appends all events of a block to `out`.
     pub fn block(&self, block: &Block, out: &mut Vec<u8>) {
-        self.each(block, |tag, entry, arena| self.entry(tag, &entry, arena, out));
+        match self.inject {
+            None => self.formatter.format_entries(&block.tag, &block.entries, &Arena::new(), out),
+            Some(_) => self.each(block, |tag, entry, arena| self.entry(tag, &entry, arena, out)),
+        }
     }
 
     /// Calls `each` with the text of every event.

@@ -221,7 +221,7 @@ async fn origins_are_remembered() {
     let _ = buffer.append(&batch, &origin).await.unwrap();
     let _ = buffer.append(&batch, &Origin::Once("id".into())).await.unwrap();
     assert_eq!(buffer.newest("f"), Some(7));
-    assert!(buffer.seen(b"id") && !buffer.seen(b"other"));
+    assert!(buffer.has(&Origin::Once("id".into())) && !buffer.has(&Origin::Once("other".into())));
 }
 
 #[tokio::test]

@@ -3,65 +3,109 @@
 //! As Ruby's generators print it: what must be escaped is, in the short form where there is one; `/`, DEL and everything
 //! beyond ASCII stay as they are. Bytes that are no UTF-8 become U+FFFD, so that the output is JSON whatever came in.
 
-use super::scan;
-
-/// Bytes copied at once for short text.
-const BLOCK: usize = 32;
+use super::simd::{self, BLOCK};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` in quotes.
-#[inline]
+#[inline(always)]
 pub(super) fn write(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    if scan::is_plain_ascii(text) {
-        out.extend_from_slice(text);
-    } else {
-        special(text, out);
-    }
-    out.push(b'"');
+    write_near(text, text, out);
 }
 
-/// As [`write`], for text that stands at the start of `near`: short text is copied as one block that may reach behind it.
+/// As [`write`], for text that stands at the start of `near`: short text is looked through and copied as one block that
+/// may reach behind it.
 #[inline(always)]
 pub(super) fn write_near(text: &[u8], near: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
     match near.first_chunk::<BLOCK>() {
-        Some(block) if text.len() < BLOCK && scan::is_plain_ascii(text) => {
-            out.push(b'"');
-            let start = out.len();
-            out.extend_from_slice(block);
-            out.truncate(start + text.len());
-            out.push(b'"');
-        }
-        _ => write(text, out),
+        Some(block) if text.len() <= BLOCK && is_plain(block, text.len()) => append(near, text.len(), out),
+        _ => long(text, out),
+    }
+    out.push(b'"');
+}
+
+/// Whether the first `len` bytes, a block at the most, can be printed as they are.
+#[inline(always)]
+fn is_plain(block: &[u8; BLOCK], len: usize) -> bool {
+    let found = simd::found(block);
+    u64::from(found.special | found.high) << (64 - BLOCK) << (BLOCK - len) == 0
+}
+
+/// Appends the first `len` bytes of `text`, a block at the most. A copy of fixed size costs no call.
+#[inline(always)]
+fn append(text: &[u8], len: usize, out: &mut Vec<u8>) {
+    let Some(block) = text.first_chunk::<BLOCK>() else { return out.extend_from_slice(&text[..len]) };
+    let start = out.len();
+    out.extend_from_slice(block);
+    out.truncate(start + len);
+}
+
+/// Appends text that is long, or has something to escape or to check.
+#[inline(never)]
+fn long(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + text.len() / 8 + BLOCK);
+    let ascii = escape::<true>(text, out);
+    if ascii < text.len() {
+        checked(&text[ascii..], out);
     }
 }
 
-/// Appends text that has something to escape or to check.
-#[inline(never)]
-fn special(text: &[u8], out: &mut Vec<u8>) {
+/// Appends text that may be no UTF-8.
+#[cold]
+fn checked(text: &[u8], out: &mut Vec<u8>) {
     if simdutf8::basic::from_utf8(text).is_ok() {
-        return escape(text, out);
+        escape::<false>(text, out);
+        return;
     }
     for chunk in text.utf8_chunks() {
-        escape(chunk.valid().as_bytes(), out);
+        escape::<false>(chunk.valid().as_bytes(), out);
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
 }
 
-/// Appends UTF-8 text.
-fn escape(mut text: &[u8], out: &mut Vec<u8>) {
-    loop {
-        let (plain, rest) = text.split_at(scan::plain(text));
-        out.extend_from_slice(plain);
-        let Some((&byte, behind)) = rest.split_first() else { return };
-        escape_byte(byte, out);
-        text = behind;
+/// Appends UTF-8 text, or ASCII alone. Gives how much of it was taken: at most the block that holds the first byte beyond
+/// ASCII is not.
+fn escape<const ASCII: bool>(text: &[u8], out: &mut Vec<u8>) -> usize {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for (place, block) in blocks.iter().enumerate() {
+        let found = simd::found(block);
+        if ASCII && found.high != 0 {
+            return place * BLOCK;
+        }
+        if found.special == 0 {
+            out.extend_from_slice(block);
+        } else {
+            escape_block(&text[place * BLOCK..], BLOCK, found.special, out);
+        }
     }
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    let found = simd::found(&last);
+    if ASCII && found.high != 0 {
+        return text.len() - rest.len();
+    }
+    escape_block(&last, rest.len(), found.special, out);
+    text.len()
 }
 
+/// Appends the first `len` bytes of `text`, of which those in `special` are escaped.
+#[inline(always)]
+fn escape_block(text: &[u8], len: usize, mut special: u32, out: &mut Vec<u8>) {
+    let mut from = 0;
+    while special != 0 {
+        let at = special.trailing_zeros() as usize;
+        append(&text[from..], at - from, out);
+        escape_byte(text[at], out);
+        from = at + 1;
+        special &= special - 1;
+    }
+    append(&text[from..], len - from, out);
+}
+
+#[inline(always)]
 fn escape_byte(byte: u8, out: &mut Vec<u8>) {
     let short = match byte {
         b'"' | b'\\' => byte,

@@ -40,22 +40,35 @@ pub fn write_value(value: Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends an encoded map, as of an [`Entry`](crate::event::Entry), as a JSON object.
+/// Appends the encoded map at `*pos` as a JSON object and moves behind it.
 ///
-/// Errors: [`Malformed`] when `map` is not one whole map; `out` is then as before.
-pub fn write_map(map: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// Errors: [`Malformed`] when no whole map is there; `out` and `*pos` are then as before.
+pub fn write_map_at(buf: &[u8], pos: &mut usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let start = out.len();
-    let mut walk = Walk { raw: map, pos: 0 };
-    let written = match msgpack::read_map_len(map, &mut walk.pos) {
+    let mut walk = Walk { raw: buf, pos: *pos };
+    let written = match msgpack::read_map_len(buf, &mut walk.pos) {
         Ok(Some(pairs)) => walk.pairs(pairs, out, 0),
         Ok(None) => Err(Malformed::Invalid),
         Err(broken) => Err(broken),
     };
-    let whole = written.and(if walk.pos == map.len() { Ok(()) } else { Err(Malformed::Invalid) });
-    if whole.is_err() {
-        out.truncate(start);
+    match written {
+        Ok(()) => *pos = walk.pos,
+        Err(_) => out.truncate(start),
     }
-    whole
+    written
+}
+
+/// Appends an encoded map, as of an [`Entry`](crate::event::Entry), as a JSON object.
+///
+/// Errors: [`Malformed`] when `map` is not one whole map; `out` is then as before.
+pub fn write_map(map: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let (start, mut pos) = (out.len(), 0);
+    write_map_at(map, &mut pos, out)?;
+    if pos != map.len() {
+        out.truncate(start);
+        return Err(Malformed::Invalid);
+    }
+    Ok(())
 }
 
 fn scalar(value: Value<'_>, out: &mut Vec<u8>) {

@@ -66,7 +66,7 @@ impl TimeFormatter {
     pub fn format(&self, time: EventTime, out: &mut Vec<u8>) {
         let number = match &self.kind {
             Kind::Text(format) => return format.write(time, &self.zone, out),
-            Kind::Float => return out.extend_from_slice(format!("{}", float(time)).as_bytes()),
+            Kind::Float => return out.extend_from_slice(exact(time).as_bytes()),
             Kind::Secs => time.secs(),
             Kind::Millis => time.nanos() / 1_000_000,
             Kind::Micros => time.nanos() / 1000,
@@ -89,6 +89,14 @@ impl TimeFormatter {
             Kind::Micros => Value::Int(time.nanos() / 1000),
             Kind::Nanos => Value::Int(time.nanos()),
         }
+    }
+}
+
+/// As text, a float loses nothing.
+fn exact(time: EventTime) -> String {
+    match time.subsec_nanos() {
+        0 => format!("{}.0", time.secs()),
+        nanos => format!("{}.{nanos:09}", time.secs()),
     }
 }
 
@@ -127,6 +135,23 @@ mod tests {
             Value::Float(f) => f.to_string(),
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn local_time_is_never_z_and_floats_as_text_are_exact() {
+        let text = |config: TimeFormatConfig, time| {
+            let mut out = Vec::new();
+            TimeFormatter::build(&config).unwrap().format(time, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let time = EventTime::new(1_704_067_200, 5);
+        let local = text(TimeFormatConfig::default(), time);
+        assert!(!local.ends_with('Z'), "{local}");
+        let utc = TimeFormatConfig { utc: Some(true), ..Default::default() };
+        assert_eq!(text(utc, time), "2024-01-01T00:00:00Z");
+        let float = TimeFormatConfig { time_type: Some("float".into()), ..Default::default() };
+        assert_eq!(text(float.clone(), time), "1704067200.000000005");
+        assert_eq!(text(float, EventTime::from_secs(1)), "1.0");
     }
 
     #[test]

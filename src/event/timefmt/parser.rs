@@ -90,7 +90,7 @@ impl TimeParser {
             (_, Value::Str(text) | Value::Bin(text)) => self.parse(text, now),
             (Kind::Unixtime | Kind::Float, Value::Int(n)) => Some(EventTime::from_secs(n)),
             (Kind::Unixtime, Value::Float(f)) => Some(EventTime::from_secs(f as i64)),
-            (Kind::Float, Value::Float(f)) => float(&plain_float(f)),
+            (Kind::Float, Value::Float(f)) => Some(float(plain_float(f).as_bytes())),
             _ => None,
         };
         found.ok_or_else(|| TimeError(shown(value)))
@@ -115,7 +115,7 @@ impl TimeParser {
             Kind::Iso8601(zone) => iso8601(text, zone, now),
             Kind::Any(zone) => Some(any::parse(text)?.resolve(zone, now)),
             Kind::Unixtime => Some(EventTime::from_secs(to_i(text))),
-            Kind::Float => float(&String::from_utf8_lossy(text)),
+            Kind::Float => Some(float(text)),
             Kind::Mixed(parsers) => parsers.iter().find_map(|p| p.parse_mixed(Value::Str(text), now)),
         }
     }
@@ -150,8 +150,8 @@ fn mixed(config: &TimeParseConfig, zone: &Zone) -> Result<TimeParser, String> {
         return Err("time_type is :mixed but time_format and time_format_fallbacks is empty.".into());
     }
     let parser = |format: &str| match format {
-        "unixtime" => Ok(TimeParser(Kind::Unixtime)),
-        "float" => Ok(TimeParser(Kind::Float)),
+        // Among others, `unixtime` keeps a fraction too, as in Fluentd.
+        "unixtime" | "float" => Ok(TimeParser(Kind::Float)),
         other => text(Some(other), zone, config.is_local()),
     };
     Ok(TimeParser(Kind::Mixed(formats.into_iter().map(parser).collect::<Result<_, String>>()?)))
@@ -162,7 +162,7 @@ fn iso8601(text: &[u8], zone: &Zone, now: EventTime) -> Option<EventTime> {
     let shaped = text.len() >= 19
         && text[4] == b'-'
         && text[7] == b'-'
-        && matches!(text[10], b'T' | b't' | b' ')
+        && matches!(text[10], b'T' | b't')
         && text[13] == b':'
         && text[16] == b':';
     if !shaped {
@@ -172,12 +172,11 @@ fn iso8601(text: &[u8], zone: &Zone, now: EventTime) -> Option<EventTime> {
 }
 
 /// Fluentd's own reading of floats: whole seconds and the digits behind the first point, exact to the nanosecond.
-fn float(text: &str) -> Option<EventTime> {
-    let mut parts = text.splitn(3, '.');
-    let secs = to_i(parts.next()?.as_bytes());
-    let digits = parts.next().unwrap_or("0");
-    let digits = &digits.as_bytes()[..digits.bytes().take_while(u8::is_ascii_digit).count()];
-    Some(EventTime::new(secs, fraction(digits)))
+fn float(text: &[u8]) -> EventTime {
+    let point = memchr::memchr(b'.', text).unwrap_or(text.len());
+    let digits = text.get(point + 1..).unwrap_or_default();
+    let digits = &digits[..digits.iter().take_while(|b| b.is_ascii_digit()).count()];
+    EventTime::new(to_i(&text[..point]), fraction(digits))
 }
 
 /// Without an exponent, as Ruby prints floats of the size of a time.
@@ -190,8 +189,15 @@ fn to_i(text: &[u8]) -> i64 {
     let text = text.trim_ascii_start();
     let negative = text.first() == Some(&b'-');
     let digits = if matches!(text.first(), Some(b'-' | b'+')) { &text[1..] } else { text };
-    let digits = digits.iter().take_while(|b| b.is_ascii_digit());
-    let value = digits.fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
+    // Single underscores between digits don't count, as in Ruby.
+    let mut last = b'_';
+    let digits = digits.iter().take_while(|b| {
+        let part = b.is_ascii_digit() || (**b == b'_' && last != b'_');
+        last = **b;
+        part
+    });
+    let value =
+        digits.filter(|b| **b != b'_').fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
     if negative { -value } else { value }
 }
 
@@ -231,6 +237,21 @@ mod tests {
 
     fn any(text: &str) -> Option<i64> {
         any::parse(text.as_bytes()).map(|p| p.resolve(&Zone::utc(), EventTime::from_secs(1_717_200_000)).secs())
+    }
+
+    #[test]
+    fn numbers_are_read_as_ruby_reads_them() {
+        let unixtime = parser(|c| c.time_type = Some("unixtime".into()));
+        assert_eq!(secs(&unixtime, "1_000x"), Some(1000));
+        assert_eq!(secs(&unixtime, "1__0"), Some(1));
+        let mixed = parser(|c| {
+            c.time_type = Some("mixed".into());
+            c.time_format_fallbacks = vec!["unixtime".into(), "%iso8601".into()];
+        });
+        let read = |text: &str| mixed.parse_text(text.as_bytes(), EventTime::from_secs(0));
+        assert_eq!(read("1704067200.5"), Ok(EventTime::new(1_704_067_200, 500_000_000)));
+        assert!(read("2024-01-01 00:00:00").is_err(), "iso8601 has a T");
+        assert_eq!(read("2024-01-01T00:00:00Z"), Ok(EventTime::from_secs(1_704_067_200)));
     }
 
     #[test]

@@ -12,27 +12,39 @@ pub struct Zone(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// Seconds east of UTC, and whether it is UTC itself (`Z` and `UTC` where others print an offset).
-    Fixed(i32, bool),
+    /// Seconds east of UTC.
+    Fixed(i32, Naming),
     Named(TimeZone),
+}
+
+/// What a fixed offset is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// It has no name.
+    Offset,
+    /// UTC that was asked for: `Z`, and by name `UTC`.
+    Utc,
+    /// The machine's zone, which is UTC: `+00:00` as any local time, but by name `UTC`.
+    LocalUtc,
 }
 
 impl Zone {
     /// UTC.
     pub fn utc() -> Zone {
-        Zone(Kind::Fixed(0, true))
+        Zone(Kind::Fixed(0, Naming::Utc))
     }
 
     /// A fixed offset in seconds east of UTC.
     pub fn fixed(offset: i32) -> Zone {
-        Zone(Kind::Fixed(offset, false))
+        Zone(Kind::Fixed(offset, Naming::Offset))
     }
 
     /// The machine's zone: `TZ`, else the system's.
     pub fn local() -> Zone {
         let zone = TimeZone::system();
         match zone.to_fixed_offset() {
-            Ok(offset) => Zone(Kind::Fixed(offset.seconds(), offset.seconds() == 0)),
+            Ok(offset) if offset.seconds() == 0 => Zone(Kind::Fixed(0, Naming::LocalUtc)),
+            Ok(offset) => Zone(Kind::Fixed(offset.seconds(), Naming::Offset)),
             Err(_) => Zone(Kind::Named(zone)),
         }
     }
@@ -85,16 +97,16 @@ impl Zone {
         }
     }
 
-    /// Whether it is UTC itself.
+    /// Whether it is UTC by name, and not the machine's zone that happens to be the same.
     pub fn is_utc(&self) -> bool {
-        matches!(self.0, Kind::Fixed(0, true))
+        matches!(self.0, Kind::Fixed(0, Naming::Utc))
     }
 
     /// The zone's short name at a moment; of a fixed offset there is none.
     pub fn name_at(&self, secs: i64) -> String {
         match &self.0 {
-            Kind::Fixed(_, true) => "UTC".into(),
-            Kind::Fixed(..) => String::new(),
+            Kind::Fixed(_, Naming::Offset) => String::new(),
+            Kind::Fixed(..) => "UTC".into(),
             Kind::Named(zone) => match Timestamp::from_second(secs) {
                 Ok(moment) => zone.to_offset_info(moment).abbreviation().to_owned(),
                 Err(_) => String::new(),

@@ -6,7 +6,11 @@ use std::cell::RefCell;
 
 use serde::Deserialize;
 
-use self::functions::{FUNCTIONS, seconds};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::functions::FUNCTIONS;
+#[cfg(not(any(test, fuzzing)))]
+use self::functions::FUNCTIONS;
+use self::functions::seconds;
 use crate::config::{Diagnostic, Pairs};
 use crate::event::{EventTime, Record, RecordPath, Value};
 use crate::plugin::ruby::{Context, Options, Scratch, TagInfo, Template};
@@ -48,7 +52,8 @@ impl Default for RecordTransformerParams {
 
 /// The filter.
 pub struct RecordTransformer {
-    fields: Vec<(Template, Template)>,
+    /// Names and values; a value that the configuration sets to nil has no template.
+    fields: Vec<(Template, Option<Template>)>,
     remove: Vec<RecordPath>,
     keep: Vec<String>,
     renew: bool,
@@ -72,12 +77,12 @@ impl Configure for RecordTransformer {
         }
         let options =
             Options { enable_ruby: config.enable_ruby, auto_typecast: config.auto_typecast, functions: FUNCTIONS };
-        let mut fields: Vec<(Template, Template)> = Vec::new();
+        let mut fields: Vec<(Template, Option<Template>)> = Vec::new();
         for pair in config.record.iter().flat_map(Pairs::iter) {
             let fault = |e: &dyn std::fmt::Display| Diagnostic::error(format!("{}: {e}", pair.name), &pair.span);
             let key = Template::parse_key(&pair.name, &options).map_err(|e| fault(&e))?;
-            let value = Template::parse(pair.text(), &options).map_err(|e| fault(&e))?;
-            if let Some(warning) = value.warning() {
+            let value = pair.value.text().map(|t| Template::parse(t, &options)).transpose().map_err(|e| fault(&e))?;
+            if let Some(warning) = value.as_ref().and_then(Template::warning) {
                 cx.warn("record", warning);
             }
             fields.push((key, value));
@@ -126,7 +131,10 @@ impl RecordTransformer {
         let cx = Context::new(scratch, tag, &self.hostname, event.time, &event.record);
         let mut out = Record::new();
         for (key, value) in &self.fields {
-            let value = value.expand(&cx, event.arena).map_err(|e| e.to_string())?;
+            let value = match value {
+                Some(value) => value.expand(&cx, event.arena).map_err(|e| e.to_string())?,
+                None => Value::Nil,
+            };
             let key = key.expand_key(&cx, event.arena).map_err(|e| e.to_string())?;
             out.set(key, value);
         }

@@ -1,7 +1,6 @@
 //! `exec`: what a command prints (lib/fluent/plugin/in_exec.rb).
 
 mod child;
-mod pieces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,11 @@ use tokio::io::AsyncRead;
 use tokio::time::MissedTickBehavior;
 
 use self::child::Running;
-use self::pieces::{Cut, Pieces};
 use super::wire::{Batches, log_gate};
 use crate::config::{Diagnostic, Size, TimeSpan};
-use crate::event::{Arena, EventTime};
+use crate::event::{Arena, EventTime, Record};
 use crate::net::LogGate;
-use crate::plugin::{BuildContext, Configure, Emitter, Extract, Input, InputError, Parser, Stop};
+use crate::plugin::{BuildContext, Configure, Cut, Emitter, Extract, Input, InputError, Parser, Pieces, Stop};
 
 /// Parameters of `in_exec`.
 #[derive(Debug, Default, Deserialize)]
@@ -79,10 +77,11 @@ impl Configure for Exec {
         let parse = cx.section.child("parse");
         let cut = Cut::of(parse.and_then(|p| p.plugin_type()).unwrap_or("tsv"));
         let time_type = |name: &str| match cx.section.child(name).is_some_and(|s| s.has("time_format")) {
-            true => [("time_type", "string")],
-            false => [("time_type", "float")],
+            true => ("time_type", "string"),
+            false => ("time_type", "float"),
         };
-        let (of_parse, of_extract) = (time_type("parse"), time_type("extract"));
+        // The time is left to <extract>: a parser here takes none out by itself.
+        let (of_parse, of_extract) = ([time_type("parse"), ("time_key", "")], [time_type("extract")]);
         let (parser, extract) = (cx.parser_with("tsv", &of_parse)?, cx.extract_with(&of_extract)?);
         Ok(Exec { params, cut, encoding, parser, extract, gate: log_gate() })
     }
@@ -166,7 +165,7 @@ impl Exec {
         let arena = Arena::new();
         let decoded = self.encoding.map(|e| e.decode_without_bom_handling(text).0);
         let text = decoded.as_deref().map_or(text, str::as_bytes);
-        let parsed = self.parser.parse_each(text, &arena, &mut |time, record| {
+        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
             let tag = self.extract.as_ref().and_then(|e| e.tag(record));
             let now = EventTime::now();
             let extracted = || self.extract.as_ref();

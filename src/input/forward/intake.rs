@@ -183,6 +183,16 @@ fn once_key(chunk: &[u8], tag: &str, crc: u32) -> Vec<u8> {
     key
 }
 
+/// A time of a client for a log line: numbers in full, of the rest the kind.
+fn shown_time(time: &[u8]) -> String {
+    match Value::decode(time) {
+        Ok(Value::Int(number)) => number.to_string(),
+        Ok(Value::Float(number)) => format!("{number:?} (a float)"),
+        Ok(Value::Ext(0, data)) if data.len() == 8 => "EventTime".into(),
+        _ => "no number".into(),
+    }
+}
+
 impl Gathered {
     fn put(&mut self, tag: &Tag, time: &[u8], record: &[u8], shared: &Shared, peer: &Peer) -> Result<(), String> {
         let start = self.entries.len();
@@ -190,9 +200,11 @@ impl Gathered {
         match forward::put_one(&mut self.entries, time, record, rules, EventTime::now()) {
             Ok(true) => {}
             Ok(false) if rules.skip_invalid => {
-                shared
-                    .complaints
-                    .warn(|| format!("got invalid event and drop it: host={:?} tag={:?}", peer.host, &**tag));
+                let what = || {
+                    let (host, time) = (&peer.host, shown_time(time));
+                    format!("got invalid event and drop it: host={host:?} tag={:?} time={time}", &**tag)
+                };
+                shared.complaints.warn(what);
                 return Ok(());
             }
             Ok(false) => return Err("an event has no map as its record, or no time".into()),

@@ -60,6 +60,8 @@ impl Configure for Forward {
 }
 
 impl Input for Forward {
+    const ACKNOWLEDGES: bool = true;
+
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
         let gate = match &params.security {

@@ -112,8 +112,8 @@ impl Route for Collector {
         Box::pin(async {})
     }
 
-    fn newest(&self, _stream: &str) -> Option<u64> {
-        None
+    fn held(&self, _stream: &str) -> Vec<u64> {
+        Vec::new()
     }
 
     fn seen(&self, once: &[u8]) -> bool {

@@ -79,6 +79,15 @@ pub(super) fn take(settings: &Settings, head: &Parts, peer: Option<&str>, body: 
     }
 }
 
+/// Reads a body of a content type with the settings of an empty section; for [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn take_any(cx: &mut crate::plugin::BuildContext<'_>, content_type: &str, body: &[u8]) -> Option<u32> {
+    let settings = Settings::new(&super::HttpParams::default(), cx).ok()?;
+    let (head, ()) = hyper::Request::post("/a.b").header(CONTENT_TYPE, content_type).body(()).ok()?.into_parts();
+    let taken = take(&settings, &head, Some("127.0.0.1"), body).ok()?;
+    Some(taken.dropped)
+}
+
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
@@ -219,7 +228,7 @@ impl<'a> Writer<'a> {
     /// Reads the body with the configured parser.
     fn parsed(&mut self, parser: &'a dyn Parser, kind: &str, body: &'a [u8]) -> Result<(), String> {
         let (arena, mut fault) = (self.arena, None);
-        let outcome = parser.parse_each(body, arena, &mut |time, record| {
+        let outcome = parser.parse_each(body, arena, &mut Record::new(), &mut |time, record| {
             if let Err(e) = self.add(time, record) {
                 fault.get_or_insert(e);
             }

@@ -22,6 +22,8 @@ use crate::net::http::{ServerLimits, serve_connection};
 use crate::net::tls::{ServerTls, Stream};
 use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process, Stop};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use events::take_any;
 pub use params::HttpParams;
 use params::Settings;
 use service::Service;
@@ -45,6 +47,8 @@ impl Configure for Http {
 }
 
 impl Input for Http {
+    const ACKNOWLEDGES: bool = true;
+
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
         let tls = match params.transport.is_tls() {

@@ -43,7 +43,7 @@ impl RecordTime {
         let Some(section) = parse else {
             return Ok(RecordTime { key: Some("time".into()), keep: false, parser: None });
         };
-        let options = Options { strict_values: cx.process.strict, strict_names: false, elsewhere: &[] };
+        let options = Options { strict_names: false, ..cx.process.strictness() };
         let outcome = from_section::<InHttpParams>(section, options);
         let fault = outcome.faults.into_iter().find(Diagnostic::is_error);
         let Some(params) = outcome.value else {

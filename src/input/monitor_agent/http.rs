@@ -1,26 +1,22 @@
 //! The paths.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::query::{self, Shown, Wanted};
 use super::{rows, text};
 use crate::event::json::write_record;
 use crate::event::{Arena, Record, Value};
+use crate::net::http::{ServerLimits, is_from_a_page, serve_connection};
 use crate::net::tls::Stream;
 use crate::plugin::{PluginView, Process, Stop};
 
-/// Time for a request's headers, which is also how long an idle connection stays.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest request head, in bytes.
-const MAX_HEAD: usize = 16 << 10;
+/// How long an answer may wait for the client to read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What answers.
 pub(super) struct Api {
@@ -30,14 +26,15 @@ pub(super) struct Api {
 
 /// Serves one connection until it ends or the stop comes.
 pub(super) async fn serve(stream: Stream, api: Arc<Api>, mut stop: Stop) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = api.answer(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
-    // A client that breaks off needs no word, and answers are made at once: nothing is cut by the stop.
-    let _ = stop.or(http.serve_connection(TokioIo::new(stream), service)).await;
+    let limits = ServerLimits { write_timeout: WRITE_TIMEOUT, ..ServerLimits::default() };
+    let answer = |request: Request<Incoming>| {
+        let answer = match is_from_a_page(request.headers()) {
+            true => json(StatusCode::FORBIDDEN, br#"{"message":"not for web pages"}"#.to_vec()),
+            false => api.answer(request.method(), request.uri().path(), request.uri().query().unwrap_or_default()),
+        };
+        std::future::ready(answer)
+    };
+    serve_connection(stream, limits, async { stop.wait().await }, answer).await;
 }
 
 impl Api {

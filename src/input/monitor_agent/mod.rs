@@ -51,8 +51,8 @@ impl Default for MonitorParams {
             port: 24220,
             tag: None,
             emit_interval: TimeSpan::secs(60.0),
-            include_config: true,
-            include_retry: true,
+            include_config: false,
+            include_retry: false,
             include_debug_info: true,
             transport: Transport::default(),
         }

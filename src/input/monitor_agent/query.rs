@@ -26,7 +26,7 @@ pub(super) enum Wanted {
     Type(String),
 }
 
-/// Reads a query; `allowed` is what the configuration shows where the query says nothing, and, for `debug`, may be shown.
+/// Reads a query; `allowed` is what the configuration lets be shown. A query can only ask for less, and for indents.
 pub(super) fn read(query: &str, allowed: Shown) -> (Wanted, Shown) {
     let pairs: Vec<(String, String)> = query.split('&').filter(|p| !p.is_empty()).map(pair).collect();
     let first = |names: &[&str]| {
@@ -35,10 +35,10 @@ pub(super) fn read(query: &str, allowed: Shown) -> (Wanted, Shown) {
     let wanted = first(&["tag"]).map(Wanted::Tag);
     let wanted = wanted.or_else(|| first(&["@id", "id"]).map(Wanted::Id));
     let wanted = wanted.or_else(|| first(&["@type", "type"]).map(Wanted::Type));
-    let switch = |name: &str, default| first(&[name]).map_or(default, |v| matches!(v.as_str(), "true" | "yes" | ""));
+    let asked = |name: &str| first(&[name]).is_none_or(|v| matches!(v.as_str(), "true" | "yes" | ""));
     let shown = Shown {
-        config: switch("with_config", allowed.config),
-        retry: switch("with_retry", allowed.retry),
+        config: allowed.config && asked("with_config"),
+        retry: allowed.retry && asked("with_retry"),
         debug: allowed.debug && first(&["debug"]).is_some(),
     };
     (wanted.unwrap_or(Wanted::All), shown)
@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(read("type=a&tag=x.y", all).0, Wanted::Tag("x.y".into()));
         let (_, shown) = read("with_config=no&with_retry=false&debug=1", all);
         assert_eq!(shown, Shown::default());
+        assert_eq!(read("with_config=yes", Shown::default()).1, Shown::default());
         assert!(read("debug=1", Shown { debug: true, ..all }).1.debug);
     }
 }

@@ -41,7 +41,7 @@ async fn get(address: std::net::SocketAddr, target: &str) -> String {
 
 #[tokio::test]
 async fn plugins_are_shown_and_emitted_with_fluentds_names() {
-    let config = "@type monitor_agent\nport 0\ntag m\nemit_interval 0.01\ninclude_retry false";
+    let config = "@type monitor_agent\nport 0\ntag m\nemit_interval 0.01\ninclude_config true";
     let (mut input, process) = build_in::<MonitorAgent>(config);
     process.publish(Arc::new(Two));
     input.open().await.unwrap();

@@ -41,7 +41,7 @@ impl Messages {
         let facilities = FACILITIES.iter().chain(&[""]);
         let tag = |facility: &&str, severity: &str| format!("{}.{facility}.{severity}", params.tag);
         Ok(Messages {
-            parser: cx.parser_with("syslog", defaults)?,
+            parser: cx.parser_with("syslog", defaults).and_then(|p| cx.timed(p))?,
             parses_priority: is_syslog && !declined,
             tags: facilities.flat_map(|f| SEVERITIES.map(|s| tag(f, s))).collect(),
             unmatched_tag: params.emit_unmatched_lines.then(|| format!("{}.unmatched", params.tag)),
@@ -89,7 +89,7 @@ impl Handler for Messages {
             (false, None) => return self.unmatched(data, sender, batches, &ParseError::Unmatched),
         };
         let arena = Arena::new();
-        let parsed = self.parser.parse_each(text, &arena, &mut |time, record| {
+        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
             let found = match (given, self.parses_priority.then(|| record.remove(b"pri")).flatten()) {
                 (None, Some(Value::Int(n))) => u64::try_from(n).ok(),
                 _ => given,

@@ -177,13 +177,18 @@ impl Turn<'_> {
             // What came after the time was over belongs to the next event, or to none.
             (data, at_end) = (&data[..data.len().min(plan.need)], false);
         }
+        let cut = progress.longest_batch().filter(|longest| *longest <= data.len());
+        if let Some(longest) = cut {
+            (data, at_end) = (&data[..longest], false);
+        }
         if data.len() as u64 > progress.ahead() {
             self.count_bytes(progress, data.len());
         }
         let charset = self.shared.settings.charset;
         let ended = plan.finish && at_end;
-        let whole = if ended { data.len() } else { charset.last_line_end(data).unwrap_or(0) };
-        let (events, taken) = self.take(progress, &data[..whole], Plan { flush: plan.flush || ended, ..plan });
+        let whole = if ended || cut.is_some() { data.len() } else { charset.last_line_end(data).unwrap_or(0) };
+        let flush = plan.flush || ended || cut.is_some();
+        let (events, taken) = self.take(progress, &data[..whole], Plan { flush, ..plan });
         let from = progress.mark();
         if taken.used > 0 {
             let position = progress.position + taken.used as u64;

@@ -344,7 +344,7 @@ impl Discovery {
         meta: Meta,
         how: Arrival,
     ) -> io::Result<Arc<Followed>> {
-        let newest = |stream: &str| self.shared.emit.newest(stream);
+        let newest = |stream: &str| self.shared.emit.held(stream).last().copied();
         let adopted = self.shared.positions.adopt(&Arrived { path, file: &file, meta, how, newest: &newest })?;
         Ok(self.followed(path, real, adopted, file))
     }
@@ -354,7 +354,9 @@ impl Discovery {
         let settings = &self.shared.settings;
         let member = settings.groups.as_ref().map(|groups| groups.join(path));
         let open = OpenFile::new(file, &self.shared.open_files);
+        let held = self.shared.emit.held(&adopted.0.stream);
         let followed = Arc::new(Followed::new(path.to_owned(), settings.tag.tag(path), adopted, member, open));
+        followed.progress().end_batches_at(held);
         // A file that is not where its path says can't be opened again.
         if self.shared.open_files.load(SeqCst) > self.shared.most_open_files && path == real {
             followed.progress().file = None;

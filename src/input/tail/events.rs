@@ -20,6 +20,8 @@ pub(super) struct Events<'s> {
     now: EventTime,
     batch: BatchBuilder,
     arena: Arena,
+    /// Memory for the fields of one event after the other.
+    record: Record<'static>,
     /// Texts taken so far.
     texts: u32,
 }
@@ -28,7 +30,16 @@ impl<'s> Events<'s> {
     /// For a block of about `bytes` bytes.
     pub(super) fn new(settings: &'s Settings, path: &'s Path, quiet: &'s Quiet, bytes: usize) -> Events<'s> {
         let batch = BatchBuilder::with_capacity(bytes + bytes / 4);
-        Events { settings, path, quiet, now: EventTime::now(), batch, arena: Arena::new(), texts: 0 }
+        Events {
+            settings,
+            path,
+            quiet,
+            now: EventTime::now(),
+            batch,
+            arena: Arena::new(),
+            record: Record::new(),
+            texts: 0,
+        }
     }
 
     /// Texts taken so far, those that did not match included.
@@ -94,13 +105,19 @@ impl<'s> Events<'s> {
     /// Adds the events of a text.
     fn parse(&mut self, text: &[u8]) -> Result<(), ParseError> {
         let Events { settings, path, batch, now, arena, .. } = self;
-        let path = path.as_os_str().as_encoded_bytes();
-        settings.parser.parse_each(text, arena, &mut |time, record| {
-            if let Some(key) = &settings.path_key {
-                add_path(record, key.as_bytes(), path);
+        let mut record = std::mem::take(&mut self.record).recycle();
+        let parsed = match &settings.path_key {
+            None => settings.parser.parse_into(text, arena, &mut record, *now, batch),
+            Some(key) => {
+                let path = path.as_os_str().as_encoded_bytes();
+                settings.parser.parse_each(text, arena, &mut record, &mut |time, record| {
+                    add_path(record, key.as_bytes(), path);
+                    batch.push(time.unwrap_or(*now), record);
+                })
             }
-            batch.push(time.unwrap_or(*now), record);
-        })
+        };
+        self.record = record.recycle();
+        parsed
     }
 
     /// Takes a text if an event begins in it; says nothing if none does.

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::group::Member;
 use super::identity::{FileId, Print};
 use super::positions::{Mark, Row};
@@ -106,6 +108,8 @@ pub(super) struct Progress {
     pub(super) grown: Option<Instant>,
     /// Up to here batches hold one event each: a larger one was refused.
     pub(super) single_until: u64,
+    /// Where a batch has to end, in order: buffers hold the stream up to there, and pass over what does not go further.
+    ends: SmallVec<[u64; 1]>,
     /// Bytes read in the present second.
     pub(super) window: Option<(Instant, u64)>,
 }
@@ -122,6 +126,21 @@ impl Progress {
         Mark { position: self.position, head: self.head, tail: self.tail } = mark;
         self.scanned = self.position;
         (self.unbroken, self.too_long) = (true, false);
+    }
+
+    /// Lets batches end at these positions.
+    pub(super) fn end_batches_at(&mut self, positions: impl IntoIterator<Item = u64>) {
+        let position = self.position;
+        self.ends.retain(|end| *end > position);
+        self.ends.extend(positions.into_iter().filter(|end| *end > position));
+        self.ends.sort_unstable();
+        self.ends.dedup();
+    }
+
+    /// How many bytes from the position on the next batch may have at most.
+    pub(super) fn longest_batch(&self) -> Option<usize> {
+        let next = self.ends.iter().find(|end| **end > self.position)?;
+        usize::try_from(next - self.position).ok()
     }
 
     /// Bytes that were looked at and belong to a text that is not whole.
@@ -150,6 +169,8 @@ pub(super) struct Prepared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rewind {
     pub(super) to: Mark,
+    /// Some buffers may have it up to here.
+    pub(super) refused: u64,
     /// Up to here one event at a time.
     pub(super) single_until: u64,
 }
@@ -352,7 +373,7 @@ mod tests {
         let (_dir, f) = followed("x\n");
         assert!(matches!(f.offer(prepared(1)), Offer::Send(_)));
         assert!(matches!(f.offer(prepared(2)), Offer::Kept));
-        let rewind = Rewind { to: Mark::default(), single_until: 0 };
+        let rewind = Rewind { to: Mark::default(), refused: 0, single_until: 0 };
         assert!(f.give_back(rewind).is_some());
         assert!(matches!(f.offer(prepared(3)), Offer::Dropped));
         assert_eq!(f.take_rewind(), Some(rewind));

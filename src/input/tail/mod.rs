@@ -47,6 +47,9 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use positions::read_any as read_positions;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -56,7 +59,7 @@ use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use self::discover::{AtStart, Discovery, Scope};
 use self::follow::{Followed, Prepared};
@@ -208,7 +211,8 @@ fn start_readers(shared: &Arc<Shared>) -> JoinSet<()> {
     let mut readers = JoinSet::new();
     for _ in 0..cores.min(MAX_READERS) {
         let shared = shared.clone();
-        readers.spawn_blocking(move || reader::run(&shared));
+        let span = tracing::Span::current();
+        readers.spawn_blocking(move || span.in_scope(|| reader::run(&shared)));
     }
     readers
 }
@@ -265,7 +269,7 @@ impl Shared {
 
     /// Hands on a file's batches, beginning with this one.
     fn send(self: &Arc<Self>, file: Arc<Followed>, first: Prepared) {
-        self.senders.spawn(send::run(self.clone(), file, first));
+        self.senders.spawn(send::run(self.clone(), file, first).in_current_span());
     }
 
     /// Gives a file a turn at that time.

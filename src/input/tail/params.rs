@@ -156,7 +156,7 @@ impl Settings {
         if cx.section.child("parse").is_none() {
             return Err(cx.fault("@type", "<parse> section is required."));
         }
-        let parser = cx.parser(None)?;
+        let parser = cx.parser(None).and_then(|p| cx.timed(p))?;
         let paths = params.paths(cx)?;
         params.check(cx)?;
         let tag = params.tag.as_deref().ok_or_else(|| cx.fault("tag", "'tag' parameter is required"))?;

@@ -19,8 +19,8 @@ use super::Shared;
 use super::follow::{Followed, OpenFile, Progress, Rewind};
 use super::identity::{Meta, has_head};
 
-/// Bytes of a block: large enough that system calls, batches and syncs cost little per byte, small enough for the cache.
-const BLOCK_BYTES: usize = 512 << 10;
+/// Bytes of a block: large enough that system calls, batches and syncs cost little per byte. A batch of it fits one frame.
+const BLOCK_BYTES: usize = 1 << 20;
 /// Bytes of a block while batches on their way take much memory.
 const SMALL_BLOCK_BYTES: usize = 64 << 10;
 /// Pause after an error of the disk.
@@ -58,8 +58,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
 
 fn turn(shared: &Arc<Shared>, file: &Arc<Followed>, block: &mut Vec<u8>) -> After {
     let mut progress = file.progress();
-    if let Some(Rewind { to, single_until }) = file.take_rewind() {
+    if let Some(Rewind { to, refused, single_until }) = file.take_rewind() {
         progress.move_to(to);
+        progress.end_batches_at([refused]);
         progress.single_until = single_until;
         file.flags.finished.store(false, SeqCst);
     }

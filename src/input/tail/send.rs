@@ -48,7 +48,7 @@ pub(super) async fn run(shared: Arc<Shared>, file: Arc<Followed>, first: Prepare
             Outcome::TooLarge => Some((prepared.upto.position, Duration::ZERO)),
         };
         let (single_until, pause) = rewind.unwrap_or((0, LONGEST_PAUSE));
-        drop(file.give_back(Rewind { to: prepared.from, single_until }));
+        drop(file.give_back(Rewind { to: prepared.from, refused: prepared.upto.position, single_until }));
         drop(prepared);
         if rewind.is_some() {
             shared.wake_after(file, pause);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Batches, Handler, Sender, Senders, log_gate};
 use crate::config::Diagnostic;
-use crate::event::{Arena, EventTime};
+use crate::event::{Arena, EventTime, Record};
 use crate::net::LogGate;
 use crate::plugin::{BuildContext, Extract, Parser};
 
@@ -41,7 +41,7 @@ impl Plain {
 impl Handler for Plain {
     fn handle(&self, text: &[u8], sender: &Sender, batches: &mut Batches) {
         let arena = Arena::new();
-        let parsed = self.parser.parse_each(text, &arena, &mut |time, record| {
+        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
             let extracted = self.extract.as_ref();
             let tag = extracted.and_then(|e| e.tag(record));
             let now = EventTime::now();

@@ -96,9 +96,18 @@ struct Ping<'a> {
 }
 
 impl<'a> Ping<'a> {
+    /// A client without a user may leave name and password nil (fluent-logger of Node does).
     fn read(message: &'a [u8]) -> Option<Ping<'a>> {
-        let [name, hostname, salt, key_digest, username, password_digest] = texts(message)?;
-        (name == b"PING").then_some(Ping { hostname, salt, key_digest, username, password_digest })
+        let parts: Vec<Value<'_>> = Value::decode(message).ok()?.items().collect();
+        let [name, hostname, salt, key_digest, username, password_digest] = parts[..] else { return None };
+        let text_or_nil = |v: Value<'a>| if v == Value::Nil { Some(&b""[..]) } else { v.as_bytes() };
+        (name.as_bytes()? == b"PING").then_some(Ping {
+            hostname: hostname.as_bytes()?,
+            salt: salt.as_bytes()?,
+            key_digest: key_digest.as_bytes()?,
+            username: text_or_nil(username)?,
+            password_digest: text_or_nil(password_digest)?,
+        })
     }
 }
 
@@ -285,13 +294,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }
 
-/// The elements of an array that are all text, when it has just `N`.
-fn texts<const N: usize>(message: &[u8]) -> Option<[&[u8]; N]> {
-    let array = Value::decode(message).ok()?;
-    let texts: Option<Vec<&[u8]>> = array.items().map(|v| v.as_bytes()).collect();
-    texts?.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -376,6 +378,27 @@ mod tests {
             let Admission::Denied { reason, .. } = gate().admit(&challenge, message, PEER) else { panic!("granted") };
             assert_eq!(reason, "invalid ping message");
         }
+    }
+
+    /// `["PING", "client", "salt", digest, nil, nil]`
+    fn ping_without_a_user(challenge: &Challenge) -> Vec<u8> {
+        let digest = hex_digest(&[b"salt", b"client", &challenge.nonce, b"key"]);
+        let mut message = Vec::new();
+        msgpack::put_array_len(&mut message, 6);
+        [&b"PING"[..], b"client", b"salt", &digest].iter().for_each(|part| msgpack::put_str(&mut message, part));
+        message.extend_from_slice(b"\xc0\xc0");
+        message
+    }
+
+    #[test]
+    fn a_client_may_leave_its_user_nil_where_none_is_asked_for() {
+        let challenge = Challenge::new().unwrap();
+        let ping = ping_without_a_user(&challenge);
+        let open = Gate { user_auth: false, ..gate() };
+        assert!(matches!(open.admit(&challenge, &ping, PEER), Admission::Granted(_)));
+        let closed = Gate { user_auth: true, ..gate() };
+        let Admission::Denied { reason, .. } = closed.admit(&challenge, &ping, PEER) else { panic!("granted") };
+        assert_eq!(reason, "username/password mismatch");
     }
 
     #[test]

@@ -271,7 +271,7 @@ impl Client {
     }
 
     async fn exchange(&self, mut line: Line, request: Request<Full<Bytes>>, target: &Target) -> Outcome {
-        line.watch.set(self.options.read_timeout);
+        line.watch.begin(self.options.read_timeout);
         let late = || Outcome::Done(Err(ClientError::Broken("the target took too long".into())));
         let until = Instant::now() + MAX_EXCHANGE;
         let send = line.send.try_send_request(request);

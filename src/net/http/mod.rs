@@ -4,6 +4,7 @@
 
 mod body;
 mod client;
+mod page;
 mod proxy;
 mod scan;
 mod server;
@@ -14,6 +15,7 @@ mod timed;
 
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
 pub use client::{Answer, Client, ClientError, ClientOptions};
+pub use page::{is_for_loopback, is_from_a_page};
 pub use proxy::Proxy;
 pub use server::{ServerLimits, ServerResponse, serve_connection};
 pub use sigv4::{AwsCredentials, AwsScope};

@@ -15,6 +15,10 @@ use super::scan::HeadScan;
 /// The moment that deadlines count from.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// Most bytes of an answer, head and frames of its body included. hyper counts heads and the client counts bodies; nobody
+/// else counts interim answers (`100 Continue`), of which a target may send any number.
+const MAX_EXCHANGE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Stands for no deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -28,6 +32,8 @@ pub(super) struct Watch {
     /// A request head is awaited, and nothing of it has come.
     idle: AtomicBool,
     ambiguous: AtomicBool,
+    /// Bytes of the present answer; only a client counts them.
+    answered: AtomicU64,
     /// The connection ends with the answer that was given.
     last: AtomicBool,
 }
@@ -59,6 +65,12 @@ impl Watch {
     /// Whether the head that was read last can be read in two ways.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Relaxed)
+    }
+
+    /// A client has begun a request: its answer is counted anew, and something must happen within `wait`.
+    pub(super) fn begin(&self, wait: Duration) {
+        self.answered.store(0, Relaxed);
+        self.set(wait);
     }
 
     /// Something must happen within `wait`.
@@ -110,7 +122,10 @@ impl<S> Timed<S> {
 
     fn has_read(&mut self, bytes: &[u8]) {
         match self.rule {
-            Rule::Progress(wait) => self.watch.set(wait),
+            Rule::Progress(wait) => {
+                self.watch.answered.fetch_add(bytes.len() as u64, Relaxed);
+                self.watch.set(wait);
+            }
             Rule::Head(wait) => {
                 if self.watch.idle.swap(false, Relaxed) {
                     self.watch.set(wait);
@@ -162,6 +177,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
             }
             done => {
                 this.has_read(&buf.filled()[before..]);
+                if this.watch.answered.load(Relaxed) > MAX_EXCHANGE_BYTES {
+                    return Poll::Ready(Err(io::Error::other("the answer does not end")));
+                }
                 done
             }
         }

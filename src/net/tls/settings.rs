@@ -67,8 +67,8 @@ pub struct Transport {
     pub protocol: Option<Protocol>,
     /// Receive buffer of each connection in the kernel.
     pub receive_buffer_size: Option<Size>,
-    /// Taken and without effect: connections are always closed in order, never reset, so that no answer is lost.
-    pub linger_timeout: i64,
+    /// Warned of: connections are always closed in order, never reset, so that no answer is lost.
+    pub linger_timeout: Option<i64>,
     /// The one version to speak. Without it and without `min_version`: TLS 1.2 and 1.3.
     pub version: Option<Version>,
     /// Lowest version; needs `max_version`.
@@ -100,7 +100,7 @@ pub struct Transport {
     /// Not supported: Ruby code that judges client certificates.
     pub cert_verifier: Option<String>,
     /// Taken and without effect: keys are made on elliptic curves, which are as strong and much faster to make.
-    pub generate_private_key_length: u32,
+    pub generate_private_key_length: Option<u32>,
     /// Country in a generated certificate.
     pub generate_cert_country: String,
     /// State in a generated certificate.
@@ -120,7 +120,7 @@ impl Default for Transport {
         Transport {
             protocol: None,
             receive_buffer_size: None,
-            linger_timeout: 0,
+            linger_timeout: None,
             version: None,
             min_version: None,
             max_version: None,
@@ -136,7 +136,7 @@ impl Default for Transport {
             ca_private_key_path: None,
             ca_private_key_passphrase: None,
             cert_verifier: None,
-            generate_private_key_length: 2048,
+            generate_private_key_length: None,
             generate_cert_country: "US".to_owned(),
             generate_cert_state: "CA".to_owned(),
             generate_cert_locality: "Mountain View".to_owned(),
@@ -157,13 +157,14 @@ impl Transport {
     ///
     /// Errors: what can't be obeyed.
     pub fn check(&self) -> Result<Vec<TlsFault>, TlsFault> {
+        let mut warnings = self.without_effect();
         if !self.is_tls() {
-            return Ok(Vec::new());
+            return Ok(warnings);
         }
         self.check_refused()?;
         self.check_certificate()?;
         self.versions().protocols()?;
-        let mut warnings = self.suites()?.1;
+        warnings.extend(self.suites()?.1);
         if self.cert_path.is_none() && self.ca_cert_path.is_none() {
             warnings.push(TlsFault::new(
                 "insecure",
@@ -171,6 +172,19 @@ impl Transport {
             ));
         }
         Ok(warnings)
+    }
+
+    fn without_effect(&self) -> Vec<TlsFault> {
+        let mut warnings = Vec::new();
+        if self.linger_timeout.is_some() {
+            let why = "linger_timeout has no effect here: connections are closed in order, so that no answer is lost";
+            warnings.push(TlsFault::new("linger_timeout", why));
+        }
+        if self.generate_private_key_length.is_some() {
+            let why = "generate_private_key_length has no effect here: keys are made on an elliptic curve, whose length is fixed";
+            warnings.push(TlsFault::new("generate_private_key_length", why));
+        }
+        warnings
     }
 
     fn check_refused(&self) -> Result<(), TlsFault> {

@@ -5,13 +5,14 @@
 mod name;
 mod write;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use self::name::{FileName, slice_format};
-pub(super) use self::write::Sink;
+pub(super) use self::write::{Sink, refused};
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
 use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
@@ -47,8 +48,8 @@ pub struct FileParams {
     path_suffix: String,
     /// `text`, `gzip` or `zstd`.
     compress: Compress,
-    /// Chunks are compressed anew; they always are here.
-    recompress: bool,
+    /// Chunks are compressed anew, which they always are here.
+    recompress: Option<bool>,
     /// A link to the file written last.
     symlink_path: Option<PathBuf>,
     /// Whether that link is relative.
@@ -69,7 +70,7 @@ impl Default for FileParams {
             add_path_suffix: true,
             path_suffix: ".log".into(),
             compress: Compress::Text,
-            recompress: false,
+            recompress: None,
             symlink_path: None,
             symlink_path_use_relative: false,
             time_slice_format: None,
@@ -97,6 +98,9 @@ impl Configure for File {
 
     fn new(config: FileParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         let path = config.path.clone().ok_or_else(|| cx.fault("path", "'path' parameter is required"))?;
+        if config.recompress == Some(false) {
+            cx.without_effect("recompress", "files are always compressed from the formatted text; take it out");
+        }
         cx.buffer_defaults(BufferDefaults {
             buffered: true,
             path: Some(buffer_directory(&path)),
@@ -109,8 +113,9 @@ impl Configure for File {
         let checked = Template::new(&text, "path", cx)?;
         let root = constant_directory(checked.constant_prefix());
         let relative = text[root.len()..].trim_start_matches('/');
-        let dir_mode = cx.octal("dir_permission", config.dir_permission.as_deref(), cx.process.dir_permission)?;
-        let file_mode = cx.octal("file_permission", config.file_permission.as_deref(), cx.process.file_permission)?;
+        let (files, directories) = cx.process.output_modes();
+        let dir_mode = cx.octal("dir_permission", config.dir_permission.as_deref(), directories)?;
+        let file_mode = cx.octal("file_permission", config.file_permission.as_deref(), files)?;
         Ok(File {
             root: Root::new(root, dir_mode, file_mode),
             name: Template::new(relative, "path", cx)?,
@@ -155,7 +160,7 @@ impl Output for File {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
         let mut text = self.turn.lock().await;
-        let mut sink = self.open(&name)?;
+        let mut sink = self.open(&name).map_err(refused)?;
         for block in chunk.blocks() {
             text.clear();
             self.render.block(&block?, &mut text);
@@ -168,12 +173,12 @@ impl Output for File {
 }
 
 impl File {
-    fn open(&self, name: &str) -> Result<Sink, WriteError> {
+    fn open(&self, name: &str) -> io::Result<Sink> {
         if self.append {
-            return Ok(Sink::open(&self.root, Path::new(name), false, self.compress)?);
+            return Sink::open(&self.root, Path::new(name), false, self.compress);
         }
         let numbered = |index| name.replace(slice_format::INDEX, &format!("_{index}"));
-        Ok(Sink::open_numbered(&self.root, self.compress, numbered)?)
+        Sink::open_numbered(&self.root, self.compress, numbered)
     }
 
     /// The link is a convenience: a failure is logged and the chunk counts as written.

@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 use flate2::write::GzEncoder;
 
 use super::Compress;
-use crate::plugin::Root;
+use crate::plugin::{Root, WriteError, is_bad_name};
 
 /// Numbers tried for a file that must be new (`_0`, `_1`, ...) before the disk is taken to be in disorder.
 const MAX_INDEX: u32 = 1_000_000;
+
+/// What a failed opening means: a name that can never be a file's is refused for good.
+pub fn refused(e: io::Error) -> WriteError {
+    if is_bad_name(&e) { WriteError::Reject(e.to_string()) } else { e.into() }
+}
 
 enum Encoder {
     Plain(File),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
+use tracing::Instrument;
 
 use super::balance::{Balancer, Weighted};
 use super::discovery::Discovery;
@@ -147,7 +148,7 @@ impl Cluster {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.or(look.tick()).await.is_some() {
             self.nodes().iter().for_each(|n| n.purge());
-            if let Some(servers) = listed.changed() {
+            if let Some(servers) = listed.changed().await {
                 for node in self.set_servers(&servers) {
                     tracing::info!("Service in: name={:?}", node.name());
                     self.clone().watch_node(node, &mut beats, &stop);
@@ -169,7 +170,7 @@ impl Cluster {
         if self.beat == Beat::None {
             return;
         }
-        beats.spawn(async move {
+        let watched = async move {
             let beating = async {
                 match self.beat {
                     Beat::Udp => self.beat_by_udp(&node).await,
@@ -177,7 +178,8 @@ impl Cluster {
                 }
             };
             stop.or(retired.or(beating)).await;
-        });
+        };
+        beats.spawn(watched.in_current_span());
     }
 
     async fn beat_by_connecting(&self, node: &Node) {

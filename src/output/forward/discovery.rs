@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use saphyr_parser::{Event, Parser};
 use serde::Deserialize;
 
 use super::server::Server;
+use super::srv::Srv;
 use crate::config::Secret;
 
 /// Largest discovery file, in bytes.
@@ -20,23 +21,32 @@ pub(super) struct Discovery {
     pub(super) fixed: Vec<Server>,
     /// Files that list more.
     pub(super) files: Vec<PathBuf>,
+    /// Names whose SRV records list more.
+    pub(super) names: Vec<Srv>,
 }
 
 impl Discovery {
     /// Every server listed now.
     ///
-    /// Errors: a file that can't be read or understood, by name.
-    pub(super) fn servers(&self) -> Result<Vec<Server>, String> {
+    /// Errors: a file that can't be read or understood, a name that can't be asked for.
+    pub(super) async fn servers(&self) -> Result<Vec<Server>, String> {
         let mut servers = self.fixed.clone();
-        for path in &self.files {
-            servers.extend(read(path)?);
+        servers.extend(self.in_files().map_err(|e| format!("sd_file: {e}"))?);
+        for name in &self.names {
+            servers.extend(name.servers().await.map_err(|e| format!("sd_srv: {e}"))?);
         }
         Ok(servers)
     }
 
+    fn in_files(&self) -> Result<Vec<Server>, String> {
+        let lists: Result<Vec<_>, _> = self.files.iter().map(|path| read(path)).collect();
+        Ok(lists?.into_iter().flatten().collect())
+    }
+
     /// Something that tells of changes from now on.
     pub(super) fn watcher(self) -> Watcher {
-        Watcher { discovery: self, seen: None, last: Vec::new() }
+        let named = self.names.iter().map(|_| Named { servers: Vec::new(), next: Instant::now() }).collect();
+        Watcher { discovery: self, seen: None, in_files: Vec::new(), named, last: Vec::new() }
     }
 }
 
@@ -45,36 +55,66 @@ pub(super) struct Watcher {
     discovery: Discovery,
     /// Times and sizes of the files when they were last read.
     seen: Option<Vec<Mark>>,
+    in_files: Vec<Server>,
+    named: Vec<Named>,
     last: Vec<Server>,
 }
 
 type Mark = Option<(SystemTime, u64)>;
 
+/// What a name led to, and when it is asked for again.
+struct Named {
+    servers: Vec<Server>,
+    next: Instant,
+}
+
 impl Watcher {
-    /// The list, where it is another than before; a glance at each file, which are small and read when they change. A file that can't be read is logged and the list stays as it was.
-    pub(super) fn changed(&mut self) -> Option<Vec<Server>> {
-        if self.discovery.files.is_empty() {
+    /// The list, where it is another than before: a glance at each file, which are small and read when they change, and a
+    /// question for each name whose time has come. What can't be read is logged, and its part of the list stays as it was.
+    pub(super) async fn changed(&mut self) -> Option<Vec<Server>> {
+        if self.discovery.files.is_empty() && self.discovery.names.is_empty() {
             return None;
         }
+        self.look_at_files();
+        self.ask_for_names().await;
+        let named = self.named.iter().flat_map(|n| &n.servers);
+        let servers: Vec<Server> = self.discovery.fixed.iter().chain(&self.in_files).chain(named).cloned().collect();
+        // A part that was never read leaves what there was at the start.
+        let whole = self.discovery.files.is_empty() || !self.in_files.is_empty();
+        if !whole || self.named.iter().any(|n| n.servers.is_empty()) || servers == self.last {
+            return None;
+        }
+        self.last.clone_from(&servers);
+        Some(servers)
+    }
+
+    fn look_at_files(&mut self) {
         let mut marks = Vec::with_capacity(self.discovery.files.len());
         for path in &self.discovery.files {
             let found = std::fs::metadata(path).ok();
             marks.push(found.and_then(|m| Some((m.modified().ok()?, m.len()))));
         }
         if self.seen.as_ref() == Some(&marks) {
-            return None;
+            return;
         }
         self.seen = Some(marks);
-        match self.discovery.servers() {
-            Ok(servers) if servers == self.last => None,
-            Ok(servers) => {
-                self.last.clone_from(&servers);
-                Some(servers)
+        match self.discovery.in_files() {
+            Ok(servers) => self.in_files = servers,
+            Err(e) => tracing::error!("sd_file: {e}. The servers stay as they were"),
+        }
+    }
+
+    async fn ask_for_names(&mut self) {
+        for (name, known) in self.discovery.names.iter().zip(&mut self.named) {
+            if Instant::now() < known.next {
+                continue;
             }
-            Err(e) => {
-                tracing::error!("sd_file: {e}. The servers stay as they were");
-                None
+            match name.servers().await {
+                Ok(servers) if servers.is_empty() => {}
+                Ok(servers) => known.servers = servers,
+                Err(e) => tracing::error!("sd_srv: {e}. The servers stay as they were"),
             }
+            known.next = Instant::now() + name.interval;
         }
     }
 }
@@ -212,20 +252,35 @@ mod tests {
         assert!(from_json(r#"[{"host":"a"}]"#).unwrap_err().contains("`host` and `port`"));
     }
 
-    #[test]
-    fn a_watcher_tells_of_changes_and_keeps_the_list_when_a_file_breaks() {
+    #[tokio::test]
+    async fn names_are_asked_for_when_their_time_comes() {
+        let own = crate::net::dns::tests::server(vec![(1, 0, 7), (2, 5, 8)], false).await;
+        let name = Srv::at("_s._tcp.example", &own);
+        let discovery = Discovery { names: vec![name], ..Discovery::default() };
+        assert_eq!(discovery.servers().await.unwrap().len(), 2);
+        let mut watcher = discovery.watcher();
+        let got = watcher.changed().await.unwrap();
+        let shown: Vec<_> =
+            got.iter().map(|s| (s.host.as_str(), s.port, s.weight, s.name.as_deref().unwrap())).collect();
+        assert_eq!(shown, [("127.0.0.1", 7, 1, "h7.example"), ("127.0.0.1", 8, 5, "h8.example")]);
+        assert!(watcher.changed().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_tells_of_changes_and_keeps_the_list_when_a_file_breaks() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sd.json");
         std::fs::write(&path, r#"[{"host":"a","port":1}]"#).unwrap();
-        let discovery = Discovery { fixed: vec![Server::at("fixed", 9)], files: vec![path.clone()] };
+        let discovery =
+            Discovery { fixed: vec![Server::at("fixed", 9)], files: vec![path.clone()], ..Discovery::default() };
         let mut watcher = discovery.watcher();
-        assert_eq!(watcher.changed().unwrap().len(), 2);
-        assert!(watcher.changed().is_none());
+        assert_eq!(watcher.changed().await.unwrap().len(), 2);
+        assert!(watcher.changed().await.is_none());
         std::fs::write(&path, r#"[{"host":"a","port":1},{"host":"b","port":2}]"#).unwrap();
-        assert_eq!(watcher.changed().unwrap()[2].host, "b");
+        assert_eq!(watcher.changed().await.unwrap()[2].host, "b");
         std::fs::write(&path, "broken").unwrap();
-        assert!(watcher.changed().is_none());
+        assert!(watcher.changed().await.is_none());
         std::fs::remove_file(&path).unwrap();
-        assert!(watcher.changed().is_none());
+        assert!(watcher.changed().await.is_none());
     }
 }

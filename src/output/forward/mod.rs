@@ -16,6 +16,7 @@ mod pool;
 mod resolve;
 mod send;
 mod server;
+mod srv;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use self::cluster::{Beat, Cluster};
 use self::discovery::Discovery;
@@ -64,7 +66,7 @@ impl Output for Forward {
     async fn start(&self, stop: Stop) -> Result<(), InputError> {
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
         let cluster = Arc::new(Cluster::new(Arc::new(self.params.common()?), self.params.beat(), seed));
-        let servers = self.discovery.servers().map_err(|e| InputError(format!("sd_file: {e}")))?;
+        let servers = self.discovery.servers().await.map_err(InputError)?;
         cluster.set_servers(&servers);
         self.look_up(&cluster).await?;
         if self.params.verifies_connections() {
@@ -73,7 +75,7 @@ impl Output for Forward {
                 verified.map_err(|e| InputError(format!("forward's connection setting error: {e}")))?;
             }
         }
-        let watching = tokio::spawn(cluster.clone().watch(self.discovery.clone(), stop));
+        let watching = tokio::spawn(cluster.clone().watch(self.discovery.clone(), stop).in_current_span());
         *self.watching.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching);
         // Started once only.
         let _ = self.cluster.set(cluster);

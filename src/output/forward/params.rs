@@ -13,6 +13,7 @@ use super::payload::Shape;
 use super::resolve::Lookup;
 use super::send::Terms;
 use super::server::Server;
+use super::srv::Srv;
 use crate::config::{Diagnostic, Secret, Section, Size, TimeSpan};
 use crate::event::Packing;
 use crate::net::tls::{ClientSettings, ClientTls, Verify, Version, Versions};
@@ -317,25 +318,21 @@ impl ForwardParams {
 
     /// Where servers are listed.
     pub(super) fn discovery(&self, cx: &mut BuildContext<'_>) -> Result<Discovery, Diagnostic> {
-        let mut discovery = Discovery { fixed: self.servers.clone(), files: Vec::new() };
+        let mut discovery = Discovery { fixed: self.servers.clone(), ..Discovery::default() };
         for section in &self.discoveries {
             match section.plugin_type() {
                 Some("static") => {
                     discovery.fixed.extend(cx.child::<StaticParams>(section)?.services);
                 }
                 Some("file") => discovery.files.push(file(section, cx)?),
-                Some("srv") => {
-                    let why = "service_discovery 'srv' is not supported: there is no resolver of SRV records here. \
-                               Write the servers to a file and use '@type file', which is watched for changes";
-                    return Err(Diagnostic::error(why, section.span_of("@type")));
-                }
+                Some("srv") => discovery.names.push(Srv::new(section, cx)?),
                 Some(other) => {
-                    return Err(unknown_type(other, "sd", ["static", "file"].into_iter(), section));
+                    return Err(unknown_type(other, "sd", ["static", "file", "srv"].into_iter(), section));
                 }
                 None => return Err(Diagnostic::error("<service_discovery> with '@type' is required", &section.span)),
             }
         }
-        if discovery.fixed.is_empty() && discovery.files.is_empty() {
+        if discovery.fixed.is_empty() && discovery.files.is_empty() && discovery.names.is_empty() {
             let why =
                 "forward output plugin requires at least one node is required. Add <server> or <service_discovery>";
             return Err(cx.fault("server", why));

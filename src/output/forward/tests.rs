@@ -36,7 +36,7 @@ fn params() -> ForwardParams {
 /// A started output; dropping the stopper stops it.
 async fn started(params: ForwardParams, servers: Vec<Server>) -> (Forward, Stopper) {
     let stopper = Stopper::new();
-    let output = Forward::of(params, Discovery { fixed: servers, files: Vec::new() });
+    let output = Forward::of(params, Discovery { fixed: servers, ..Discovery::default() });
     output.start(stopper.listener()).await.unwrap();
     (output, stopper)
 }
@@ -404,7 +404,7 @@ async fn tls_is_spoken_and_a_certificate_that_nobody_trusts_is_refused() {
     assert_eq!(receiver.connections.load(Relaxed), 3);
     let checking = ForwardParams { transport: Transport::Tls, ..params() };
     let stopper = Stopper::new();
-    let output = Forward::of(checking, Discovery { fixed: vec![receiver.server.clone()], files: Vec::new() });
+    let output = Forward::of(checking, Discovery { fixed: vec![receiver.server.clone()], ..Discovery::default() });
     // Where the system trusts nobody at all, the start says so.
     if output.start(stopper.listener()).await.is_ok() {
         assert!(output.write(&chunk(2..3)).await.is_err());
@@ -484,7 +484,7 @@ async fn servers_of_a_file_come_and_go() {
     let list =
         |server: &Server| std::fs::write(&path, format!("- host: 127.0.0.1\n  port: {}\n", server.port)).unwrap();
     list(&one.server);
-    let discovery = Discovery { fixed: Vec::new(), files: vec![path.clone()] };
+    let discovery = Discovery { files: vec![path.clone()], ..Discovery::default() };
     let output = Forward::of(params(), discovery.clone());
     let stopper = Stopper::new();
     output.start(stopper.listener()).await.unwrap();
@@ -492,7 +492,7 @@ async fn servers_of_a_file_come_and_go() {
     list(&two.server);
     let cluster = output.cluster.get().unwrap();
     // What the watch does every few seconds.
-    cluster.set_servers(&discovery.servers().unwrap());
+    cluster.set_servers(&discovery.servers().await.unwrap());
     output.write(&chunk(1..2)).await.unwrap();
     assert_eq!((one.got.numbers(), two.got.numbers()), (vec![0], vec![1]));
 }
@@ -503,7 +503,7 @@ async fn a_start_that_must_reach_its_servers_fails_without_them() {
     let server = Server::at("127.0.0.1", listener.local_addr().unwrap().port());
     drop(listener);
     let start = |params: ForwardParams, server: Server| async move {
-        let output = Forward::of(params, Discovery { fixed: vec![server], files: Vec::new() });
+        let output = Forward::of(params, Discovery { fixed: vec![server], ..Discovery::default() });
         output.start(Stopper::new().listener()).await.is_ok()
     };
     let verifying = || ForwardParams { verify_connection_at_startup: true, ..params() };
@@ -532,7 +532,7 @@ fn parameters_that_do_not_go_together_are_faults() {
         (&format!("{server}heartbeat_interval 0"), "more than 0"),
         (&format!("{server}tls_cert_thumbprint x"), "Windows"),
         (&format!("{server}transport tls\ntls_ca_cert_path /no/such/file"), "does not exist"),
-        ("<service_discovery>\n@type srv\nservice s\nhostname h\n</service_discovery>", "'srv' is not supported"),
+        ("<service_discovery>\n@type srv\nservice s\n</service_discovery>", "'hostname' parameter is required"),
         ("<service_discovery>\n@type etcd\n</service_discovery>", "etcd"),
         ("<service_discovery>\n</service_discovery>", "'@type' is required"),
         ("<service_discovery>\n@type static\n<service>\nport 1\n</service>\n</service_discovery>", "host"),

@@ -328,3 +328,16 @@ fn read_hints(path: &Path) -> Vec<u8> {
         })
         .unwrap_or_default()
 }
+
+/// Reads a file in each of the forms that position files have; for [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let (lines, _) = posfile::parse(bytes, false);
+    let mut again = Vec::new();
+    for line in lines.iter().filter(|l| posfile::can_hold(&l.path)) {
+        posfile::write_line(&mut again, &line.path, line.position, line.inode);
+    }
+    let _ = posfile::parse(&again, true);
+    let (head, hints) = sidecar::parse(bytes);
+    let _ = sidecar::text(head, hints.into_iter());
+}

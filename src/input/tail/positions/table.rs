@@ -34,7 +34,7 @@ pub(in super::super) struct Arrived<'a> {
     pub(in super::super) file: &'a File,
     pub(in super::super) meta: Meta,
     pub(in super::super) how: Arrival,
-    /// What buffers hold of a stream.
+    /// The highest position of a stream that a buffer holds.
     pub(in super::super) newest: &'a dyn Fn(&str) -> Option<u64>,
 }
 
@@ -151,8 +151,8 @@ impl Table {
         }
     }
 
-    /// The row that a file goes on with, and from where. The row's own mark may lag behind: what buffers hold, or have on
-    /// their way, is not read again, but the position waits for it.
+    /// The row that a file goes on with, and from where: its own mark. That may lag behind what buffers hold, and not all of
+    /// them hold the same; what is read again is passed over by those that have it.
     pub(super) fn adopt(&mut self, arrived: &Arrived<'_>) -> io::Result<(Arc<Row>, Mark)> {
         let (row, start) = match self.resume(arrived)? {
             Some(resumed) => resumed,
@@ -208,18 +208,17 @@ impl Table {
         if !still_has(arrived.file, meta.size, mark)? {
             return fresh(Mark::default());
         }
-        let start = match (arrived.newest)(&row.stream).unwrap_or(0).max(mark.position) {
+        if (arrived.newest)(&row.stream).is_some_and(|newest| newest > meta.size) {
             // Less is there than was taken: what a power cut took from the file, or worse. The mark is sure, and what
             // follows it must not be taken for a repetition.
-            newest if newest > meta.size => return fresh(mark),
-            position => mark_at(arrived.file, position)?,
-        };
+            return fresh(mark);
+        }
         if row.id != meta.id || row.born != meta.born {
-            return Ok((Arc::new(row.renewed(arrived.path.to_owned(), meta.id, meta.born, mark)), start));
+            return Ok((Arc::new(row.renewed(arrived.path.to_owned(), meta.id, meta.born, mark)), mark));
         }
         row.set_path(arrived.path.to_owned());
         row.set_listed(true);
-        Ok((row.clone(), start))
+        Ok((row.clone(), mark))
     }
 
     fn take_parked(&mut self, arrived: &Arrived<'_>) -> Option<Arc<Row>> {

@@ -173,6 +173,12 @@ impl Collector {
         refused.as_ref().is_some_and(|text| taken(batch).iter().any(|e| e.field("message").contains(text)))
     }
 
+    /// What came from there is passed over, as by a sink.
+    fn has(&self, origin: &Origin) -> bool {
+        let Origin::Stream { stream, upto } = origin else { return false };
+        self.newest.lock().unwrap().get(&**stream).is_some_and(|newest| newest >= upto)
+    }
+
     fn note(&self, batch: &Batch, origin: &Origin) {
         self.batches.lock().unwrap().push(batch.len());
         self.events.lock().unwrap().extend(taken(batch));
@@ -216,6 +222,9 @@ impl Route for Collector {
             if self.refuses(&batch) {
                 return Err(EmitError::Refused("too large".into()));
             }
+            if self.has(&origin) {
+                return Ok(Receipt::durable());
+            }
             let receipt = match &self.memory {
                 Some(buffer) => buffer.append(&batch, &origin).await.unwrap(),
                 None => Receipt::durable(),
@@ -230,8 +239,8 @@ impl Route for Collector {
         Box::pin(async {})
     }
 
-    fn newest(&self, stream: &str) -> Option<u64> {
-        self.newest.lock().unwrap().get(stream).copied()
+    fn held(&self, stream: &str) -> Vec<u64> {
+        self.newest.lock().unwrap().get(stream).copied().into_iter().collect()
     }
 
     fn seen(&self, _: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Where the events of an output begin and end: by line, or by value for JSON and MessagePack.
+//! Where the events that a command prints begin and end: by line, or by value for JSON and MessagePack.
 
 use std::io;
 
@@ -13,15 +13,18 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// How an output is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub enum Cut {
+    /// By line.
     Lines,
+    /// By JSON value.
     Json,
+    /// By MessagePack value.
     Msgpack,
 }
 
 impl Cut {
     /// How the texts of a parser are told apart.
-    pub(super) fn of(parser: &str) -> Cut {
+    pub fn of(parser: &str) -> Cut {
         match parser {
             "json" => Cut::Json,
             "msgpack" => Cut::Msgpack,
@@ -31,14 +34,18 @@ impl Cut {
 }
 
 /// An output while it is read.
-pub(super) enum Pieces {
+pub enum Pieces {
+    /// Lines.
     Lines(Box<Lines>),
+    /// JSON values: where one ends, and what was read.
     Json(Splitter, Vec<u8>),
+    /// MessagePack values: what was read.
     Msgpack(Vec<u8>),
 }
 
 impl Pieces {
-    pub(super) fn new(cut: Cut) -> Pieces {
+    /// Nothing read yet.
+    pub fn new(cut: Cut) -> Pieces {
         match cut {
             Cut::Lines => {
                 let framing = Framing::Delimiter(b"\n".to_vec());
@@ -50,7 +57,7 @@ impl Pieces {
     }
 
     /// Reads what is there; 0 at the end.
-    pub(super) async fn read(&mut self, output: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    pub async fn read(&mut self, output: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         match self {
             Pieces::Lines(lines) => lines.read(output).await,
             Pieces::Json(_, buf) | Pieces::Msgpack(buf) => {
@@ -63,7 +70,7 @@ impl Pieces {
     /// Hands out what is whole, and at the end the rest.
     ///
     /// Errors: a value over the limit, or bytes that are no MessagePack; what follows can't be told apart.
-    pub(super) fn take(&mut self, at_end: bool, mut each: impl FnMut(&[u8])) -> Result<(), String> {
+    pub fn take(&mut self, at_end: bool, mut each: impl FnMut(&[u8])) -> Result<(), String> {
         match self {
             Pieces::Lines(lines) => {
                 take_lines(lines, at_end, each);

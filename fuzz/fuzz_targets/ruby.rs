@@ -1,0 +1,4 @@
+//! `suiro::fuzzing::ruby` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| suiro::fuzzing::ruby(data));

@@ -1,0 +1,280 @@
+//! The examples of `conf/examples` do what their comments say: each passes the check, starts and stops, and the larger ones
+//! are fed and looked at. Paths and ports are moved to where a test may use them, nothing else is changed.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+use crate::cli::send;
+use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
+
+/// Ports that the examples name; each stands for a free one in a test.
+const PORTS: [&str; 8] = ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140"];
+/// Directories that the examples name; in a test they are below a directory of its own.
+const FOLDERS: [&str; 3] = ["/var/", "/srv/", "/etc/suiro/"];
+
+/// A host as the examples expect it, below a temporary directory.
+struct Host {
+    dir: TempDir,
+    ports: HashMap<&'static str, u16>,
+}
+
+impl Host {
+    fn new() -> Host {
+        let host = Host { dir: TempDir::new().unwrap(), ports: PORTS.map(|name| (name, free_port())).into() };
+        host.certificates();
+        host
+    }
+
+    /// The path on this host.
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+
+    /// A file with these contents, and its directories.
+    fn write(&self, path: &str, contents: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(contents.as_bytes()).unwrap();
+    }
+
+    /// The text of an example, moved to this host and without its long waits.
+    fn moved(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for folder in FOLDERS {
+            text = text.replace(folder, &format!("{}{folder}", self.dir.path().display()));
+        }
+        for (name, port) in &self.ports {
+            text = text.replace(&format!("port {name}"), &format!("port {port}"));
+            text = text.replace(&format!("port: {name}"), &format!("port: {port}"));
+            text = text.replace(&format!("127.0.0.1:{name}"), &format!("127.0.0.1:{port}"));
+        }
+        ["1s", "2s", "5s", "10s", "30s"]
+            .iter()
+            .fold(text, |text, wait| text.replace(&format!("flush_interval {wait}\n"), "flush_interval 0.1\n"))
+    }
+
+    /// All examples, moved; the path of each.
+    fn examples(&self) -> Vec<PathBuf> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
+        let mut found = Vec::new();
+        for folder in [PathBuf::new(), PathBuf::from("conf.d")] {
+            for entry in fs::read_dir(source.join(&folder)).unwrap().map(|e| e.unwrap()) {
+                if entry.path().is_dir() {
+                    continue;
+                }
+                let copy = self.dir.path().join("examples").join(&folder).join(entry.file_name());
+                fs::create_dir_all(copy.parent().unwrap()).unwrap();
+                fs::write(&copy, self.moved(&fs::read_to_string(entry.path()).unwrap())).unwrap();
+                found.extend(folder.as_os_str().is_empty().then_some(copy));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Starts one of the examples.
+    fn start(&self, name: &str) -> Daemon {
+        self.examples();
+        Daemon::start_file(&self.dir.path().join("examples").join(name), self.dir.path())
+    }
+
+    /// Starts what the examples send to: forwarded events, as lines of standard output.
+    fn receiver(&self) -> Daemon {
+        let text = "<source>\n  @type forward\n  bind 127.0.0.1\n  port 24224\n</source>\n<match **>\n  @type stdout\n</match>\n";
+        let path = self.path("receiver.conf");
+        fs::write(&path, self.moved(text)).unwrap();
+        Daemon::start_file(&path, self.dir.path())
+    }
+
+    fn certificates(&self) {
+        let folder = self.path("etc/suiro");
+        fs::create_dir_all(&folder).unwrap();
+        let (mut ca, ca_key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+        for (file, name) in [("server", "aggregator.example.com"), ("client", "web-1.example.com")] {
+            let key = KeyPair::generate().unwrap();
+            let made = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+            fs::write(folder.join(format!("{file}.pem")), made.pem()).unwrap();
+            fs::write(folder.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+        }
+    }
+
+    /// All lines of the files below a folder, without those of buffers.
+    fn lines(&self, folder: &str) -> Vec<String> {
+        let mut left = vec![self.path(folder)];
+        let mut lines = Vec::new();
+        while let Some(folder) = left.pop() {
+            for path in fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()) {
+                let hidden = path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+                if path.is_dir() && !hidden {
+                    left.push(path);
+                } else if path.extension().is_some_and(|e| e == "log") {
+                    lines.extend(String::from_utf8_lossy(&fs::read(path).unwrap()).lines().map(str::to_owned));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Posts an event; the status line.
+    fn post(&self, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports["9880"])).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+/// Waits until what `daemon` printed holds all of these.
+fn printed(daemon: &Daemon, wanted: &[&str]) {
+    let mut missing = wanted.to_vec();
+    wait_for(&format!("{wanted:?}"), || {
+        let out = daemon.output();
+        missing.retain(|text| !out.contains(text));
+        missing.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn every_example_passes_the_check() {
+    let host = Host::new();
+    let examples = host.examples();
+    assert!(examples.len() >= 10, "{examples:?}");
+    for example in examples {
+        let checked = suiro().arg("check").arg("--strict").arg(&example).output().unwrap();
+        let old = example.ends_with("v0.conf");
+        assert!(checked.status.success(), "{}", text(&checked));
+        assert!(old || text(&checked).trim().ends_with("no fault"), "{}", text(&checked));
+    }
+}
+
+#[test]
+fn every_example_starts_and_stops_without_a_fault() {
+    for name in Host::new().examples() {
+        let host = Host::new();
+        let mut daemon = host.start(name.file_name().unwrap().to_str().unwrap());
+        assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+        assert!(!daemon.log().contains("[error]"), "{}", daemon.log());
+        assert!(!daemon.log().contains("<match fluent.**>"), "{name:?} sends suiro's own log: {}", daemon.log());
+    }
+}
+
+#[test]
+fn a_web_server_forwards_its_logs() {
+    let host = Host::new();
+    let receiver = host.receiver();
+    let files =
+        ["var/log/nginx/access.log", "var/log/nginx/error.log", "srv/shop/log/production.log", "var/log/auth.log"];
+    files.iter().for_each(|file| host.write(file, ""));
+    let mut edge = host.start("web-server.conf");
+    host.write(files[0], "10.0.0.1 - - [06/May/2024:07:08:09 +0000] \"GET /a HTTP/1.1\" 200 612 \"-\" \"curl\"\n");
+    host.write(
+        files[1],
+        "2024/05/06 07:08:09 [error] 12#13: *1 open() failed\n2024/05/06 07:08:10 [warn] 12#13: next\n",
+    );
+    host.write(files[2], "I, [x]  INFO -- : [f0] Started GET \"/items/1\" for 10.0.0.1 at 2024-05-06 07:08:09 +0000\n");
+    host.write(
+        files[2],
+        "I, [x]  INFO -- : [f0] Completed 200 OK in 12ms\nI, [x]  INFO -- : [f1] Started GET \"/\" for ",
+    );
+    host.write(files[3], "May  6 07:08:09 web1 sshd[42]: Accepted publickey for alice\n");
+    let wanted = [
+        "2024-05-06 07:08:09.000000000 +0000 web.nginx.access: {\"remote\":\"10.0.0.1\"",
+        "\"code\":200,\"size\":612",
+        "web.nginx.error: {\"level\":\"error\",\"pid\":\"12\",\"tid\":\"13\",\"message\":\"*1 open() failed\"",
+        "web.rails: {\"method\":\"GET\",\"path\":\"/items/1\",\"remote\":\"10.0.0.1\",\"message\":\"I, [x]  INFO -- : [f0] Completed",
+        "\"ident\":\"sshd\",\"pid\":\"42\",\"message\":\"Accepted publickey for alice\"",
+        "\"environment\":\"production\"",
+    ];
+    printed(&receiver, &wanted);
+    assert_eq!(edge.end().code(), Some(0), "{}", edge.log());
+}
+
+#[test]
+fn containers_are_named_by_their_files() {
+    let host = Host::new();
+    let receiver = host.receiver();
+    let log = "var/log/containers/shop-5d9c7_default_web-0123456789abcdef.log";
+    host.write(log, "2024-05-06T07:08:09.123456789Z stdout F {\"level\":\"info\",\"message\":\"ready\"}\n");
+    host.write(log, "2024-05-06T07:08:10.5Z stderr F plain text\n");
+    let mut node = host.start("kubernetes.conf");
+    let names = "\"pod\":\"shop-5d9c7\",\"namespace\":\"default\",\"container\":\"web\"";
+    let ready = format!("\"level\":\"info\",\"message\":\"ready\",{names}");
+    let plain = format!("\"log\":\"plain text\",{names}");
+    printed(&receiver, &["2024-05-06 07:08:09.123456789 +0000 kubernetes.", &ready, &plain]);
+    assert_eq!(node.end().code(), Some(0), "{}", node.log());
+}
+
+#[test]
+fn a_stack_trace_is_one_event() {
+    let host = Host::new();
+    host.write("var/log/tomcat/shop.log", "");
+    let mut daemon = host.start("java.conf");
+    let trace = "java.lang.IllegalStateException: no stock\n    at com.example.Shop.order(Shop.java:42)\n";
+    let head = |level| format!("2024-05-06 07:08:09,123 {level} [http-1] com.example.Shop - order failed\n");
+    host.write("var/log/tomcat/shop.log", &format!("{}{trace}{}", head("ERROR"), head("INFO")));
+    let lines = wait_for("the events", || Some(host.lines("var/log/suiro")).filter(|lines| lines.len() == 2));
+    let text = r#""message":"order failed\njava.lang.IllegalStateException: no stock\n    at com.example.Shop.order(Shop.java:42)""#;
+    assert!(lines[0].contains(text), "{lines:?}");
+    assert!(
+        lines[0].ends_with(r#""exception":"java.lang.IllegalStateException","source_file":"shop.log"}"#),
+        "{lines:?}"
+    );
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn an_aggregator_keeps_errors_apart() {
+    let host = Host::new();
+    let mut daemon = host.start("aggregator-labels.conf");
+    assert_eq!(host.post("/shop.cart", r#"{"item":1}"#), "HTTP/1.0 200 OK");
+    let archive = host.path("var/log/suiro/shop");
+    wait_for("the archive", || fs::read_dir(&archive).ok()?.next().map(|_| ()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn collectors_prove_who_they_are() {
+    let host = Host::new();
+    host.write("var/log/app/shop.log", "");
+    let mut aggregator = host.start("secure.conf");
+    let mut sender = host.start("secure-sender.conf");
+    host.write("var/log/app/shop.log", "{\"n\":1}\n");
+    // The aggregator's `**` takes its own log too.
+    wait_for("the event", || {
+        host.lines("var/log/suiro").iter().any(|line| line.ends_with("\t{\"n\":1}")).then_some(())
+    });
+    assert_eq!(sender.end().code(), Some(0), "{}", sender.log());
+    assert_eq!(aggregator.end().code(), Some(0), "{}", aggregator.log());
+}
+
+#[test]
+fn docker_and_included_parts_print_their_events() {
+    let host = Host::new();
+    let docker = host.start("docker.conf");
+    send_to(&host, "docker.shop");
+    printed(&docker, &["docker.shop: {\"message\":\"hello\"}"]);
+
+    let host = Host::new();
+    let included = host.start("included.conf");
+    assert_eq!(host.post("/app.login", r#"{"user":"alice"}"#), "HTTP/1.0 200 OK");
+    printed(&included, &["{\"alive\":true,\"tag\":\"heartbeat\",", "{\"user\":\"alice\",\"tag\":\"app.login\","]);
+}
+
+fn send_to(host: &Host, tag: &str) {
+    send(host.ports["24224"], tag, "hello", "id-1");
+}

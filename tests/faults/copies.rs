@@ -1,0 +1,168 @@
+//! One input, several file buffers: each has everything, and has it once, whatever one of them refused before a kill.
+
+use std::time::Duration;
+
+use super::kills::{followed_log, lives, report};
+use super::logs::Writing;
+use super::place::{Place, QUICK, forward_output, forward_source, matching, tail_source};
+use super::senders::{Load, forward_sender};
+use super::target::{Conduct, Protocol, Target};
+use super::{Daemon, free_port};
+
+/// A buffer that is full after a few lines.
+const SMALL: &str = "chunk_limit_size 1k\ntotal_limit_size 2k";
+
+/// Time enough for lines to be offered from memory a few times, then to be read again.
+const TRIES: Duration = Duration::from_millis(1500);
+
+/// An output with a name of its own.
+fn store(place: &Place, target: &Target, name: &str, more: &str) -> String {
+    let buffer = place.buffer(name, &format!("{QUICK}\n{more}"));
+    forward_output(target.port, "", &buffer).replace("@id out_forward", &format!("@id {name}"))
+}
+
+fn copy(stores: &[String]) -> String {
+    let stores: String = stores.iter().map(|store| format!("<store>\n{store}</store>\n")).collect();
+    matching(&format!("@type copy\n{stores}"))
+}
+
+fn targets(count: usize) -> Vec<Target> {
+    (0..count).map(|_| Target::start(Protocol::Forward, Conduct::Slow(Duration::from_millis(10)))).collect()
+}
+
+/// Three stores, each with a buffer of its own.
+fn three_stores(place: &Place, targets: &[Target]) -> String {
+    let stores = targets.iter().enumerate().map(|(n, target)| store(place, target, &format!("store{n}"), ""));
+    copy(&stores.collect::<Vec<_>>())
+}
+
+fn each_has_once(name: &str, targets: &[Target], ids: &[String]) {
+    for (n, target) in targets.iter().enumerate() {
+        target.wait_for_all(ids);
+        let seen = target.seen();
+        report(&format!("{name}, store {}", n + 1), seen.ids.judge(ids), seen.sent_again());
+    }
+}
+
+#[test]
+fn each_of_several_stores_gets_tailed_lines_once_across_kills() {
+    let (place, targets) = (Place::new(), targets(3));
+    let config = tail_source(place.path(), "logs/*.log", "rotate_wait 1") + &three_stores(&place, &targets);
+    // A rotation every few lines: most batches are the first of their stream.
+    let log = followed_log(&place, &config, "a.log", &targets[0]);
+    let writing = Writing::start(log, 10);
+    let mut daemon = lives(&config, place.path());
+    let written = writing.finish();
+    each_has_once("tail, copy", &targets, &written);
+    daemon.end_within(Duration::from_secs(5));
+}
+
+#[test]
+fn each_of_several_stores_gets_acknowledged_chunks_once_across_kills() {
+    let (place, targets, port) = (Place::new(), targets(3), free_port());
+    let config = forward_source(port) + &three_stores(&place, &targets);
+    let load = Load::start(4, || forward_sender(port));
+    let mut daemon = lives(&config, place.path());
+    load.wait_for_more(1);
+    each_has_once("forward, copy", &targets, &load.finish());
+    daemon.end_within(Duration::from_secs(5));
+}
+
+/// Two stores; the second has a small buffer and a target that hangs. Lines of `first.log` fill it.
+struct Lopsided {
+    place: Place,
+    targets: Vec<Target>,
+    config: String,
+    written: Vec<String>,
+}
+
+impl Lopsided {
+    fn new() -> Lopsided {
+        let (place, targets) = (Place::new(), targets(2));
+        targets[1].set(Conduct::Hang);
+        let stores = [store(&place, &targets[0], "large", ""), store(&place, &targets[1], "small", SMALL)];
+        let small = stores[1].replace("ack_response_timeout 2", "ack_response_timeout 60");
+        let more = "overflow_action throw_exception";
+        let small = small.replace(SMALL, &format!("{SMALL}\n{more}"));
+        let config = tail_source(place.path(), "logs/*.log", "") + &copy(&[stores[0].clone(), small]);
+        Lopsided { place, targets, config, written: Vec::new() }
+    }
+
+    fn start(&mut self) -> Daemon {
+        let mut log = self.place.log("first.log");
+        log.write(200);
+        self.written.append(&mut log.written);
+        let daemon = self.place.start(&self.config);
+        self.targets[0].wait_for_all(&self.written);
+        daemon
+    }
+
+    /// Lines in another file: a stream that only the first store takes now.
+    fn refused_lines(&mut self) {
+        let mut log = self.place.log("second.log");
+        log.write(50);
+        self.written.append(&mut log.written);
+        self.targets[0].wait_for_all(&self.written);
+    }
+
+    fn everything_once(&self) {
+        self.targets[1].set(Conduct::Take);
+        for target in &self.targets {
+            target.wait_for_all(&self.written);
+            target.seen().ids.assert_exactly(&self.written);
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_one_of_two_stores_refused_enters_each_once() {
+    let mut both = Lopsided::new();
+    let mut daemon = both.start();
+    both.refused_lines();
+    // More lines come while the first few are offered again and again.
+    let mut log = both.place.log("third.log");
+    log.write(5);
+    let first = log.written.clone();
+    both.targets[0].wait_for_all(&first);
+    log.write(95);
+    std::thread::sleep(TRIES);
+    both.written.append(&mut log.written);
+    both.everything_once();
+    daemon.end_within(Duration::from_secs(5));
+}
+
+#[test]
+fn a_store_that_never_saw_a_stream_gets_all_of_it_after_a_kill() {
+    let mut both = Lopsided::new();
+    let mut daemon = both.start();
+    both.refused_lines();
+    daemon.kill();
+    let mut daemon = both.place.start(&both.config);
+    both.everything_once();
+    daemon.end_within(Duration::from_secs(5));
+}
+
+#[test]
+fn two_labels_that_end_in_one_buffer_give_it_both_copies() {
+    let (place, target, port) = (Place::new(), Target::start(Protocol::Forward, Conduct::Take), free_port());
+    let label = |name: &str| {
+        format!(
+            "<label @{name}>\n<filter **>\n@type record_transformer\n<record>\nid {name}-${{record[\"id\"]}}\n</record>\n</filter>\n\
+             <match **>\n@type relabel\n@label @OUT\n</match>\n</label>\n"
+        )
+    };
+    let ways = ["X", "Y"].map(|name| format!("@type relabel\n@label @{name}\n"));
+    let out = format!("<label @OUT>\n{}</label>\n", matching(&store(&place, &target, "out", "")));
+    let tail = tail_source(place.path(), "logs/*.log", "");
+    let config = forward_source(port) + &tail + &copy(&ways) + &label("X") + &label("Y") + &out;
+    let mut log = place.log("a.log");
+    log.write(10);
+    let mut daemon = place.start(&config);
+    let load = Load::start(1, || forward_sender(port));
+    load.wait_for_more(3);
+    let ids: Vec<String> = load.finish().into_iter().chain(log.written).collect();
+    let both: Vec<String> = ids.iter().flat_map(|id| [format!("X-{id}"), format!("Y-{id}")]).collect();
+    target.wait_for_all(&both);
+    target.seen().ids.assert_exactly(&both);
+    daemon.end_within(Duration::from_secs(5));
+}

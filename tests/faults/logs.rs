@@ -1,0 +1,105 @@
+//! Writers of log files, with the rotations that happen to such files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A log file whose lines are `{"id":"..."}`.
+pub struct Log {
+    path: PathBuf,
+    file: File,
+    name: String,
+    /// Every id that was written.
+    pub written: Vec<String>,
+    rotations: usize,
+}
+
+impl Log {
+    /// Opens or makes `dir/name`.
+    pub fn open(dir: &Path, name: &str) -> Log {
+        let path = dir.join(name);
+        let file = appended(&path);
+        Log { path, file, name: name.to_owned(), written: Vec::new(), rotations: 0 }
+    }
+
+    /// Writes so many lines with new ids.
+    pub fn write(&mut self, lines: usize) {
+        for _ in 0..lines {
+            let id = format!("{}-{}", self.name, self.written.len());
+            writeln!(self.file, "{{\"id\":\"{id}\"}}").unwrap();
+            self.written.push(id);
+        }
+    }
+
+    /// The name that the next rotation gives, as with a date.
+    pub fn rotated(&self, rotation: usize) -> PathBuf {
+        self.path.with_file_name(format!("{}-{rotation:06}", self.name))
+    }
+
+    /// Renames the file and begins a new one; gives the old one's name.
+    pub fn rotate(&mut self) -> PathBuf {
+        let old = self.rename_away();
+        self.reopen();
+        old
+    }
+
+    /// Renames the file. What is written goes to it still.
+    pub fn rename_away(&mut self) -> PathBuf {
+        self.rotations += 1;
+        let old = self.rotated(self.rotations);
+        fs::rename(&self.path, &old).unwrap();
+        old
+    }
+
+    /// Begins a file at the path anew.
+    pub fn reopen(&mut self) {
+        self.file = appended(&self.path);
+    }
+
+    /// Cuts the file to nothing.
+    pub fn truncate(&mut self) {
+        self.file.set_len(0).unwrap();
+    }
+}
+
+fn appended(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
+
+/// Writes and rotates in a thread until it is told to end.
+pub struct Writing {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Writing {
+    /// Writes a few lines, again and again; rotates after each `per_file` lines.
+    pub fn start(mut log: Log, per_file: usize) -> Writing {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut in_file = 0;
+            while !told.load(SeqCst) {
+                log.write(5);
+                in_file += 5;
+                if in_file >= per_file {
+                    log.rotate();
+                    in_file = 0;
+                }
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            log.written
+        });
+        Writing { stop, thread }
+    }
+
+    /// Every id that was written.
+    pub fn finish(self) -> Vec<String> {
+        self.stop.store(true, SeqCst);
+        self.thread.join().unwrap()
+    }
+}

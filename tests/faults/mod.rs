@@ -1,0 +1,23 @@
+//! Faults from outside, on the real binary: kills, targets that misbehave, rotations, damaged files, full disks, too few
+//! descriptors, reloads. Each test is a promise of `docs/reliability.md`.
+//!
+//! The harness: [`place`] (a directory and configurations), [`senders`] and [`logs`] (what comes in), [`target`] (where it
+//! goes), [`tally`] (whether all of it came out), [`wire`] (MessagePack).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod copies;
+mod damage;
+mod kills;
+mod limits;
+mod logs;
+mod place;
+mod reload;
+mod senders;
+mod tail;
+mod tally;
+mod target;
+mod targets;
+mod wire;
+
+use crate::daemon::{Daemon, PATIENCE, free_port, suiro, wait_at_most, wait_for};
+use tally::Tally;

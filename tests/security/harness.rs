@@ -1,0 +1,275 @@
+//! A running suiro to attack: its ports, its memory and processor time as the kernel counts them, what it delivered.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest that a condition is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A MiB in KiB, the kernel's unit of memory.
+pub const MIB: u64 = 1024;
+/// Ports that the kernel gives to no outgoing connection by itself.
+const PORTS: std::ops::Range<u16> = 11_000..31_000;
+
+/// `small` in the normal run, `full` where `SUIRO_SECURITY_FULL` is set.
+pub fn size<T>(small: T, full: T) -> T {
+    if std::env::var_os("SUIRO_SECURITY_FULL").is_some() { full } else { small }
+}
+
+/// Waits until `look` gives something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that nobody listens on.
+pub fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id().wrapping_mul(7919) % 20_000) as u16;
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + (start.wrapping_add(n)) % PORTS.len() as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Lets this process open as many files as it may.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+}
+
+/// A running suiro with a directory of its own, which does not outlive its test.
+pub struct Suiro {
+    child: Child,
+    pub dir: TempDir,
+}
+
+impl Suiro {
+    /// Starts with the configuration that `config` writes for the directory.
+    pub fn start(config: impl FnOnce(&Path) -> String) -> Suiro {
+        Suiro::start_by("", config)
+    }
+
+    /// The same, with shell commands before it: `umask 0`, `ulimit -n 64`, `export A=b`.
+    pub fn start_by(before: &str, config: impl FnOnce(&Path) -> String) -> Suiro {
+        let mut started = Suiro::spawn(before, TempDir::new().unwrap(), config);
+        started.wait_until_running();
+        started
+    }
+
+    /// Starts in a directory that is there already.
+    pub fn start_in(dir: TempDir, config: impl FnOnce(&Path) -> String) -> Suiro {
+        let mut started = Suiro::spawn("", dir, config);
+        started.wait_until_running();
+        started
+    }
+
+    fn spawn(before: &str, dir: TempDir, config: impl FnOnce(&Path) -> String) -> Suiro {
+        let path = dir.path().join("suiro.conf");
+        fs::write(&path, config(dir.path())).unwrap();
+        let log = fs::File::create(dir.path().join("suiro.log")).unwrap();
+        let script = format!("{before}\nexec \"$0\" \"$@\"");
+        let child = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_suiro"), "-c"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Suiro { child, dir }
+    }
+
+    fn wait_until_running(&mut self) {
+        wait_for("the start", || {
+            let log = self.log();
+            assert!(self.child.try_wait().unwrap().is_none(), "ended early: {log}");
+            log.contains("is now running").then_some(())
+        });
+    }
+
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.path().join("suiro.log")).unwrap_or_default()).into_owned()
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("ended: {}", self.log()));
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Resident memory now, in KiB.
+    pub fn rss(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory so far, in KiB.
+    pub fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// Processor time so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
+    pub fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(done.unwrap().success());
+    }
+
+    /// Lines of all files below `out`, sorted.
+    pub fn delivered(&self) -> Vec<String> {
+        let mut lines: Vec<String> = files(&self.dir.path().join("out"))
+            .iter()
+            .flat_map(|f| String::from_utf8_lossy(&fs::read(f).unwrap()).lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until an event with this text is delivered.
+    pub fn wait_delivered(&self, text: &str) {
+        wait_for(text, || self.delivered().iter().any(|l| l.contains(text)).then_some(()));
+    }
+
+    /// Stops in order. It must be alive until then, and nothing in it may have panicked. Gives the directory back.
+    pub fn end(mut self) -> TempDir {
+        assert!(self.child.try_wait().unwrap().is_none(), "ended by itself: {}", self.log());
+        self.signal("TERM");
+        let status = wait_for("the end", || self.child.try_wait().unwrap());
+        let log = self.log();
+        assert!(status.success(), "{status}: {log}");
+        assert!(!log.contains("panicked"), "{log}");
+        std::mem::replace(&mut self.dir, TempDir::new().unwrap())
+    }
+}
+
+impl Drop for Suiro {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("the end of the log:");
+            tail.iter().rev().for_each(|l| eprintln!("{}", l.chars().take(300).collect::<String>()));
+        }
+        // Both fail where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All plain files below a directory.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let kind = entry.file_type().unwrap();
+        match kind.is_dir() {
+            true => found.extend(files(&entry.path())),
+            false if kind.is_file() => found.push(entry.path()),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A `<match **>` into `out/events.log`, one JSON object a line, written at once.
+pub fn to_file(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "<match fluent.**>\n@type null\n</match>\n<match **>\n@type file\npath {dir}/out/events\nappend true\n<format>\n@type json\n</format>\n\
+         <buffer tag>\n@type memory\nflush_mode immediate\n</buffer>\n</match>\n"
+    )
+}
+
+pub fn source(kind: &str, port: u16, more: &str) -> String {
+    format!("<source>\n@type {kind}\nbind 127.0.0.1\nport {port}\n{more}\n</source>\n")
+}
+
+pub fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes; gives all that comes back until the other side ends or is silent for `wait`.
+pub fn exchange(port: u16, bytes: &[u8], wait: Duration) -> Vec<u8> {
+    let mut stream = connect(port);
+    // The other side may have closed already: that is an answer too.
+    let _ = stream.write_all(bytes);
+    answer(&mut stream, wait)
+}
+
+/// What comes until the end or until nothing comes for `wait`.
+pub fn answer(stream: &mut TcpStream, wait: Duration) -> Vec<u8> {
+    stream.set_read_timeout(Some(wait)).unwrap();
+    let (mut got, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n) = stream.read(&mut piece) {
+        if n == 0 {
+            break;
+        }
+        got.extend_from_slice(&piece[..n]);
+    }
+    got
+}
+
+/// Whether the other side has closed, or does so within `wait`.
+pub fn is_closed(stream: &mut TcpStream, wait: Duration) -> bool {
+    stream.set_read_timeout(Some(wait)).unwrap();
+    loop {
+        match stream.read(&mut [0; 4096]) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(e) => return !matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        }
+    }
+}
+
+/// A POST with a body; gives the status, 0 where the connection ended without one.
+pub fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> u16 {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+        body.len()
+    );
+    status(&exchange(port, &[head.as_bytes(), body].concat(), PATIENCE))
+}
+
+pub fn post_json(port: u16, path: &str, body: &str) -> u16 {
+    post(port, path, "Content-Type: application/json\r\n", body.as_bytes())
+}
+
+/// The status of an answer; 0 where there is none.
+pub fn status(answer: &[u8]) -> u16 {
+    let head = String::from_utf8_lossy(&answer[..answer.len().min(64)]).into_owned();
+    head.split_whitespace().nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
+}
+
+/// The body of a GET.
+pub fn get(port: u16, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let got = exchange(port, request.as_bytes(), PATIENCE);
+    let text = String::from_utf8_lossy(&got).into_owned();
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(text)
+}
