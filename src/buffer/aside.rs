@@ -1,34 +1,36 @@
-//! Setting aside: what can't be delivered is kept, with a reason beside it, and is durable before the original goes.
+//! Setting aside: what can't be delivered is kept, with a reason beside it ([`letter`](super::letter)), and is durable
+//! before the original goes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::env::{Disk, DiskFile, read_full};
+use super::env::{Clock, Disk, DiskFile, read_full};
+use super::letter::{Note, REASON};
 
 /// Bytes copied at once.
 const PIECE: usize = 1 << 20;
-/// Longest reason that is kept, in bytes: targets may answer at length.
-const MAX_REASON: usize = 64 << 10;
 
 /// A directory for what is set aside.
 #[derive(Clone)]
 pub(super) struct Aside {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) dir: PathBuf,
     pub(super) file_mode: u32,
     pub(super) dir_mode: u32,
+    /// The output that it is kept for.
+    pub(super) output: Arc<str>,
 }
 
 impl Aside {
     /// Copies a part of a file here under `name`, with a reason. Gives `false` if it was here already.
-    pub(super) fn copy(&self, from: &dyn DiskFile, at: u64, len: u64, name: &str, reason: &str) -> io::Result<bool> {
-        let target = self.dir.join(name);
-        if self.holds(&target) {
+    pub(super) fn copy(&self, from: &dyn DiskFile, at: u64, len: u64, name: &str, note: &Note) -> io::Result<bool> {
+        if self.holds(name) {
             return Ok(false);
         }
         let mut buf = vec![0; PIECE];
-        self.write(name, reason, |file| {
+        self.write(name, len, note, |file| {
             let mut done = 0;
             while done < len {
                 let want = (len - done).min(PIECE as u64) as usize;
@@ -44,32 +46,33 @@ impl Aside {
         Ok(true)
     }
 
-    fn holds(&self, target: &Path) -> bool {
-        self.disk.open(target).is_ok()
+    /// Whether a file of this name is here.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.disk.open(&self.dir.join(name)).is_ok()
     }
 
-    /// Makes a file here whose content `fill` writes. Whole and durable, or not there.
+    /// Makes a file of `len` bytes here, whose content `fill` writes. Whole and durable, or not there.
     pub(super) fn write(
         &self,
         name: &str,
-        reason: &str,
+        len: u64,
+        note: &Note,
         fill: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.write_reason(name, reason)?;
+        self.write_reason(name, len, note)?;
         self.replace(name, fill)?;
         self.disk.sync_dir(&self.dir)
     }
 
     /// Moves a whole file here under `name`, with a reason.
-    pub(super) fn take(&self, path: &Path, name: &str, reason: &str) -> io::Result<()> {
-        self.write_reason(name, reason)?;
-        let target = self.dir.join(name);
-        match self.disk.rename(path, &target) {
+    pub(super) fn take(&self, path: &Path, name: &str, note: &Note) -> io::Result<()> {
+        let from = self.disk.open(path)?;
+        let size = from.size()?;
+        self.write_reason(name, size, note)?;
+        match self.disk.rename(path, &self.dir.join(name)) {
             Ok(()) => self.disk.sync_dir(&self.dir)?,
             Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-                let from = self.disk.open(path)?;
-                let size = from.size()?;
-                self.copy(&*from, 0, size, name, reason)?;
+                self.copy(&*from, 0, size, name, note)?;
                 self.disk.remove(path)?;
             }
             Err(e) => return Err(e),
@@ -77,13 +80,12 @@ impl Aside {
         self.disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
     }
 
-    fn write_reason(&self, name: &str, reason: &str) -> io::Result<()> {
+    fn write_reason(&self, name: &str, len: u64, note: &Note) -> io::Result<()> {
         self.disk.create_dir(&self.dir, self.dir_mode)?;
-        let mut end = reason.len().min(MAX_REASON);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.replace(&format!("{name}.reason.txt"), |file| file.append(&[&reason.as_bytes()[..end], b"\n"]))
+        let line = note.letter(&self.output, len, self.clock.wall_micros()).line();
+        self.replace(&format!("{name}{REASON}"), |file| file.append(&[line.as_bytes()]))?;
+        // Else a power cut may keep the name of the bytes and forget that of their reason.
+        self.disk.sync_dir(&self.dir)
     }
 
     /// Writes a file under another name first, so that a name here always stands for a whole file.

@@ -10,12 +10,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::aside::Aside;
 use super::config::MAX_INFLATED_BATCH;
-use super::env::{Disk, DiskFile, Env};
+use super::env::{DiskFile, Env};
+use super::files::Folder;
 use super::format::Head;
 use super::id::{ChunkId, IdSource};
 use super::key::ChunkKey;
+use super::letter::{Cause, Note};
 use super::receipt::Done;
 use super::split::Frame;
 use super::walk::{Step, Walk};
@@ -49,14 +50,25 @@ pub(super) enum Source {
 
 /// A chunk's file and the part of it that was acknowledged.
 pub(super) struct ChunkFile {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) path: PathBuf,
+    pub(super) folder: Arc<Folder>,
+    /// Its name there.
+    pub(super) name: Box<str>,
     /// Offset of the first frame.
     pub(super) start: u64,
     /// Offset behind the last acknowledged frame.
     pub(super) end: u64,
-    /// Where damaged bytes are brought.
-    pub(super) aside: Aside,
+    /// Damaged bytes are set aside. Who only looks on from outside passes over them.
+    pub(super) keeps_damage: bool,
+}
+
+impl ChunkFile {
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path(&self.name)
+    }
+
+    pub(super) fn open(&self) -> io::Result<Box<dyn DiskFile>> {
+        self.folder.disk.open(&self.path())
+    }
 }
 
 /// Some of a chunk's events under one tag.
@@ -218,7 +230,7 @@ impl Blocks<'_> {
 impl Blocks<'_> {
     fn step(&mut self) -> io::Result<Option<Block>> {
         if let State::Unopened(file) = self.state {
-            let open = file.disk.open(&file.path)?;
+            let open = file.open()?;
             self.state = State::Open(file, open, Walk::new(self.chunk.id, file.start, file.end));
         }
         match &mut self.state {
@@ -271,15 +283,22 @@ fn damaged(
     len: u64,
     count: Option<u32>,
 ) -> io::Result<()> {
+    if !file.keeps_damage {
+        chunk.damaged.fetch_add(1, Relaxed);
+        return Ok(());
+    }
     let name = format!("{}.{at}.damaged", chunk.id);
     let events = count.map_or("an unknown number of".to_owned(), |n| n.to_string());
+    let path = file.path();
     let reason = format!(
         "{}: {len} bytes at offset {at} with {events} events do not match their checksum; the events around them are good",
-        file.path.display()
+        path.display()
     );
-    if file.aside.copy(open, at, len, &name, &reason)? {
+    let aside = file.folder.aside();
+    let note = Note::new(Cause::Damaged, reason.as_str()).chunk(Some(chunk.id)).events(count.map(u64::from));
+    if aside.copy(open, at, len, &name, &note.from(path, Some(at)))? {
         chunk.damaged.fetch_add(1, Relaxed);
-        error!("{reason}. The bytes are in {}", file.aside.dir.join(&name).display());
+        error!("{reason}. The bytes are in {}", aside.dir.join(&name).display());
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::chunk::Chunk;
 use super::config::{MAX_GROUP_APPENDS, MAX_GROUP_BYTES};
+use super::letter::Refusal;
 use super::writer::{Append, Staged, Writer};
 
 /// What a writer is asked to do.
@@ -22,7 +23,7 @@ pub(super) enum Request {
     },
     SetAside {
         chunk: Arc<Chunk>,
-        reason: String,
+        refusal: Refusal,
         answer: AsideAnswer,
     },
     SealDue,
@@ -137,8 +138,8 @@ fn handle(writer: &mut Writer, requests: Vec<Request>) {
                 }
                 writer.remove(chunks, free);
             }
-            Request::SetAside { chunk, reason, answer } => {
-                let result = writer.set_aside(&chunk, &reason);
+            Request::SetAside { chunk, refusal, answer } => {
+                let result = writer.set_aside(&chunk, &refusal);
                 answer(writer, chunk, result);
             }
             Request::SealDue => writer.seal_due(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::aside::Aside;
 use super::chunk::ChunkFile;
 use super::config::BufferConfig;
-use super::env::{Disk, DiskFile, read_full};
+use super::env::{Clock, Disk, DiskFile, Env, read_full};
 use super::format::{Head, Header, TRAILER, decode_origin, decode_trailer, encode_origin, encode_trailer};
 use super::id::ChunkId;
 use super::origin::{Origin, Origins};
@@ -37,17 +37,26 @@ pub(super) fn parse_name(name: &str) -> Option<(ChunkId, bool)> {
 }
 
 /// Where the files of a buffer are and how they are made.
-#[derive(Clone)]
 pub(super) struct Folder {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The output whose buffer it is.
+    pub(super) output: Arc<str>,
     pub(super) dir: PathBuf,
     pub(super) file_mode: u32,
     pub(super) dir_mode: u32,
 }
 
 impl Folder {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, config: &BufferConfig) -> Folder {
-        Folder { disk, dir: dir.to_owned(), file_mode: config.file_mode, dir_mode: config.dir_mode }
+    pub(super) fn new(env: &Env, dir: &Path, config: &BufferConfig) -> Folder {
+        Folder {
+            disk: env.disk.clone(),
+            clock: env.clock.clone(),
+            output: Arc::from(config.id.as_str()),
+            dir: dir.to_owned(),
+            file_mode: config.file_mode,
+            dir_mode: config.dir_mode,
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -64,7 +73,14 @@ impl Folder {
     }
 
     pub(super) fn aside_in(&self, dir: PathBuf) -> Aside {
-        Aside { disk: self.disk.clone(), dir, file_mode: self.file_mode, dir_mode: self.dir_mode }
+        Aside {
+            disk: self.disk.clone(),
+            clock: self.clock.clone(),
+            dir,
+            file_mode: self.file_mode,
+            dir_mode: self.dir_mode,
+            output: self.output.clone(),
+        }
     }
 }
 
@@ -241,14 +257,9 @@ impl StagedFile {
     }
 
     /// The sealed file.
-    pub(super) fn into_chunk_file(self, folder: &Folder) -> ChunkFile {
-        ChunkFile {
-            disk: folder.disk.clone(),
-            path: self.path,
-            start: self.start,
-            end: self.good,
-            aside: folder.aside(),
-        }
+    pub(super) fn into_chunk_file(self, folder: &Arc<Folder>) -> ChunkFile {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into();
+        ChunkFile { folder: folder.clone(), name, start: self.start, end: self.good, keeps_damage: true }
     }
 }
 
@@ -340,7 +351,7 @@ pub(super) fn read_footer(file: &dyn DiskFile, id: ChunkId) -> io::Result<Option
 
 /// The origins in a chunk's file: from its footer, or frame by frame.
 pub(super) fn read_origins(file: &ChunkFile, id: ChunkId) -> io::Result<Origins> {
-    let open = file.disk.open(&file.path)?;
+    let open = file.open()?;
     if let Some(footer) = read_footer(&*open, id)? {
         return Ok(footer.total.origins);
     }

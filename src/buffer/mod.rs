@@ -28,6 +28,7 @@ mod group;
 mod id;
 mod journal;
 mod key;
+mod letter;
 mod memory;
 mod open;
 mod origin;
@@ -45,6 +46,7 @@ mod walk;
 mod writer;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -60,6 +62,7 @@ pub use env::Env;
 pub use error::{BufferError, Oversize};
 pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
+pub use letter::{Cause, Letter, Refusal};
 pub use origin::{Origin, branch_name};
 pub use receipt::Receipt;
 pub use recovery::RecoveryReport;
@@ -187,9 +190,9 @@ impl Buffer {
         self.0.shared.give_back(id, not_before);
     }
 
-    /// The chunk will never be delivered: it is kept in `backup_dir` with the reason beside it. If that fails, it comes
-    /// again a minute later.
-    pub fn set_aside(&self, id: ChunkId, reason: &str) {
+    /// The chunk will never be delivered: it is kept in `backup_dir` with the reason beside it ([`Letter`]). If that
+    /// fails, it comes again a minute later.
+    pub fn set_aside(&self, id: ChunkId, refusal: Refusal) {
         let Some(chunk) = self.0.shared.claim(id) else { return };
         let shared = self.0.shared.clone();
         if self.0.durable {
@@ -198,13 +201,25 @@ impl Buffer {
                     writer.forget(&chunk);
                 }
             });
-            self.0.driver.submit(Request::SetAside { chunk, reason: reason.to_owned(), answer });
+            self.0.driver.submit(Request::SetAside { chunk, refusal, answer });
         } else {
-            let done = memory::set_aside(shared, chunk, reason.to_owned());
+            let done = memory::set_aside(shared, chunk, refusal);
             let mut asides = self.0.asides.lock().unwrap_or_else(PoisonError::into_inner);
             asides.retain_mut(|aside| aside.try_recv() == Err(oneshot::error::TryRecvError::Empty));
             asides.push(done);
         }
+    }
+
+    /// Keeps events in `backup_dir` that never were in a chunk, because none may hold them; as a chunk file with the reason
+    /// beside it, durable when this returns. Gives the file. What comes again with the same origin is kept once.
+    ///
+    /// Errors: what the disk says; then nothing of it is kept.
+    pub async fn keep_aside(&self, events: &Batch, origin: &Origin, refusal: Refusal) -> io::Result<PathBuf> {
+        let path = memory::keep(self.0.shared.clone(), events, origin, refusal).await?;
+        let counts = &self.0.shared.counts;
+        counts.aside_chunks.fetch_add(1, Relaxed);
+        counts.aside_events.fetch_add(u64::from(events.len()), Relaxed);
+        Ok(path)
     }
 
     /// The chunk will never be delivered, and the configuration says that such chunks are not kept.

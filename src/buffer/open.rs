@@ -11,6 +11,7 @@ use super::env::Env;
 use super::error::BufferError;
 use super::files::{Folder, LOCK};
 use super::journal::{self, JOURNAL, Journal, Remembered};
+use super::letter::{Cause, Note};
 use super::recovery::{Found, RecoveryReport, recover};
 use super::shared::Shared;
 use super::writer::{Files, Writer};
@@ -18,7 +19,7 @@ use crate::config::hostname;
 
 /// Opens the file buffer in `dir`.
 pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner, RecoveryReport), BufferError> {
-    let folder = Folder::new(env.disk.clone(), dir, &config);
+    let folder = Arc::new(Folder::new(&env, dir, &config));
     let failed = |doing: &'static str| move |e: io::Error| BufferError::disk(doing, dir, e);
     env.disk.create_dir(dir, config.dir_mode).map_err(failed("make the buffer directory"))?;
     let lock = lock(&folder)?;
@@ -59,7 +60,8 @@ fn keep_bad_journal(folder: &Folder, known: &Remembered, report: &mut RecoveryRe
     let kept = folder.disk.open(&path).and_then(|file| {
         let size = file.size()?;
         let name = format!("{JOURNAL}.{:08x}", checksum(&*file, size)?);
-        folder.aside().copy(&*file, 0, size, &name, fault)
+        let note = Note::new(Cause::Unreadable, fault.as_str()).from(path.clone(), None);
+        folder.aside().copy(&*file, 0, size, &name, &note)
     });
     let outcome = kept.map_or_else(|e| format!("could not be kept: {e}"), |_| "is kept in backup/".to_owned());
     report

@@ -22,6 +22,7 @@ use super::format::{BadHeader, Head, Header, MAX_HEADERS};
 use super::id::ChunkId;
 use super::journal::{JOURNAL, RESERVE, Remembered};
 use super::key::ChunkKey;
+use super::letter::{Cause, Note};
 use super::walk::{Step, Walk, read_stored};
 
 /// Most lines of a report; the rest is only counted.
@@ -92,7 +93,7 @@ pub(super) struct Found {
 
 /// Looks through the directory. `known` gets the origins that files hold added.
 pub(super) fn recover(
-    folder: &Folder,
+    folder: &Arc<Folder>,
     keys: &ChunkKeys,
     known: &mut Remembered,
     damaged: &Arc<AtomicU64>,
@@ -117,7 +118,7 @@ pub(super) fn recover(
 }
 
 struct Recovery<'a> {
-    folder: &'a Folder,
+    folder: &'a Arc<Folder>,
     keys: &'a ChunkKeys,
     known: &'a mut Remembered,
     damaged: &'a Arc<AtomicU64>,
@@ -204,7 +205,8 @@ impl Recovery<'_> {
 
     fn set_aside(&mut self, name: &str, reason: &str) -> io::Result<()> {
         let path = self.folder.path(name);
-        self.folder.aside().take(&path, name, reason)?;
+        let note = Note::new(Cause::Unreadable, reason).chunk(parse_name(name).map(|(id, _)| id));
+        self.folder.aside().take(&path, name, &note.from(path.clone(), None))?;
         self.found.report.set_aside += 1;
         self.say(format!("{} was moved to {BACKUP}/: {reason}", path.display()));
         Ok(())
@@ -308,7 +310,9 @@ impl Recovery<'_> {
         let worth = !is_zero(file, end, size)?;
         if worth {
             let reason = format!("bytes {end} to {size} of {name}: {why}");
-            self.folder.aside().copy(file, end, size - end, &format!("{name}.{end}.tail"), &reason)?;
+            let note = Note::new(Cause::Torn, reason).chunk(parse_name(name).map(|(id, _)| id));
+            let note = note.from(self.folder.path(name), Some(end));
+            self.folder.aside().copy(file, end, size - end, &format!("{name}.{end}.tail"), &note)?;
         }
         file.truncate(end)?;
         file.sync()?;
@@ -340,15 +344,16 @@ impl Recovery<'_> {
     }
 
     fn queue(&mut self, name: &str, header: Header, start: u64, walked: Walked) -> io::Result<()> {
-        let mut path = self.folder.path(name);
-        let sealed = self.folder.path(&chunk_name(header.id, true));
-        if path != sealed && self.folder.disk.rename(&path, &sealed).is_ok() {
-            path = sealed;
+        let mut name = name.to_owned();
+        let sealed = chunk_name(header.id, true);
+        let renamed = || self.folder.disk.rename(&self.folder.path(&name), &self.folder.path(&sealed));
+        if name != sealed && renamed().is_ok() {
+            name = sealed;
         }
         self.found.report.chunks += 1;
         self.found.report.records += walked.total.count;
-        let source =
-            ChunkFile { disk: self.folder.disk.clone(), path, start, end: walked.end, aside: self.folder.aside() };
+        let (folder, name) = (self.folder.clone(), name.into());
+        let source = ChunkFile { folder, name, start, end: walked.end, keeps_damage: true };
         self.found.queued.push(Arc::new(Chunk {
             id: header.id,
             key: Arc::new(header.key),

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::files::{read_footer, read_origins};
 use super::journal::Record;
+use super::letter::{Cause, Note, Refusal};
 use super::origin::Origin;
 use super::shared::Shared;
 use super::writer::{Files, Writer};
@@ -46,15 +47,16 @@ impl Writer {
     }
 
     /// Brings a chunk's file to the backup directory. On failure the chunk stays where it is.
-    pub(super) fn set_aside(&mut self, chunk: &Chunk, reason: &str) -> io::Result<()> {
+    pub(super) fn set_aside(&mut self, chunk: &Chunk, refusal: &Refusal) -> io::Result<()> {
         let (Some(files), Source::File(file)) = (&mut self.files, &chunk.source) else { return Ok(()) };
         let aside = files.folder.aside_in(self.shared.config.backup_dir.clone());
         note(files, &self.shared, &[chunk], false)?;
         trim(file, chunk)?;
-        let name = format!("{}.chunk", chunk.id);
-        aside.take(&file.path, &name, reason).or_else(|_| {
+        let (name, path) = (format!("{}.chunk", chunk.id), file.path());
+        let kept = Note::of(refusal.clone()).chunk(Some(chunk.id)).events(Some(chunk.count)).from(path.clone(), None);
+        aside.take(&path, &name, &kept).or_else(|_| {
             files.journal.release_reserve();
-            aside.take(&file.path, &name, reason)
+            aside.take(&path, &name, &kept)
         })
     }
 }
@@ -62,13 +64,15 @@ impl Writer {
 /// Cuts off what lies behind the acknowledged frames and could not be cut at the start: in a file that is set aside
 /// nothing would tell it from them.
 fn trim(file: &ChunkFile, chunk: &Chunk) -> io::Result<()> {
-    let open = file.disk.open(&file.path)?;
+    let open = file.open()?;
     let size = open.size()?;
     if size <= file.end || read_footer(&*open, chunk.id)?.is_some() {
         return Ok(());
     }
     let reason = format!("what was behind the last good frame of chunk {}", chunk.id);
-    file.aside.copy(&*open, file.end, size - file.end, &format!("{}.{}.tail", chunk.id, file.end), &reason)?;
+    let note = Note::new(Cause::Torn, reason).chunk(Some(chunk.id)).from(file.path(), Some(file.end));
+    let name = format!("{}.{}.tail", chunk.id, file.end);
+    file.folder.aside().copy(&*open, file.end, size - file.end, &name, &note)?;
     open.truncate(file.end)?;
     open.sync()
 }
@@ -103,9 +107,10 @@ fn origins_of(chunk: &Chunk) -> io::Result<Vec<Origin>> {
 
 fn remove_file(files: &mut Files, chunk: &Chunk) {
     let Source::File(file) = &chunk.source else { return };
-    match files.folder.disk.remove(&file.path) {
+    let path = file.path();
+    match files.folder.disk.remove(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            warn!("{} was delivered but can't be removed; the next start removes it: {e}", file.path.display());
+            warn!("{} was delivered but can't be removed; the next start removes it: {e}", path.display());
             files.journal.stuck(chunk.id);
         }
         _ => {}

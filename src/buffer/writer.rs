@@ -40,7 +40,7 @@ impl Append {
 
 /// The part of a writer that only a file buffer has.
 pub(super) struct Files {
-    pub(super) folder: Folder,
+    pub(super) folder: Arc<Folder>,
     pub(super) journal: Journal,
     /// Held until the buffer is finished.
     #[expect(dead_code, reason = "it is held, not read")]

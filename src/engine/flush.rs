@@ -9,7 +9,7 @@ use tracing::{Instrument, error, info, warn};
 
 use super::retry::Next;
 use super::sink::Sink;
-use crate::buffer::{Buffer, Chunk};
+use crate::buffer::{Buffer, Cause, Chunk, Refusal};
 use crate::plugin::{DynOutput, Stop, WriteError};
 
 /// Starts the loops of a sink. They end once the buffer is closed and empty.
@@ -34,7 +34,7 @@ struct Flusher {
 enum Attempt {
     Delivered,
     Failed(String),
-    Rejected(String),
+    Rejected { why: String, response: Option<String> },
 }
 
 impl Flusher {
@@ -62,7 +62,7 @@ impl Flusher {
         match attempt {
             Attempt::Delivered => self.delivered(chunk, secondary),
             Attempt::Failed(why) => self.failed(chunk, &why, secondary),
-            Attempt::Rejected(why) => self.rejected(chunk, &why, secondary).await,
+            Attempt::Rejected { why, response } => self.rejected(chunk, why, response, secondary).await,
         }
     }
 
@@ -77,7 +77,8 @@ impl Flusher {
         match result {
             Ok(Ok(())) => Attempt::Delivered,
             Ok(Err(WriteError::Retry(why))) => Attempt::Failed(why),
-            Ok(Err(WriteError::Reject(why))) => Attempt::Rejected(why),
+            Ok(Err(WriteError::Reject(why))) => Attempt::Rejected { why, response: None },
+            Ok(Err(WriteError::Refused { why, response })) => Attempt::Rejected { why, response: Some(response) },
             Err(e) => Attempt::Failed(format!("the output plugin failed: {e}")),
         }
     }
@@ -139,7 +140,7 @@ impl Flusher {
                     "Hit limit for retries. retry_times={times} records={} chunk=\"{id}\" plugin_id=\"{plugin}\" error={why:?}",
                     chunk.count()
                 );
-                self.give_up(chunk, &format!("hit limit for retries: {why}"));
+                self.give_up(chunk, Refusal::new(Cause::RetryLimit, format!("hit limit for retries: {why}")));
             }
         }
     }
@@ -154,11 +155,11 @@ impl Flusher {
         if self.buffer.is_durable() {
             self.buffer.give_back(chunk.id(), Instant::now());
         } else {
-            self.give_up(chunk, &format!("not delivered before shutdown: {why}"));
+            self.give_up(chunk, Refusal::new(Cause::Shutdown, format!("not delivered before shutdown: {why}")));
         }
     }
 
-    async fn rejected(&self, chunk: &Arc<Chunk>, why: &str, secondary: bool) {
+    async fn rejected(&self, chunk: &Arc<Chunk>, why: String, response: Option<String>, secondary: bool) {
         self.sink.stats.num_errors.fetch_add(1, Relaxed);
         let id = chunk.id();
         if let (Some(other), false) = (&self.sink.secondary, secondary) {
@@ -172,17 +173,17 @@ impl Flusher {
             chunk.count(),
             self.sink.id
         );
-        self.give_up(chunk, &format!("unrecoverable: {why}"));
+        self.give_up(chunk, Refusal { cause: Cause::Rejected, reason: format!("unrecoverable: {why}"), response });
     }
 
-    fn give_up(&self, chunk: &Chunk, reason: &str) {
+    fn give_up(&self, chunk: &Chunk, refusal: Refusal) {
         self.sink.done(chunk.id(), false);
         self.sink.stats.set_aside_records.fetch_add(u64::from(chunk.count()), Relaxed);
         if self.sink.flush.drop_given_up {
             warn!("disable_chunk_backup is set: chunk \"{}\" with {} records is dropped", chunk.id(), chunk.count());
-            self.buffer.discard(chunk.id(), reason);
+            self.buffer.discard(chunk.id(), &refusal.reason);
         } else {
-            self.buffer.set_aside(chunk.id(), reason);
+            self.buffer.set_aside(chunk.id(), refusal);
         }
     }
 }

@@ -15,7 +15,6 @@ mod chain;
 mod flush;
 mod graph;
 mod monitor;
-mod oversize;
 mod own_log;
 mod params;
 mod pipeline;

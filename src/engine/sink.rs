@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::oversize;
 use super::retry::{Next, RetryPolicy, RetryState};
-use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, ChunkId, Origin, Oversize, Receipt};
+use crate::buffer::{Buffer, BufferConfig, BufferError, Cause, Chunk, ChunkId, Origin, Oversize, Receipt, Refusal};
 use crate::config::Section;
 use crate::event::Batch;
 use crate::plugin::{DynOutput, EmitError, WriteError, scope};
@@ -166,7 +165,7 @@ impl Sink {
                 Ok(receipt)
             }
             Err(BufferError::Oversize(over)) => {
-                self.keep_oversize(&over).await?;
+                self.keep_oversize(buffer, &over, origin).await?;
                 if over.rest.is_empty() {
                     return Ok(Receipt::durable());
                 }
@@ -204,15 +203,16 @@ impl Sink {
     }
 
     /// Events larger than a chunk become a dead letter before the rest is stored.
-    async fn keep_oversize(&self, over: &Oversize) -> Result<(), EmitError> {
-        let Some(config) = &self.buffered else { return Ok(()) };
-        let path = oversize::keep(config.backup_dir.clone(), over).await.map_err(|e| EmitError::Full(e.to_string()))?;
-        self.stats.set_aside_records.fetch_add(u64::from(over.refused.len()), Relaxed);
+    async fn keep_oversize(&self, buffer: &Buffer, over: &Oversize, origin: &Origin) -> Result<(), EmitError> {
+        let (events, limit) = (over.refused.len(), over.limit);
+        let reason =
+            format!("{events} events of up to {} bytes are larger than the limit of {limit} bytes", over.bytes);
+        let kept = buffer.keep_aside(&over.refused, origin, Refusal::new(Cause::Oversize, reason)).await;
+        let path = kept.map_err(|e| EmitError::Full(format!("events that are too large can't be set aside: {e}")))?;
+        self.stats.set_aside_records.fetch_add(u64::from(events), Relaxed);
+        let id = &self.id;
         tracing::error!(
-            "plugin_id=\"{}\": {} events are larger than the chunk limit of {} bytes and are set aside in {}",
-            self.id,
-            over.refused.len(),
-            over.limit,
+            "plugin_id=\"{id}\": {events} events are larger than the chunk limit of {limit} bytes and are set aside in {}",
             path.display()
         );
         Ok(())
@@ -236,7 +236,7 @@ impl Sink {
                 Ok(Receipt::durable())
             }
             Err(WriteError::Retry(why)) => Err(EmitError::Full(why)),
-            Err(WriteError::Reject(why)) => Err(EmitError::Refused(why)),
+            Err(WriteError::Reject(why) | WriteError::Refused { why, .. }) => Err(EmitError::Refused(why)),
         }
     }
 

@@ -112,11 +112,18 @@ pub enum WriteError {
     Retry(String),
     /// The target will never take these bytes: to the secondary, or set aside. Trying again is of no use.
     Reject(String),
+    /// As [`Reject`](WriteError::Reject), where the target said so itself: its answer is kept with what is set aside.
+    Refused {
+        /// For the operator, on a line of the log.
+        why: String,
+        /// What the target answered, as it came.
+        response: String,
+    },
 }
 
 impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (WriteError::Retry(why) | WriteError::Reject(why)) = self;
+        let (WriteError::Retry(why) | WriteError::Reject(why) | WriteError::Refused { why, .. }) = self;
         f.write_str(why)
     }
 }

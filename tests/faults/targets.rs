@@ -162,7 +162,7 @@ fn a_server_error_is_tried_again_and_a_refusal_is_set_aside_with_its_reason() {
     relay.send(10);
     daemon.wait_for_log("was set aside in");
     daemon.end_within(END);
-    let reasons = find(&relay.place, ".reason.txt");
+    let reasons = find(&relay.place, ".reason.json");
     assert!(reasons.iter().any(|reason| reason.contains("422")), "{reasons:?}");
 }
 

@@ -3,11 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::buffer::testing::{config, events};
-use crate::buffer::{Buffer, BufferConfig, BufferError, Chunk, Env, FlushMode, Origin, Overflow};
+use crate::buffer::{
+    Buffer, BufferConfig, BufferError, Cause, Chunk, Env, FlushMode, Letter, Origin, Overflow, Refusal,
+};
 use crate::event::{Batch, BatchBuilder, Entries};
 
 fn open(config: BufferConfig) -> Buffer {
     Buffer::open(config, Env::real()).unwrap().0
+}
+
+fn refusal() -> Refusal {
+    Refusal { response: Some("400".into()), ..Refusal::new(Cause::Rejected, "the target says no") }
 }
 
 fn texts(chunk: &Chunk) -> Vec<Vec<u8>> {
@@ -190,14 +196,33 @@ async fn a_chunk_set_aside_is_a_file_with_its_reason() {
     let receipt = buffer.append(&events("t", &[(1, "refused")]), &Origin::None).await.unwrap();
     buffer.flush_all();
     let chunk = buffer.take().await.unwrap();
-    buffer.set_aside(chunk.id(), "the target says no");
+    buffer.set_aside(chunk.id(), refusal());
     assert!(receipt.delivered().await);
     let file = std::fs::read(dir.path().join(format!("aside/{}.chunk", chunk.id()))).unwrap();
     assert!(file.windows(7).any(|w| w == b"refused"));
-    let reason = std::fs::read_to_string(dir.path().join(format!("aside/{}.chunk.reason.txt", chunk.id()))).unwrap();
-    assert_eq!(reason, "the target says no\n");
+    let letter = std::fs::read(dir.path().join(format!("aside/{}.chunk.reason.json", chunk.id()))).unwrap();
+    let letter = Letter::read(&letter).unwrap();
+    assert_eq!((letter.cause, letter.response.as_deref()), (Cause::Rejected, Some("400")));
+    assert_eq!((letter.reason.as_str(), letter.output.as_str()), ("the target says no", "test"));
+    assert_eq!((letter.events, letter.bytes), (Some(1), file.len() as u64));
     assert_eq!(buffer.stats().set_aside_events, 1);
     assert!(buffer.finish().await.is_empty());
+}
+
+#[tokio::test]
+async fn events_that_no_chunk_may_hold_are_kept_once_as_a_chunk_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(BufferConfig { backup_dir: dir.path().join("aside"), ..config() });
+    let (batch, origin) = (events("t", &[(1, "large")]), Origin::Once("id".into()));
+    let keep = |origin: Origin| {
+        let (buffer, batch) = (buffer.clone(), batch.clone());
+        async move { buffer.keep_aside(&batch, &origin, Refusal::new(Cause::Oversize, "too large")).await.unwrap() }
+    };
+    let path = keep(origin.clone()).await;
+    assert_eq!(keep(origin).await, path);
+    assert_ne!(keep(Origin::None).await, keep(Origin::None).await);
+    assert!(std::fs::read(&path).unwrap().windows(5).any(|w| w == b"large"));
+    assert_eq!(std::fs::read_dir(dir.path().join("aside")).unwrap().count(), 6);
 }
 
 #[tokio::test]
@@ -208,7 +233,7 @@ async fn a_chunk_that_cannot_be_set_aside_stays() {
     let _ = buffer.append(&events("t", &[(1, "refused")]), &Origin::None).await.unwrap();
     buffer.flush_all();
     let chunk = buffer.take().await.unwrap();
-    buffer.set_aside(chunk.id(), "the target says no");
+    buffer.set_aside(chunk.id(), refusal());
     assert_eq!(buffer.finish().await.len(), 1);
     assert_eq!(buffer.stats().set_aside_chunks, 0);
 }

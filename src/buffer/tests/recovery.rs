@@ -12,7 +12,8 @@ use crate::buffer::driver::Request;
 use crate::buffer::shared::Taken;
 use crate::buffer::testing::{config, events};
 use crate::buffer::{
-    Buffer, BufferConfig, BufferError, BufferKind, Chunk, Env, FlushMode, Origin, RecoveryReport, TimeKey,
+    Buffer, BufferConfig, BufferError, BufferKind, Cause, Chunk, Env, FlushMode, Origin, RecoveryReport, Refusal,
+    TimeKey,
 };
 use crate::event::{Arena, Entries, Record};
 
@@ -513,10 +514,10 @@ fn a_chunk_that_is_set_aside_leaves_the_buffer_with_its_origins_known() {
     site.append(&buffer, "refused", &Origin::Once("id".into())).unwrap();
     buffer.flush_all();
     let chunk = try_take(&buffer).unwrap();
-    buffer.set_aside(chunk.id(), "400 Bad Request");
+    buffer.set_aside(chunk.id(), Refusal::new(Cause::Rejected, "400 Bad Request"));
     assert_eq!(buffer.stats().set_aside_chunks, 1);
     let names = site.disk.names(Path::new("/aside"));
-    assert_eq!(names, [format!("{}.chunk", chunk.id()), format!("{}.chunk.reason.txt", chunk.id())]);
+    assert_eq!(names, [format!("{}.chunk", chunk.id()), format!("{}.chunk.reason.json", chunk.id())]);
     drop(buffer);
     site.disk.kill();
     let (buffer, _) = site.open();
@@ -554,7 +555,7 @@ fn a_chunk_is_set_aside_on_another_disk_too() {
     let path = site.chunk_paths().remove(0);
     let whole = site.disk.get(&path).unwrap();
     let chunk = try_take(&buffer).unwrap();
-    buffer.set_aside(chunk.id(), "400 Bad Request");
+    buffer.set_aside(chunk.id(), Refusal::new(Cause::Rejected, "400 Bad Request"));
     let kept = Path::new("/aside").join(format!("{}.chunk", chunk.id()));
     assert_eq!(site.disk.get(&kept).unwrap(), whole);
     assert_eq!(site.chunk_paths(), Vec::<PathBuf>::new());

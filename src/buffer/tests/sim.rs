@@ -14,14 +14,15 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::fake::{Dice, FakeClock, FakeDisk, Fault, machine};
-use crate::buffer::aside::Aside;
 use crate::buffer::chunk::{ChunkFile, Source};
 use crate::buffer::driver::Request;
+use crate::buffer::files::Folder;
 use crate::buffer::format::Header;
 use crate::buffer::shared::Taken;
 use crate::buffer::testing::{config, events};
 use crate::buffer::{
-    Buffer, BufferConfig, BufferError, BufferKind, Chunk, ChunkId, ChunkKeys, Env, FlushMode, Origin, TimeKey,
+    Buffer, BufferConfig, BufferError, BufferKind, Cause, Chunk, ChunkId, ChunkKeys, Env, FlushMode, Letter, Origin,
+    Refusal, TimeKey,
 };
 use crate::event::{Arena, Batch, Entries, Packing, Record, Tag};
 
@@ -143,7 +144,7 @@ impl World {
         let Some(buffer) = &self.buffer else { return };
         self.disk.note(format!("refuse {}", chunk.id()));
         if self.dice.one_in(2) {
-            buffer.set_aside(chunk.id(), "no");
+            buffer.set_aside(chunk.id(), Refusal::new(Cause::Rejected, "no"));
         } else {
             buffer.give_back(chunk.id(), self.env.clock.now() + Duration::from_secs(self.dice.below(40)));
         }
@@ -159,8 +160,11 @@ impl World {
             assert_eq!(header.id, id);
             let disk = self.env.disk.clone();
             let end = disk.open(&path).unwrap().size().unwrap();
-            let aside = Aside { disk: disk.clone(), dir: dir.clone(), file_mode: 0, dir_mode: 0 };
-            let source = Source::File(ChunkFile { disk, path, start: start as u64, end, aside });
+            let reason = self.disk.get(&dir.join(format!("{name}.reason.json"))).unwrap();
+            assert_eq!(Letter::read(&reason).unwrap().chunk, Some(id.to_string()));
+            let folder = Arc::new(Folder::new(&self.env, dir, &self.config));
+            let source =
+                Source::File(ChunkFile { folder, name: name.into(), start: start as u64, end, keeps_damage: false });
             let none = Batch::new(Tag::from(""), bytes::Bytes::new(), 0);
             let chunk = Chunk { id, source, ..Chunk::direct(&none) };
             let lines = lines(&chunk).unwrap();

@@ -128,7 +128,8 @@ impl Http {
             return Err(WriteError::Retry(what));
         }
         if self.reject_errors {
-            return Err(WriteError::Reject(what));
+            let response = String::from_utf8_lossy(&answer.body).into_owned();
+            return Err(WriteError::Refused { why: what, response });
         }
         let (method, endpoint) = (&self.method, self.endpoint.source());
         tracing::error!(plugin = self.name, "got error response from '{method} {endpoint}' : {what}");
