@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::watch;
 use tracing::error;
 
 use super::config::MAX_INFLATED_BATCH;
@@ -112,7 +111,7 @@ impl Chunk {
             count: u64::from(count),
             has_origins: false,
             source: Source::Memory(vec![frame]),
-            done: watch::Sender::new(false),
+            done: Done::unwatched(),
             damaged: Arc::default(),
         }
     }
@@ -270,7 +269,8 @@ fn file_block(chunk: &Chunk, file: &ChunkFile, open: &dyn DiskFile, walk: &mut W
     Ok(None)
 }
 
-fn plain_entries(walk: &mut Walk, open: &dyn DiskFile, at: u64, head: &Head) -> io::Result<Option<Bytes>> {
+/// The entries of a frame, unpacked; nothing if they are damaged.
+pub(super) fn plain_entries(walk: &mut Walk, open: &dyn DiskFile, at: u64, head: &Head) -> io::Result<Option<Bytes>> {
     let stored = walk.entries(open, at, head)?;
     Ok(stored.and_then(|stored| unpack(stored, head.packing, head.plain).ok()))
 }

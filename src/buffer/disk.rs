@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
@@ -11,6 +12,12 @@ use super::env::{DirEntry, Disk, DiskFile, EntryKind};
 
 /// Most buffers in one `writev`: Linux's IOV_MAX.
 const MAX_SLICES: usize = 1024;
+/// Most bytes of what an owner writes into its lock.
+const MAX_OWNER: usize = 256;
+/// How often a lock is asked for before its owner counts as one that stays.
+const LOCK_TRIES: u32 = 5;
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct RealDisk;
 
@@ -44,7 +51,11 @@ impl Disk for RealDisk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            let kind = entry.file_type()?;
+            let kind = match entry.file_type() {
+                // It went away meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                kind => kind?,
+            };
             let kind = match () {
                 () if kind.is_file() => EntryKind::File,
                 () if kind.is_dir() => EntryKind::Dir,
@@ -80,18 +91,86 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path, mode: u32, who: &str) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
         let mut file = open(path, OpenOptions::new().write(true).create(true).truncate(false).mode(mode))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock_exclusively(&file) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut owner = vec![0; 256];
-                let len = file.read_at(&mut owner, 0)?;
-                return Ok(Err(String::from_utf8_lossy(&owner[..len]).trim().to_owned()));
-            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return written_in(&file).map(Err),
             Err(e) => return Err(e.into()),
         }
         file.set_len(0)?;
         file.write_all(who.as_bytes())?;
         Ok(Ok(Box::new(file)))
+    }
+}
+
+/// Who holds the lock at `path`, as it wrote into it. To find out, the lock is shared for a moment.
+pub(super) fn owner(path: &Path) -> io::Result<Option<String>> {
+    let file = match open(path, &mut OpenOptions::new()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => written_in(&file).map(Some),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What the owner of a lock wrote into it.
+fn written_in(lock: &File) -> io::Result<String> {
+    let mut owner = vec![0; MAX_OWNER];
+    let len = lock.read_at(&mut owner, 0)?;
+    Ok(String::from_utf8_lossy(&owner[..len]).trim().to_owned())
+}
+
+/// Waits a moment for a lock that somebody may only be asking about.
+fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// The machine's own file system, for a look alone.
+pub(super) struct ReadDisk;
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl Disk for ReadDisk {
+    fn create_dir(&self, _: &Path, _: u32) -> io::Result<()> {
+        read_only()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        RealDisk.list(dir)
+    }
+
+    fn create(&self, _: &Path, _: u32) -> io::Result<Box<dyn DiskFile>> {
+        read_only()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile(open(path, &mut OpenOptions::new())?)))
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        read_only()
+    }
+
+    fn lock(&self, _: &Path, _: u32, _: &str) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
+        read_only()
     }
 }
 

@@ -8,7 +8,9 @@ use super::aside::Aside;
 use super::chunk::ChunkFile;
 use super::config::BufferConfig;
 use super::env::{Clock, Disk, DiskFile, Env, read_full};
-use super::format::{Head, Header, TRAILER, decode_origin, decode_trailer, encode_origin, encode_trailer};
+use super::format::{
+    BadHeader, Head, Header, MAX_HEADERS, TRAILER, decode_origin, decode_trailer, encode_origin, encode_trailer,
+};
 use super::id::ChunkId;
 use super::origin::{Origin, Origins};
 use super::split::Frame;
@@ -19,6 +21,11 @@ use crate::event::Packing;
 pub(super) const LOCK: &str = "buffer.lock";
 /// Directory for damage, in the buffer's directory: on the same disk, so that a file can be moved there.
 pub(super) const BACKUP: &str = "backup";
+
+/// Bytes that nearly every header fits into.
+const USUAL_HEADER: usize = 4 << 10;
+/// Bytes at the end of a file that nearly every footer fits into.
+const USUAL_FOOTER: usize = 4 << 10;
 
 /// The name of a chunk's file: `b` while it is staged, `q` once it is queued, as in Fluentd.
 pub(super) fn chunk_name(id: ChunkId, sealed: bool) -> String {
@@ -323,6 +330,19 @@ impl Total {
     }
 }
 
+/// Reads the header of a file, from whichever of its two copies is good; gives the length of both too.
+pub(super) fn read_header(file: &dyn DiskFile) -> io::Result<Result<(Header, u64), BadHeader>> {
+    let mut buf = vec![0; USUAL_HEADER];
+    let mut got = read_full(file, &mut buf, 0)?;
+    let mut decoded = Header::decode(&buf[..got]);
+    if got == USUAL_HEADER && decoded.is_err() {
+        buf.resize(MAX_HEADERS, 0);
+        got += read_full(file, &mut buf[got..], got as u64)?;
+        decoded = Header::decode(&buf[..got]);
+    }
+    Ok(decoded.map(|(header, len)| (header, len as u64)))
+}
+
 /// A footer that was found whole.
 pub(super) struct Footer {
     /// Offset behind the last frame.
@@ -336,10 +356,14 @@ pub(super) struct Footer {
 /// Reads the footer of a sealed file, if it has one. It needs nothing but the chunk's id.
 pub(super) fn read_footer(file: &dyn DiskFile, id: ChunkId) -> io::Result<Option<Footer>> {
     let size = file.size()?;
-    let mut trailer = [0; TRAILER];
     let Some(end) = size.checked_sub(TRAILER as u64) else { return Ok(None) };
-    read_full(file, &mut trailer, end)?;
-    let Some(at) = decode_trailer(&trailer).filter(|at| *at < end) else { return Ok(None) };
+    let mut tail = [0; USUAL_FOOTER];
+    let from = size.saturating_sub(USUAL_FOOTER as u64);
+    let got = read_full(file, &mut tail[..(size - from) as usize], from)?;
+    let Some(at) = decode_trailer(&tail[..got]).filter(|at| *at < end) else { return Ok(None) };
+    if let Some(behind) = at.checked_sub(from) {
+        return Ok(footer_in(&tail[behind as usize..got], at, id));
+    }
     let Some(Step::Frame { head, .. }) = Walk::new(id, at, end).next(file)? else { return Ok(None) };
     if !head.footer || at + head.frame_len() != end {
         return Ok(None);
@@ -347,6 +371,17 @@ pub(super) fn read_footer(file: &dyn DiskFile, id: ChunkId) -> io::Result<Option
     let summary = read_stored(file, at, &head)?;
     let known = summary.and_then(|s| Total::decode(&s));
     Ok(known.map(|(header, total)| Footer { at, group: head.group, header, total }))
+}
+
+/// The footer that begins at the start of `buf`, which ends with the file; `at` is its offset in the file.
+fn footer_in(buf: &[u8], at: u64, id: ChunkId) -> Option<Footer> {
+    let head = Head::decode(id, buf).filter(|head| head.footer)?;
+    let summary = &buf.get(head.head_len as usize..buf.len() - TRAILER)?;
+    if summary.len() != head.stored as usize || crc32c::crc32c(summary) != head.crc {
+        return None;
+    }
+    let (header, total) = Total::decode(summary)?;
+    Some(Footer { at, group: head.group, header, total })
 }
 
 /// The origins in a chunk's file: from its footer, or frame by frame.

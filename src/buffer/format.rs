@@ -158,7 +158,8 @@ impl Header {
         second.map(|(header, len)| (header, 2 * len)).ok_or(bad)
     }
 
-    fn decode_one(buf: &[u8]) -> Result<(Header, usize), BadHeader> {
+    /// Reads one copy.
+    pub(super) fn decode_one(buf: &[u8]) -> Result<(Header, usize), BadHeader> {
         if buf.is_empty() {
             return Err(BadHeader::Empty);
         }

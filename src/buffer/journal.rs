@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::config::{MAX_JOURNAL_BYTES, MAX_ORIGIN_BYTES, RESERVE_BYTES};
 use super::env::{Disk, DiskFile, read_full};
 use super::error::is_full;
-use super::format::{decode_origin, encode_origin};
+use super::format::{Head, decode_origin, encode_origin};
 use super::id::ChunkId;
 use super::origin::{Origin, Origins};
 
@@ -123,6 +123,16 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
+    /// Why a frame of a file that is not sealed does not count: it was never acknowledged, and its append may not be
+    /// whole.
+    pub(super) fn refused(&self, head: &Head) -> Option<&'static str> {
+        if self.aborted.contains(&head.group) {
+            return Some("it ends in frames of a write that failed; their source was told so");
+        }
+        let half = head.partial && self.watermark.is_some_and(|whole| head.group > whole);
+        half.then_some("it ends in frames of a write that was not complete; its source was not answered")
+    }
+
     fn take(&mut self, record: Record) {
         if let Record::Watermark(group) | Record::Aborted(group) = &record {
             self.highest = self.highest.max(*group);

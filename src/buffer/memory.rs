@@ -29,7 +29,7 @@ pub(super) fn set_aside(shared: Arc<Shared>, chunk: Arc<Chunk>, refusal: Refusal
         let result = write(&shared, &chunk, refusal).map(drop);
         if shared.set_aside(&chunk, result) {
             shared.forget(&chunk);
-            chunk.done.send_replace(true);
+            chunk.done.tell();
         }
         drop(ended);
     };

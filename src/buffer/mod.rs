@@ -26,6 +26,7 @@ mod files;
 mod format;
 mod group;
 mod id;
+pub mod inspect;
 mod journal;
 mod key;
 mod letter;

@@ -26,7 +26,7 @@ pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner,
     let mut known = journal::read(&*env.disk, dir);
     let clean = known.clean;
     let shared = Arc::new(Shared::new(config, env.clone()));
-    let found = recover(&folder, &shared.config.keys, &mut known, &shared.counts.damaged);
+    let found = recover(&folder, &shared.config.keys, &mut known, &shared.counts.damaged, env.inline);
     let mut found = found.map_err(failed("read the buffer directory"))?;
     keep_bad_journal(&folder, &known, &mut found.report);
     found.report.close();

@@ -4,7 +4,27 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 /// Told once a chunk is out of the buffer's hands: delivered, dropped or set aside.
-pub(super) type Done = watch::Sender<bool>;
+#[derive(Debug)]
+pub(super) struct Done(Option<watch::Sender<bool>>);
+
+impl Done {
+    /// Of a chunk that receipts are given for.
+    pub(super) fn watched() -> Done {
+        Done(Some(watch::Sender::new(false)))
+    }
+
+    /// Of a chunk that nobody waits for: one of an earlier run, of which there may be very many.
+    pub(super) fn unwatched() -> Done {
+        Done(None)
+    }
+
+    /// The chunk is out of the buffer's hands.
+    pub(super) fn tell(&self) {
+        if let Some(done) = &self.0 {
+            done.send_replace(true);
+        }
+    }
+}
 
 /// What an append gives back.
 #[derive(Clone, Debug)]
@@ -25,7 +45,7 @@ impl Receipt {
     }
 
     pub(super) fn touch(&mut self, done: &Done) {
-        self.chunks.push(done.subscribe());
+        self.chunks.extend(done.0.as_ref().map(watch::Sender::subscribe));
     }
 
     /// Whether the events survive the end of the process and a power cut.

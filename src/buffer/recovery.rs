@@ -12,27 +12,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::watch;
-
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::config::ChunkKeys;
-use super::env::{DiskFile, EntryKind, read_full};
-use super::files::{BACKUP, Folder, LOCK, Total, chunk_name, parse_name, read_footer};
-use super::format::{BadHeader, Head, Header, MAX_HEADERS};
+use super::env::{DiskFile, EntryKind};
+use super::files::{BACKUP, Folder, LOCK, Total, chunk_name, parse_name, read_footer, read_header};
+use super::format::{BadHeader, Head, Header};
 use super::id::ChunkId;
 use super::journal::{JOURNAL, RESERVE, Remembered};
 use super::key::ChunkKey;
 use super::letter::{Cause, Note};
-use super::walk::{Step, Walk, read_stored};
+use super::receipt::Done;
+use super::walk::{Step, Walk, is_zero, read_stored};
 
 /// Most lines of a report; the rest is only counted.
 const MAX_LINES: usize = 200;
 /// Most frames of one group that are held to be checked.
 const MAX_RUN: usize = 8192;
-/// Bytes that nearly every header fits into.
-const USUAL_HEADER: usize = 4 << 10;
-/// Bytes looked at at once for zeros.
-const PIECE: usize = 64 << 10;
+/// Files whose ends are read ahead together.
+const WAVE: usize = 1024;
+/// Threads that read ahead.
+const READERS: usize = 16;
 
 /// What was found at the opening of a buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,19 +96,17 @@ pub(super) fn recover(
     keys: &ChunkKeys,
     known: &mut Remembered,
     damaged: &Arc<AtomicU64>,
+    one_by_one: bool,
 ) -> io::Result<Found> {
-    let mut recovery = Recovery { folder, keys, known, damaged, found: Found::default(), ids: HashSet::new() };
+    let (found, ids, shapes) = (Found::default(), HashSet::new(), HashSet::new());
+    let mut recovery = Recovery { folder, keys, known, damaged, found, ids, shapes };
     let mut names = recovery.list()?;
     names.sort_unstable();
-    for (_, name) in names {
-        // Once more before a whole file is left out: a second look is cheap, a passing fault is not rare.
-        if let Err(e) = recovery.file(&name).or_else(|_| recovery.file(&name)) {
-            // What was refused may still be in there.
-            let aborted = recovery.known.aborted.clone();
-            recovery.found.aborted.extend(aborted);
-            let path = folder.path(&name);
-            recovery.say(format!("{} can't be read and is left as it is until the next start: {e}", path.display()));
+    for wave in names.chunks(WAVE) {
+        if !one_by_one {
+            read_ahead(folder, wave);
         }
+        wave.iter().for_each(|(_, name)| recovery.file_or_leave(name));
     }
     folder.sync()?;
     recovery.found.aborted.sort_unstable();
@@ -124,6 +121,26 @@ struct Recovery<'a> {
     damaged: &'a Arc<AtomicU64>,
     found: Found,
     ids: HashSet<ChunkId>,
+    /// Keys of queued chunks: of many chunks few differ.
+    shapes: HashSet<Arc<ChunkKey>>,
+}
+
+/// Brings the ends of files into the system's memory. One look after the other would wait for the disk each time; a disk
+/// answers many at once nearly as fast as one.
+fn read_ahead(folder: &Folder, names: &[(ChunkId, String)]) {
+    std::thread::scope(|scope| {
+        for some in names.chunks(names.len().div_ceil(READERS)) {
+            scope.spawn(move || {
+                for (id, name) in some {
+                    // Whatever is wrong is told when the file is looked at in earnest.
+                    if let Ok(file) = folder.disk.open(&folder.path(name)) {
+                        let footer = read_footer(&*file, *id);
+                        let _ = footer.is_ok_and(|footer| footer.is_none()) && read_header(&*file).is_ok();
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// What a walk over a file gave.
@@ -147,6 +164,17 @@ struct Walked {
 impl Recovery<'_> {
     fn say(&mut self, line: String) {
         self.found.report.say(line);
+    }
+
+    fn file_or_leave(&mut self, name: &str) {
+        // Once more before a whole file is left out: a second look is cheap, a passing fault is not rare.
+        if let Err(e) = self.file(name).or_else(|_| self.file(name)) {
+            // What was refused may still be in there.
+            let aborted = self.known.aborted.clone();
+            self.found.aborted.extend(aborted);
+            let path = self.folder.path(name);
+            self.say(format!("{} can't be read and is left as it is until the next start: {e}", path.display()));
+        }
     }
 
     /// Chunk files by age. Whatever else lies there is not touched.
@@ -176,16 +204,17 @@ impl Recovery<'_> {
     fn file(&mut self, name: &str) -> io::Result<()> {
         let path = self.folder.path(name);
         let file = self.folder.disk.open(&path)?;
-        let named = parse_name(name).map(|(id, _)| id);
-        let (header, start) = match read_header(&*file)? {
-            Ok(found) => found,
-            Err(BadHeader::Empty) => return self.folder.disk.remove(&path),
-            Err(bad) => match named.map(|id| read_footer(&*file, id)).transpose()?.flatten() {
-                Some(footer) => {
-                    let start = footer.header.encode().len() as u64;
-                    (footer.header, start)
+        // A sealed file's footer has everything, and is one read.
+        let footer = parse_name(name).map(|(id, _)| read_footer(&*file, id)).transpose()?.flatten();
+        let (header, start, footer) = match footer {
+            Some(footer) => (footer.header.clone(), footer.header.encode().len() as u64, Some(footer)),
+            None => match read_header(&*file)? {
+                Ok((header, start)) => {
+                    let footer = read_footer(&*file, header.id)?;
+                    (header, start, footer)
                 }
-                None => return self.set_aside(name, &bad.to_string()),
+                Err(BadHeader::Empty) => return self.folder.disk.remove(&path),
+                Err(bad) => return self.set_aside(name, &bad.to_string()),
             },
         };
         if self.known.gone.contains(&header.id) {
@@ -194,7 +223,7 @@ impl Recovery<'_> {
         if self.ids.contains(&header.id) {
             return self.set_aside(name, &format!("there is another file of chunk {}", header.id));
         }
-        let walked = match read_footer(&*file, header.id)? {
+        let walked = match footer {
             Some(footer) => {
                 Walked { total: footer.total, end: footer.at, group: footer.group, sealed: true, ..Walked::default() }
             }
@@ -226,8 +255,8 @@ impl Recovery<'_> {
                 }
                 Step::Frame { at, head } => {
                     walked.group = walked.group.max(head.group);
-                    if let Some(why) = self.is_refused(&head) {
-                        (walked.cut, walked.refused) = (Some(why), Some(head.group));
+                    if let Some(why) = self.known.refused(&head) {
+                        (walked.cut, walked.refused) = (Some(why.to_owned()), Some(head.group));
                         break;
                     }
                     if run.first().is_some_and(|(_, first)| first.group != head.group) || run.len() >= MAX_RUN {
@@ -247,15 +276,6 @@ impl Recovery<'_> {
             walked.cut = Some(format!("the last {torn_frames} frames were not wholly written"));
         }
         Ok(walked)
-    }
-
-    /// Why a frame does not count: it was never acknowledged, and its append may not be whole.
-    fn is_refused(&self, head: &Head) -> Option<String> {
-        if self.known.aborted.contains(&head.group) {
-            return Some("it ends in frames of a write that failed; their source was told so".to_owned());
-        }
-        let half = head.partial && self.known.watermark.is_some_and(|whole| head.group > whole);
-        half.then(|| "it ends in frames of a write that was not complete; its source was not answered".to_owned())
     }
 
     fn take(&mut self, name: &str, file: &dyn DiskFile, header: Header, start: u64, walked: Walked) -> io::Result<()> {
@@ -343,6 +363,15 @@ impl Recovery<'_> {
         });
     }
 
+    fn shared_key(&mut self, key: ChunkKey) -> Arc<ChunkKey> {
+        if let Some(known) = self.shapes.get(&key) {
+            return known.clone();
+        }
+        let key = Arc::new(key);
+        self.shapes.insert(key.clone());
+        key
+    }
+
     fn queue(&mut self, name: &str, header: Header, start: u64, walked: Walked) -> io::Result<()> {
         let mut name = name.to_owned();
         let sealed = chunk_name(header.id, true);
@@ -354,15 +383,16 @@ impl Recovery<'_> {
         self.found.report.records += walked.total.count;
         let (folder, name) = (self.folder.clone(), name.into());
         let source = ChunkFile { folder, name, start, end: walked.end, keeps_damage: true };
+        let key = self.shared_key(header.key);
         self.found.queued.push(Arc::new(Chunk {
             id: header.id,
-            key: Arc::new(header.key),
+            key,
             created: header.created,
             bytes: walked.total.bytes,
             count: walked.total.count,
             has_origins: !walked.total.origins.is_empty(),
             source: Source::File(source),
-            done: watch::Sender::new(false),
+            done: Done::unwatched(),
             damaged: self.damaged.clone(),
         }));
         Ok(())
@@ -374,18 +404,6 @@ impl Walked {
         self.total.add(u64::from(head.stored), u64::from(head.count), &head.origin);
         self.end = at + head.frame_len();
     }
-}
-
-fn read_header(file: &dyn DiskFile) -> io::Result<Result<(Header, u64), BadHeader>> {
-    let mut buf = vec![0; USUAL_HEADER];
-    let mut got = read_full(file, &mut buf, 0)?;
-    let mut decoded = Header::decode(&buf[..got]);
-    if got == USUAL_HEADER && decoded.is_err() {
-        buf.resize(MAX_HEADERS, 0);
-        got += read_full(file, &mut buf[got..], got as u64)?;
-        decoded = Header::decode(&buf[..got]);
-    }
-    Ok(decoded.map(|(header, len)| (header, len as u64)))
 }
 
 /// Takes the frames at the end of a run out whose entries don't match their checksums; gives how many.
@@ -404,20 +422,4 @@ fn torn(file: &dyn DiskFile, at: u64, size: u64) -> io::Result<String> {
     let what =
         if is_zero(file, at, size)? { "zeros, as power cuts leave them" } else { "bytes that are no whole frame" };
     Ok(format!("it ends in {} {what}", size - at))
-}
-
-fn is_zero(file: &dyn DiskFile, mut at: u64, end: u64) -> io::Result<bool> {
-    let mut buf = vec![0; PIECE];
-    while at < end {
-        let want = (end - at).min(PIECE as u64) as usize;
-        let got = read_full(file, &mut buf[..want], at)?;
-        if got == 0 {
-            break;
-        }
-        if buf[..got].iter().any(|b| *b != 0) {
-            return Ok(false);
-        }
-        at += got as u64;
-    }
-    Ok(true)
 }

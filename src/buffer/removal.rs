@@ -36,14 +36,14 @@ impl Writer {
             if free {
                 self.shared.forget(&chunk);
             }
-            chunk.done.send_replace(true);
+            chunk.done.tell();
         }
     }
 
     /// Forgets a chunk that was set aside.
     pub(super) fn forget(&mut self, chunk: &Chunk) {
         self.shared.forget(chunk);
-        chunk.done.send_replace(true);
+        chunk.done.tell();
     }
 
     /// Brings a chunk's file to the backup directory. On failure the chunk stays where it is.

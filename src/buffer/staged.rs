@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::watch;
-
 use super::files::{Framed, StagedFile, Total};
 use super::format::Header;
 use super::id::ChunkId;
@@ -44,7 +42,7 @@ impl Open {
             born,
             total: Total::default(),
             has_origins: false,
-            done: watch::Sender::new(false),
+            done: Done::watched(),
             body,
             sealing: false,
             fresh: Vec::new(),

@@ -13,6 +13,8 @@ use super::id::ChunkId;
 const WINDOW: usize = 128 << 10;
 /// Bytes read for a head behind a large frame.
 const PEEK: usize = 4 << 10;
+/// Bytes looked at at once for zeros.
+const PIECE: usize = 64 << 10;
 
 /// What comes next in a file.
 #[derive(Debug, PartialEq)]
@@ -101,9 +103,13 @@ impl Walk {
     fn find_frame(&mut self, file: &dyn DiskFile, mut from: u64) -> io::Result<Option<u64>> {
         while from < self.end {
             let bytes = self.look(file, from, WINDOW)?;
+            if bytes.is_empty() {
+                // The file has become shorter.
+                return Ok(None);
+            }
             let Some(found) = memmem::find(bytes, &FRAME_MAGIC) else {
                 // A magic may lie across the border of what was looked at.
-                let seen = bytes.len().max(1) as u64;
+                let seen = bytes.len() as u64;
                 from += seen.saturating_sub(FRAME_MAGIC.len() as u64 - 1).max(1);
                 continue;
             };
@@ -124,4 +130,21 @@ pub(super) fn read_stored(file: &dyn DiskFile, at: u64, head: &Head) -> io::Resu
     let got = read_full(file, &mut stored, at + u64::from(head.head_len))?;
     let good = got == stored.len() && crc32c::crc32c(&stored) == head.crc;
     Ok(good.then(|| stored.into()))
+}
+
+/// Whether a part of a file is all zeros.
+pub(super) fn is_zero(file: &dyn DiskFile, mut at: u64, end: u64) -> io::Result<bool> {
+    let mut buf = vec![0; PIECE];
+    while at < end {
+        let want = (end - at).min(PIECE as u64) as usize;
+        let got = read_full(file, &mut buf[..want], at)?;
+        if got == 0 {
+            break;
+        }
+        if buf[..got].iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        at += got as u64;
+    }
+    Ok(true)
 }
