@@ -30,6 +30,7 @@ pub mod inspect;
 mod journal;
 mod key;
 mod letter;
+pub mod maintain;
 mod memory;
 mod open;
 mod origin;

@@ -17,16 +17,43 @@ use super::shared::Shared;
 use super::writer::{Files, Writer};
 use crate::config::hostname;
 
+/// A directory that is locked and in order.
+pub(super) struct Site {
+    pub(super) shared: Arc<Shared>,
+    pub(super) files: Files,
+    pub(super) found: Found,
+    /// The highest sync of earlier runs.
+    group: u64,
+    /// The run before this one stopped in order.
+    pub(super) clean: bool,
+}
+
 /// Opens the file buffer in `dir`.
 pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner, RecoveryReport), BufferError> {
-    let folder = Arc::new(Folder::new(&env, dir, &config));
+    let site = settle(config, &env, dir, false)?;
+    let shared = site.shared.clone();
+    let (writer, report) = take_up(site);
+    let driver = if env.inline {
+        Driver::Inline(Box::new(Mutex::new(writer)))
+    } else {
+        let started = Driver::spawn(writer, &shared.config.id);
+        started.map_err(|e| BufferError::disk("start the thread for", dir, e))?
+    };
+    Ok((Inner::new(shared, driver, true), report))
+}
+
+/// Locks the directory, recovers what is in it and begins a new journal. `any_shape`: staged chunks stay staged whatever
+/// their keys.
+pub(super) fn settle(config: BufferConfig, env: &Env, dir: &Path, any_shape: bool) -> Result<Site, BufferError> {
+    let folder = Arc::new(Folder::new(env, dir, &config));
     let failed = |doing: &'static str| move |e: io::Error| BufferError::disk(doing, dir, e);
     env.disk.create_dir(dir, config.dir_mode).map_err(failed("make the buffer directory"))?;
     let lock = lock(&folder)?;
     let mut known = journal::read(&*env.disk, dir);
     let clean = known.clean;
     let shared = Arc::new(Shared::new(config, env.clone()));
-    let found = recover(&folder, &shared.config.keys, &mut known, &shared.counts.damaged, env.inline);
+    let shape = (!any_shape).then_some(&shared.config.keys);
+    let found = recover(&folder, shape, &mut known, &shared.counts.damaged, env.inline);
     let mut found = found.map_err(failed("read the buffer directory"))?;
     keep_bad_journal(&folder, &known, &mut found.report);
     found.report.close();
@@ -35,14 +62,7 @@ pub(super) fn open(config: BufferConfig, env: Env, dir: &Path) -> Result<(Inner,
     let aborted = std::mem::take(&mut found.aborted);
     let journal = Journal::create(env.disk.clone(), dir, folder.file_mode, group, aborted, &shared.origins);
     let journal = journal.map_err(failed("write the journal in"))?;
-    let files = Files { folder, journal, lock };
-    let (writer, report) = take_up(shared.clone(), files, (group, clean), found);
-    let driver = if env.inline {
-        Driver::Inline(Box::new(Mutex::new(writer)))
-    } else {
-        Driver::spawn(writer, &shared.config.id).map_err(failed("start the thread for"))?
-    };
-    Ok((Inner::new(shared, driver, true), report))
+    Ok(Site { shared, files: Files { folder, journal, lock }, found, group, clean })
 }
 
 fn lock(folder: &Folder) -> Result<Box<dyn Send + Sync>, BufferError> {
@@ -82,8 +102,8 @@ fn checksum(file: &dyn super::env::DiskFile, size: u64) -> io::Result<u32> {
     Ok(crc)
 }
 
-fn take_up(shared: Arc<Shared>, files: Files, last: (u64, bool), found: Found) -> (Writer, RecoveryReport) {
-    let (group, clean) = last;
+fn take_up(site: Site) -> (Writer, RecoveryReport) {
+    let Site { shared, files, found, group, clean } = site;
     let mut writer = Writer::new(shared.clone(), Some(files), group);
     for chunk in found.queued {
         writer.rise_above(chunk.id);

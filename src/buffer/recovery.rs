@@ -93,7 +93,7 @@ pub(super) struct Found {
 /// Looks through the directory. `known` gets the origins that files hold added.
 pub(super) fn recover(
     folder: &Arc<Folder>,
-    keys: &ChunkKeys,
+    keys: Option<&ChunkKeys>,
     known: &mut Remembered,
     damaged: &Arc<AtomicU64>,
     one_by_one: bool,
@@ -116,7 +116,8 @@ pub(super) fn recover(
 
 struct Recovery<'a> {
     folder: &'a Arc<Folder>,
-    keys: &'a ChunkKeys,
+    /// The present configuration's; without it, staged chunks stay so whatever their keys are.
+    keys: Option<&'a ChunkKeys>,
     known: &'a mut Remembered,
     damaged: &'a Arc<AtomicU64>,
     found: Found,
@@ -341,10 +342,11 @@ impl Recovery<'_> {
 
     /// Whether a chunk may take events under the present configuration.
     fn has_shape_of(&self, key: &ChunkKey) -> bool {
+        let Some(keys) = self.keys else { return true };
         let fields = key.fields.iter().map(|(name, _)| name);
-        key.tag.is_some() == self.keys.tag
-            && key.time.is_some() == self.keys.time.is_some()
-            && fields.eq(self.keys.fields.iter().map(|f| &f.name))
+        key.tag.is_some() == keys.tag
+            && key.time.is_some() == keys.time.is_some()
+            && fields.eq(keys.fields.iter().map(|f| &f.name))
     }
 
     fn resume(&mut self, name: &str, header: Header, start: u64, walked: Walked) {

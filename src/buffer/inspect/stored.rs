@@ -301,7 +301,7 @@ impl Iterator for Pieces<'_> {
             return None;
         }
         let next = self.read();
-        self.ended = !matches!(next, Ok(Some(_)));
+        self.ended |= !matches!(next, Ok(Some(_)));
         next.transpose()
     }
 }
@@ -315,7 +315,8 @@ impl Pieces<'_> {
             Step::Damage { at, len } if chunk.grows && at + len >= chunk.size => return Ok(None),
             Step::Damage { at, len } => Piece::Flaw(self.damage(at, len)?),
             Step::Frame { at, head } if head.footer => {
-                let reason = "the footer does not match its checksum, or is not whole; the events do without it";
+                let reason =
+                    "the footer does not match its checksum, or is not the end of the file; the events do without it";
                 self.ended = true;
                 Piece::Flaw(Flaw::new(at, chunk.size - at, None, reason))
             }
