@@ -121,6 +121,16 @@ impl Chunk {
         self.id
     }
 
+    /// The same events under an id that they had before.
+    pub fn with_id(self, id: ChunkId) -> Chunk {
+        Chunk { id, ..self }
+    }
+
+    /// Damaged frames that were found while reading chunks of its buffer.
+    pub fn damaged(&self) -> u64 {
+        self.damaged.load(Relaxed)
+    }
+
     /// What all its events have in common.
     pub fn key(&self) -> &ChunkKey {
         &self.key

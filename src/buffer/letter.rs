@@ -29,7 +29,7 @@ const VERSION: u32 = 1;
 /// Longest reason, and longest response, that is kept, in bytes: targets may answer at length.
 const MAX_TEXT: usize = 64 << 10;
 /// How the name of a reason ends, behind the name of what it belongs to.
-pub(super) const REASON: &str = ".reason.json";
+pub const REASON: &str = ".reason.json";
 
 /// Why something was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

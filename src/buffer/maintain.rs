@@ -10,9 +10,9 @@ use super::chunk::{ChunkFile, Source};
 use super::config::{BufferConfig, BufferKind, ChunkKeys, FlushMode, MAX_ENTRY, Overflow};
 use super::env::Env;
 use super::error::BufferError;
-use super::files::{BACKUP, LOCK, read_origins};
+use super::files::{BACKUP, LOCK, parse_name, read_origins};
 use super::id::ChunkId;
-use super::journal::Record;
+use super::journal::{JOURNAL, Record};
 use super::letter::{Cause, Note};
 use super::open::{Site, settle};
 use super::recovery::{Found, RecoveryReport};
@@ -100,10 +100,19 @@ impl Site {
     }
 }
 
+/// Whether a directory is that of a file buffer.
+pub fn is_buffer(dir: &Path) -> bool {
+    let ours = |name: &str| name == LOCK || name == JOURNAL || parse_name(name).is_some();
+    let names = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    // Chunks that were set aside keep such names too.
+    dir.file_name().is_none_or(|name| name != BACKUP)
+        && names.into_iter().any(|e| ours(&e.file_name().to_string_lossy()))
+}
+
 /// Locks the directory and recovers what is in it; staged chunks stay staged, whatever their keys.
 fn take(dir: &Path, output: &str) -> Result<Site, BufferError> {
-    if !dir.is_dir() {
-        let absent = io::Error::new(io::ErrorKind::NotFound, "there is no such directory");
+    if !is_buffer(dir) {
+        let absent = io::Error::new(io::ErrorKind::NotFound, "it is no buffer directory");
         return Err(BufferError::disk("open the buffer", dir, absent));
     }
     settle(bare(dir, output), &Env::real(), dir, true)

@@ -64,7 +64,7 @@ pub use env::Env;
 pub use error::{BufferError, Oversize};
 pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
-pub use letter::{Cause, Letter, Refusal};
+pub use letter::{Cause, Letter, REASON, Refusal};
 pub use origin::{Origin, branch_name};
 pub use receipt::Receipt;
 pub use recovery::RecoveryReport;

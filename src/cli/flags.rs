@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::buffer::BufferCommand;
 use super::daemonize::Stage;
+use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
 
 /// Where the configuration is looked for: Fluentd's place.
@@ -27,7 +29,7 @@ pub struct Flags {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Configuration file.
-    #[arg(short, long, env = "FLUENT_CONF", default_value = DEFAULT_CONFIG, value_name = "PATH")]
+    #[arg(short, long, global = true, env = "FLUENT_CONF", default_value = DEFAULT_CONFIG, value_name = "PATH")]
     pub config: PathBuf,
     /// Check the configuration, then end.
     #[arg(long)]
@@ -116,6 +118,16 @@ pub enum Command {
         /// Unknown parameters are faults.
         #[arg(long)]
         strict: bool,
+    },
+    /// Look into a buffer on the disk, repair it, take chunks out or send them once more.
+    Buffer {
+        #[command(subcommand)]
+        command: BufferCommand,
+    },
+    /// Dead letters: what was set aside, and why.
+    Dlq {
+        #[command(subcommand)]
+        command: DlqCommand,
     },
     /// List the plugins.
     Plugins,

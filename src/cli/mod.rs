@@ -1,7 +1,9 @@
 //! The command line: flags as a Fluentd user knows them, and suiro's own subcommands, one file each.
 
+mod buffer;
 mod check;
 mod daemonize;
+mod dlq;
 mod flags;
 mod fluentd;
 mod plugins;
@@ -27,6 +29,8 @@ pub fn main(registry: &'static Registry) -> ExitCode {
     let flags = Flags::parse();
     let status = match &flags.command {
         Some(flags::Command::Check { file, strict }) => check::run(file.as_deref(), *strict, &flags, registry),
+        Some(flags::Command::Buffer { command }) => buffer::run(command, &flags, registry),
+        Some(flags::Command::Dlq { command }) => dlq::run(command, &flags, registry),
         Some(flags::Command::Plugins) => plugins::run(registry),
         None => run::run(&flags, registry),
     };

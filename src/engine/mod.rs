@@ -3,6 +3,7 @@
 //! - [`build`], [`targets`]: configuration to graph, all faults at once, nothing opened; [`advice`]: what is worth knowing.
 //! - [`pipeline`], [`chain`], [`graph`], [`router`]: the way of a batch from an input to the sinks.
 //! - [`sink`], [`flush`], [`retry`]: the way of a chunk from a buffer to its target. Retry is decided in `flush` alone.
+//! - [`places`]: outputs and their buffers, for tools.
 //! - [`monitor`]: what others may look at. [`own_log`]: where events of suiro's own log go.
 //!
 //! Invariants: an input runs only after every buffer is open and every port is bound; a reload that finds a fault changes
@@ -18,6 +19,7 @@ mod monitor;
 mod own_log;
 mod params;
 mod pipeline;
+mod places;
 mod quiet;
 mod retry;
 mod router;
@@ -31,6 +33,8 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, error, info, warn};
+
+pub use self::places::{OutputPlace, outputs};
 
 use self::build::{Plan, PlannedInput, Reusable};
 use self::router::{InputRoute, InputStats, Router};
