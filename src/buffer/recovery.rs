@@ -6,11 +6,11 @@
 //! by head. Entries are checked against their checksums only where a crash may have torn them: in the last group of a
 //! file. Everything else is checked when it is read to be delivered.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::config::ChunkKeys;
@@ -28,9 +28,9 @@ use super::walk::{Step, Walk, is_zero, read_stored};
 const MAX_LINES: usize = 200;
 /// Most frames of one group that are held to be checked.
 const MAX_RUN: usize = 8192;
-/// Files whose ends are read ahead together.
+/// Files that are looked into together.
 const WAVE: usize = 1024;
-/// Threads that read ahead.
+/// Threads that look into files.
 const READERS: usize = 16;
 
 /// What was found at the opening of a buffer.
@@ -103,10 +103,9 @@ pub(super) fn recover(
     let mut names = recovery.list()?;
     names.sort_unstable();
     for wave in names.chunks(WAVE) {
-        if !one_by_one {
-            read_ahead(folder, wave);
-        }
-        wave.iter().for_each(|(_, name)| recovery.file_or_leave(name));
+        let ahead = if one_by_one { Vec::new() } else { look_ahead(folder, recovery.known, wave) };
+        let ahead = ahead.into_iter().chain(std::iter::repeat_with(|| None));
+        wave.iter().zip(ahead).for_each(|((_, name), looked)| recovery.file_or_leave(name, looked));
     }
     folder.sync()?;
     recovery.found.aborted.sort_unstable();
@@ -126,22 +125,59 @@ struct Recovery<'a> {
     shapes: HashSet<Arc<ChunkKey>>,
 }
 
-/// Brings the ends of files into the system's memory. One look after the other would wait for the disk each time; a disk
-/// answers many at once nearly as fast as one.
-fn read_ahead(folder: &Folder, names: &[(ChunkId, String)]) {
-    std::thread::scope(|scope| {
-        for some in names.chunks(names.len().div_ceil(READERS)) {
-            scope.spawn(move || {
-                for (id, name) in some {
-                    // Whatever is wrong is told when the file is looked at in earnest.
-                    if let Ok(file) = folder.disk.open(&folder.path(name)) {
-                        let footer = read_footer(&*file, *id);
-                        let _ = footer.is_ok_and(|footer| footer.is_none()) && read_header(&*file).is_ok();
-                    }
-                }
-            });
+/// What a look into a file gave.
+enum Looked {
+    Empty,
+    Unreadable(String),
+    Chunk { header: Header, start: u64, walked: Walked },
+}
+
+/// Looks into many files at once: a disk answers many at once nearly as fast as one. What is known of files without a
+/// footer is given, because they were read from end to end; footers are only brought into the system's memory.
+fn look_ahead(folder: &Folder, known: &Remembered, names: &[(ChunkId, String)]) -> Vec<Option<Looked>> {
+    let next = AtomicUsize::new(0);
+    let reader = || {
+        let mut found = Vec::new();
+        while let Some((_, name)) = names.get(next.fetch_add(1, Relaxed)) {
+            // Whatever is wrong is told when the file is looked at in earnest.
+            if let Ok(looked @ Looked::Chunk { walked: Walked { sealed: false, .. }, .. }) = look(folder, known, name) {
+                found.push((name, looked));
+            }
         }
+        found
+    };
+    let mut found: HashMap<&String, Looked> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS.min(names.len())).map(|_| scope.spawn(reader)).collect();
+        readers.into_iter().flat_map(|reader| reader.join().unwrap_or_default()).collect()
     });
+    names.iter().map(|(_, name)| found.remove(name)).collect()
+}
+
+/// Looks into a file; changes nothing.
+fn look(folder: &Folder, known: &Remembered, name: &str) -> io::Result<Looked> {
+    let file = folder.disk.open(&folder.path(name))?;
+    // A sealed file's footer has everything, and is one read.
+    let footer = parse_name(name).map(|(id, _)| read_footer(&*file, id)).transpose()?.flatten();
+    let (header, start, footer) = match footer {
+        Some(footer) => (footer.header.clone(), footer.header.encode().len() as u64, Some(footer)),
+        None => match read_header(&*file)? {
+            Ok((header, start)) => {
+                let footer = read_footer(&*file, header.id)?;
+                (header, start, footer)
+            }
+            Err(BadHeader::Empty) => return Ok(Looked::Empty),
+            Err(bad) => return Ok(Looked::Unreadable(bad.to_string())),
+        },
+    };
+    let walked = match footer {
+        Some(footer) => {
+            Walked { total: footer.total, end: footer.at, group: footer.group, sealed: true, ..Walked::default() }
+        }
+        // Of what is gone only the name matters.
+        None if known.gone.contains(&header.id) => Walked::default(),
+        None => walk(known, &*file, header.id, start)?,
+    };
+    Ok(Looked::Chunk { header, start, walked })
 }
 
 /// What a walk over a file gave.
@@ -167,9 +203,9 @@ impl Recovery<'_> {
         self.found.report.say(line);
     }
 
-    fn file_or_leave(&mut self, name: &str) {
+    fn file_or_leave(&mut self, name: &str, looked: Option<Looked>) {
         // Once more before a whole file is left out: a second look is cheap, a passing fault is not rare.
-        if let Err(e) = self.file(name).or_else(|_| self.file(name)) {
+        if let Err(e) = self.file(name, looked).or_else(|_| self.file(name, None)) {
             // What was refused may still be in there.
             let aborted = self.known.aborted.clone();
             self.found.aborted.extend(aborted);
@@ -202,21 +238,13 @@ impl Recovery<'_> {
         }
     }
 
-    fn file(&mut self, name: &str) -> io::Result<()> {
+    fn file(&mut self, name: &str, looked: Option<Looked>) -> io::Result<()> {
+        let looked = looked.map_or_else(|| look(self.folder, self.known, name), Ok)?;
         let path = self.folder.path(name);
-        let file = self.folder.disk.open(&path)?;
-        // A sealed file's footer has everything, and is one read.
-        let footer = parse_name(name).map(|(id, _)| read_footer(&*file, id)).transpose()?.flatten();
-        let (header, start, footer) = match footer {
-            Some(footer) => (footer.header.clone(), footer.header.encode().len() as u64, Some(footer)),
-            None => match read_header(&*file)? {
-                Ok((header, start)) => {
-                    let footer = read_footer(&*file, header.id)?;
-                    (header, start, footer)
-                }
-                Err(BadHeader::Empty) => return self.folder.disk.remove(&path),
-                Err(bad) => return self.set_aside(name, &bad.to_string()),
-            },
+        let (header, start, walked) = match looked {
+            Looked::Empty => return self.folder.disk.remove(&path),
+            Looked::Unreadable(why) => return self.set_aside(name, &why),
+            Looked::Chunk { header, start, walked } => (header, start, walked),
         };
         if self.known.gone.contains(&header.id) {
             return self.folder.disk.remove(&path);
@@ -224,13 +252,7 @@ impl Recovery<'_> {
         if self.ids.contains(&header.id) {
             return self.set_aside(name, &format!("there is another file of chunk {}", header.id));
         }
-        let walked = match footer {
-            Some(footer) => {
-                Walked { total: footer.total, end: footer.at, group: footer.group, sealed: true, ..Walked::default() }
-            }
-            None => self.walk(&*file, header.id, start)?,
-        };
-        self.take(name, &*file, header, start, walked)
+        self.take(name, header, start, walked)
     }
 
     fn set_aside(&mut self, name: &str, reason: &str) -> io::Result<()> {
@@ -242,47 +264,10 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Walks over a file that has no footer, to where it is good.
-    fn walk(&mut self, file: &dyn DiskFile, id: ChunkId, start: u64) -> io::Result<Walked> {
-        let size = file.size()?;
-        let mut walk = Walk::new(id, start, size);
-        let mut walked = Walked { end: start, ..Walked::default() };
-        let mut run: Vec<(u64, Head)> = Vec::new();
-        while let Some(step) = walk.next(file)? {
-            match step {
-                Step::Frame { head, .. } if head.footer => {
-                    walked.sealed = true;
-                    break;
-                }
-                Step::Frame { at, head } => {
-                    walked.group = walked.group.max(head.group);
-                    if let Some(why) = self.known.refused(&head) {
-                        (walked.cut, walked.refused) = (Some(why.to_owned()), Some(head.group));
-                        break;
-                    }
-                    if run.first().is_some_and(|(_, first)| first.group != head.group) || run.len() >= MAX_RUN {
-                        run.drain(..).for_each(|(at, head)| walked.add(at, &head));
-                    }
-                    run.push((at, head));
-                }
-                Step::Damage { at, len } if at + len >= size => walked.cut = Some(torn(file, at, size)?),
-                Step::Damage { .. } => walked.holes = true,
-            }
-        }
-        // After a kill these bytes may be in the system's memory only. A source is about to rely on them.
-        walked.unsure = file.sync().is_err();
-        let torn_frames = drop_torn(file, &mut run)?;
-        run.into_iter().for_each(|(at, head)| walked.add(at, &head));
-        if torn_frames > 0 {
-            walked.cut = Some(format!("the last {torn_frames} frames were not wholly written"));
-        }
-        Ok(walked)
-    }
-
-    fn take(&mut self, name: &str, file: &dyn DiskFile, header: Header, start: u64, walked: Walked) -> io::Result<()> {
+    fn take(&mut self, name: &str, header: Header, start: u64, walked: Walked) -> io::Result<()> {
         self.found.group = self.found.group.max(walked.group);
         let is_cut = match &walked.cut {
-            Some(why) => self.cut(name, file, &walked, why),
+            Some(why) => self.cut(name, &walked, why),
             None => true,
         };
         if let (Some(group), false) = (walked.refused, is_cut) {
@@ -309,9 +294,9 @@ impl Recovery<'_> {
 
     /// Sets the end of a file aside and cuts it off. Gives `false` if that is not possible now: then the end stays where
     /// it is, and is not read.
-    fn cut(&mut self, name: &str, file: &dyn DiskFile, walked: &Walked, why: &str) -> bool {
+    fn cut(&mut self, name: &str, walked: &Walked, why: &str) -> bool {
         let path = self.folder.path(name);
-        match self.try_cut(name, file, walked.end, why) {
+        match self.try_cut(name, walked.end, why) {
             Ok(true) => {
                 self.found.report.set_aside += 1;
                 self.say(format!("{} was cut at {}: {why}; the rest is in {BACKUP}/", path.display(), walked.end));
@@ -326,7 +311,8 @@ impl Recovery<'_> {
     }
 
     /// Gives whether there was anything to set aside: zeros are not.
-    fn try_cut(&self, name: &str, file: &dyn DiskFile, end: u64, why: &str) -> io::Result<bool> {
+    fn try_cut(&self, name: &str, end: u64, why: &str) -> io::Result<bool> {
+        let file = &*self.folder.disk.open(&self.folder.path(name))?;
         let size = file.size()?;
         let worth = !is_zero(file, end, size)?;
         if worth {
@@ -399,6 +385,43 @@ impl Recovery<'_> {
         }));
         Ok(())
     }
+}
+
+/// Walks over a file that has no footer, to where it is good.
+fn walk(known: &Remembered, file: &dyn DiskFile, id: ChunkId, start: u64) -> io::Result<Walked> {
+    let size = file.size()?;
+    let mut walk = Walk::new(id, start, size);
+    let mut walked = Walked { end: start, ..Walked::default() };
+    let mut run: Vec<(u64, Head)> = Vec::new();
+    while let Some(step) = walk.next(file)? {
+        match step {
+            Step::Frame { head, .. } if head.footer => {
+                walked.sealed = true;
+                break;
+            }
+            Step::Frame { at, head } => {
+                walked.group = walked.group.max(head.group);
+                if let Some(why) = known.refused(&head) {
+                    (walked.cut, walked.refused) = (Some(why.to_owned()), Some(head.group));
+                    break;
+                }
+                if run.first().is_some_and(|(_, first)| first.group != head.group) || run.len() >= MAX_RUN {
+                    run.drain(..).for_each(|(at, head)| walked.add(at, &head));
+                }
+                run.push((at, head));
+            }
+            Step::Damage { at, len } if at + len >= size => walked.cut = Some(torn(file, at, size)?),
+            Step::Damage { .. } => walked.holes = true,
+        }
+    }
+    // After a kill these bytes may be in the system's memory only. A source is about to rely on them.
+    walked.unsure = file.sync().is_err();
+    let torn_frames = drop_torn(file, &mut run)?;
+    run.into_iter().for_each(|(at, head)| walked.add(at, &head));
+    if torn_frames > 0 {
+        walked.cut = Some(format!("the last {torn_frames} frames were not wholly written"));
+    }
+    Ok(walked)
 }
 
 impl Walked {
