@@ -129,7 +129,14 @@ struct Recovery<'a> {
 enum Looked {
     Empty,
     Unreadable(String),
-    Chunk { header: Header, start: u64, walked: Walked },
+    Chunk(Box<Seen>),
+}
+
+/// A file that is a chunk.
+struct Seen {
+    header: Header,
+    start: u64,
+    walked: Walked,
 }
 
 /// Looks into many files at once: a disk answers many at once nearly as fast as one. What is known of files without a
@@ -140,8 +147,9 @@ fn look_ahead(folder: &Folder, known: &Remembered, names: &[(ChunkId, String)]) 
         let mut found = Vec::new();
         while let Some((_, name)) = names.get(next.fetch_add(1, Relaxed)) {
             // Whatever is wrong is told when the file is looked at in earnest.
-            if let Ok(looked @ Looked::Chunk { walked: Walked { sealed: false, .. }, .. }) = look(folder, known, name) {
-                found.push((name, looked));
+            match look(folder, known, name) {
+                Ok(Looked::Chunk(seen)) if !seen.walked.sealed => found.push((name, Looked::Chunk(seen))),
+                _ => {}
             }
         }
         found
@@ -177,7 +185,7 @@ fn look(folder: &Folder, known: &Remembered, name: &str) -> io::Result<Looked> {
         None if known.gone.contains(&header.id) => Walked::default(),
         None => walk(known, &*file, header.id, start)?,
     };
-    Ok(Looked::Chunk { header, start, walked })
+    Ok(Looked::Chunk(Box::new(Seen { header, start, walked })))
 }
 
 /// What a walk over a file gave.
@@ -244,7 +252,7 @@ impl Recovery<'_> {
         let (header, start, walked) = match looked {
             Looked::Empty => return self.folder.disk.remove(&path),
             Looked::Unreadable(why) => return self.set_aside(name, &why),
-            Looked::Chunk { header, start, walked } => (header, start, walked),
+            Looked::Chunk(seen) => (seen.header, seen.start, seen.walked),
         };
         if self.known.gone.contains(&header.id) {
             return self.folder.disk.remove(&path);

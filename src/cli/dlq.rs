@@ -138,7 +138,7 @@ fn replay(places: &[Place], mut receiver: Receiver, remove: bool) -> Result<bool
             eprintln!("suiro: {} is a piece of a chunk and is left out", file.path.display());
             continue;
         }
-        match receiver.take(&Source::Stored(file.clone())) {
+        match receiver.take(&Source::Stored(Box::new(file.clone()))) {
             Ok((count, good)) => {
                 (events, whole) = (events + count, whole && good);
                 if remove && good {

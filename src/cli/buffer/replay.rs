@@ -21,7 +21,7 @@ use crate::plugin::{DynOutput, InputError, Registry, Stopper};
 /// Something to send.
 pub enum Source {
     /// A file of a buffer.
-    Stored(Stored),
+    Stored(Box<Stored>),
     /// A file that `export` wrote.
     Exported(PathBuf),
 }
@@ -67,7 +67,7 @@ fn stored(place: &Place) -> Result<Vec<Source>, Failure> {
         if file.state == State::Staged && contents.owner.is_some() {
             eprintln!("suiro: {} still takes events and is left out; flush it first (SIGUSR1)", file.path.display());
         } else {
-            sources.push(Source::Stored(file));
+            sources.push(Source::Stored(Box::new(file)));
         }
     }
     Ok(sources)
