@@ -32,8 +32,10 @@ impl Place {
         self.0.path().join(name)
     }
 
+    /// Starts a configuration whose `**` means the test's events alone: suiro's own log goes nowhere.
     pub fn start(&self, config: &str) -> Daemon {
-        Daemon::start(config, self.path())
+        let own_log = "<label @FLUENT_LOG>\n<match **>\n@type null\n</match>\n</label>\n";
+        Daemon::start(&format!("{config}{own_log}"), self.path())
     }
 
     /// A log file in the folder `logs`.
