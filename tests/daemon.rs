@@ -20,6 +20,14 @@ pub fn suiro() -> Command {
     command
 }
 
+/// The same, run by a shell behind commands that must succeed: `umask 0`, `ulimit -n 64`, `export A=b`.
+fn suiro_behind(commands: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("set -e\n{commands}\nexec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_suiro")]).env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
+    command
+}
+
 /// What a run printed on both ways out.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -42,6 +50,11 @@ pub fn wait_at_most<T>(longest: Duration, mut look: impl FnMut() -> Option<T>) -
     }
 }
 
+/// The text of a file, whatever bytes are in it; nothing where it is not there.
+fn lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -62,12 +75,9 @@ impl Daemon {
         daemon
     }
 
-    /// Starts a configuration under limits of the shell's `ulimit`, such as `-n 64`.
-    pub fn start_limited(limit: &str, config: &str, dir: &Path) -> Daemon {
-        let mut command = Command::new("sh");
-        let exec = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        command.args(["-c", &exec, env!("CARGO_BIN_EXE_suiro")]).env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
-        let mut daemon = Daemon::launch(command, config, dir);
+    /// Starts a configuration behind commands of the shell, such as `ulimit -n 64`.
+    pub fn start_behind(commands: &str, config: &str, dir: &Path) -> Daemon {
+        let mut daemon = Daemon::launch(suiro_behind(commands), config, dir);
         daemon.wait_until_running();
         daemon
     }
@@ -96,7 +106,7 @@ impl Daemon {
 
     /// What it printed on standard output.
     pub fn output(&self) -> String {
-        fs::read_to_string(&self.out).unwrap_or_default()
+        lossy(&self.out)
     }
 
     /// Writes the configuration that a start or a reload reads.
@@ -114,9 +124,14 @@ impl Daemon {
         });
     }
 
+    /// The files that its log and its standard output go to.
+    pub fn files(&self) -> [&Path; 2] {
+        [&self.log, &self.out]
+    }
+
     /// Everything that was logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        lossy(&self.log)
     }
 
     /// Waits until the log holds a text.

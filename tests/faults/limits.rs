@@ -18,7 +18,7 @@ fn to_file(place: &Place, port: u16, more: &str) -> String {
 fn a_full_disk_refuses_and_loses_nothing_that_was_acknowledged() {
     let (place, port) = (Place::new(), free_port());
     // A file may have 64 KiB.
-    let mut daemon = Daemon::start_limited("-f 128", &to_file(&place, port, "flush_interval 1h"), place.path());
+    let mut daemon = Daemon::start_behind("ulimit -f 128", &to_file(&place, port, "flush_interval 1h"), place.path());
     let (mut client, mut acknowledged, mut refused) = (Http::new(port), Vec::new(), 0);
     for n in 0..300 {
         let ids: Vec<String> = (0..40).map(|i| format!("f{n}-{i}")).collect();
@@ -42,7 +42,7 @@ fn a_full_disk_refuses_and_loses_nothing_that_was_acknowledged() {
 #[test]
 fn too_few_descriptors_end_nothing_and_take_no_processor() {
     let (place, port) = (Place::new(), free_port());
-    let mut daemon = Daemon::start_limited("-n 64", &to_file(&place, port, QUICK), place.path());
+    let mut daemon = Daemon::start_behind("ulimit -n 64", &to_file(&place, port, QUICK), place.path());
     let clients: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let (before, started) = (daemon.processor_time(), Instant::now());
     std::thread::sleep(Duration::from_secs(1));

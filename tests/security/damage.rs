@@ -47,7 +47,7 @@ fn changed_chunks_and_positions_are_set_aside_and_end_nothing() {
             assert_eq!(post_json(http, &format!("/t{n}"), &format!(r#"{{"a":"{}"}}"#, "x".repeat(n * 50))), 200);
         }
         wait_for("positions", || (!files(&suiro.dir.path().join("pos")).is_empty()).then_some(()));
-        let dir = suiro.end();
+        let (_, dir) = suiro.end();
         damage(&dir.path().join("buffer"), change);
         damage(&dir.path().join("pos"), change);
         let suiro = Suiro::start_in(dir, |dir| config(dir, http, "flush_mode immediate"));

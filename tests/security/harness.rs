@@ -4,15 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Longest that a condition is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::daemon::Daemon;
+pub use crate::daemon::{PATIENCE, wait_for};
+
 /// A MiB in KiB, the kernel's unit of memory.
 pub const MIB: u64 = 1024;
 /// Ports that the kernel gives to no outgoing connection by itself.
@@ -21,18 +20,6 @@ const PORTS: std::ops::Range<u16> = 11_000..31_000;
 /// `small` in the normal run, `full` where `SUIRO_SECURITY_FULL` is set.
 pub fn size<T>(small: T, full: T) -> T {
     if std::env::var_os("SUIRO_SECURITY_FULL").is_some() { full } else { small }
-}
-
-/// Waits until `look` gives something.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(Duration::from_millis(20));
-    }
 }
 
 /// A port that nobody listens on.
@@ -57,7 +44,7 @@ pub fn raise_descriptor_limit() {
 
 /// A running suiro with a directory of its own, which does not outlive its test.
 pub struct Suiro {
-    child: Child,
+    daemon: Daemon,
     pub dir: TempDir,
 }
 
@@ -67,75 +54,47 @@ impl Suiro {
         Suiro::start_by("", config)
     }
 
-    /// The same, with shell commands before it: `umask 0`, `ulimit -n 64`, `export A=b`.
+    /// The same, behind shell commands: `umask 0`, `ulimit -n 64`, `export A=b`.
     pub fn start_by(before: &str, config: impl FnOnce(&Path) -> String) -> Suiro {
-        let mut started = Suiro::spawn(before, TempDir::new().unwrap(), config);
-        started.wait_until_running();
-        started
+        Suiro::run(before, TempDir::new().unwrap(), config)
     }
 
     /// Starts in a directory that is there already.
     pub fn start_in(dir: TempDir, config: impl FnOnce(&Path) -> String) -> Suiro {
-        let mut started = Suiro::spawn("", dir, config);
-        started.wait_until_running();
-        started
+        Suiro::run("", dir, config)
     }
 
-    fn spawn(before: &str, dir: TempDir, config: impl FnOnce(&Path) -> String) -> Suiro {
-        let path = dir.path().join("suiro.conf");
-        fs::write(&path, config(dir.path())).unwrap();
-        let log = fs::File::create(dir.path().join("suiro.log")).unwrap();
-        let script = format!("{before}\nexec \"$0\" \"$@\"");
-        let child = Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_suiro"), "-c"])
-            .arg(&path)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Suiro { child, dir }
+    fn run(before: &str, dir: TempDir, config: impl FnOnce(&Path) -> String) -> Suiro {
+        Suiro { daemon: Daemon::start_behind(before, &config(dir.path()), dir.path()), dir }
     }
 
-    fn wait_until_running(&mut self) {
-        wait_for("the start", || {
-            let log = self.log();
-            assert!(self.child.try_wait().unwrap().is_none(), "ended early: {log}");
-            log.contains("is now running").then_some(())
-        });
-    }
-
+    /// All that it said, in its log and on standard output.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir.path().join("suiro.log")).unwrap_or_default()).into_owned()
+        self.daemon.log() + &self.daemon.output()
     }
 
-    fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("ended: {}", self.log()));
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    /// Whether a file is the configuration, or one that it logs or prints to.
+    pub fn owns(&self, file: &Path) -> bool {
+        file == self.dir.path().join("suiro.conf") || self.daemon.files().contains(&file)
     }
 
     /// Resident memory now, in KiB.
     pub fn rss(&self) -> u64 {
-        self.status("VmRSS:")
+        self.daemon.memory("VmRSS:") / 1024
     }
 
     /// The most resident memory so far, in KiB.
     pub fn peak(&self) -> u64 {
-        self.status("VmHWM:")
+        self.daemon.memory("VmHWM:") / 1024
     }
 
     /// Processor time so far.
     pub fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
+        self.daemon.processor_time()
     }
 
     pub fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(done.unwrap().success());
+        self.daemon.signal(name);
     }
 
     /// Lines of all files below `out`, sorted.
@@ -153,15 +112,15 @@ impl Suiro {
         wait_for(text, || self.delivered().iter().any(|l| l.contains(text)).then_some(()));
     }
 
-    /// Stops in order. It must be alive until then, and nothing in it may have panicked. Gives the directory back.
-    pub fn end(mut self) -> TempDir {
-        assert!(self.child.try_wait().unwrap().is_none(), "ended by itself: {}", self.log());
-        self.signal("TERM");
-        let status = wait_for("the end", || self.child.try_wait().unwrap());
+    /// Stops in order. It must be alive until then, and nothing in it may have panicked. Gives all that it said, and the
+    /// directory back.
+    pub fn end(mut self) -> (String, TempDir) {
+        assert!(self.daemon.is_running(), "ended by itself: {}", self.log());
+        let status = self.daemon.end();
         let log = self.log();
         assert!(status.success(), "{status}: {log}");
         assert!(!log.contains("panicked"), "{log}");
-        std::mem::replace(&mut self.dir, TempDir::new().unwrap())
+        (log, std::mem::replace(&mut self.dir, TempDir::new().unwrap()))
     }
 }
 
@@ -173,9 +132,6 @@ impl Drop for Suiro {
             eprintln!("the end of the log:");
             tail.iter().rev().for_each(|l| eprintln!("{}", l.chars().take(300).collect::<String>()));
         }
-        // Both fail where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
