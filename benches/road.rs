@@ -12,10 +12,9 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use suiro::buffer::{Buffer, BufferConfig, BufferKind, ChunkKeys, Env, FlushMode, Origin, Overflow};
 use suiro::config::{self, LoadOptions, Settings};
+use suiro::daemon;
 use suiro::engine::Engine;
 use suiro::event::{Batch, BatchBuilder, EventTime, Packing, Record, Tag, Value};
-use suiro::plugin::Registry;
-use suiro::{daemon, filter, formatter, input, output, parser};
 use tokio::runtime::Runtime;
 
 /// Events of a batch that is routed or appended.
@@ -29,14 +28,6 @@ const LINES: usize = 200_000;
 const SENDERS: usize = 16;
 /// How long a stop may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-static REGISTRY: Registry = Registry {
-    inputs: input::INPUTS,
-    filters: filter::FILTERS,
-    outputs: output::OUTPUTS,
-    parsers: parser::PARSERS,
-    formatters: formatter::FORMATTERS,
-};
 
 fn main() {
     divan::main();
@@ -61,7 +52,7 @@ async fn started(text: &str) -> Engine {
     let options = LoadOptions::new(config::Surroundings::default());
     let loaded = config::load_text("bench.conf", text, &options).expect("a configuration without faults");
     let process = daemon::process(&Settings::default(), None);
-    Engine::start(&loaded.root, &REGISTRY, process).await.unwrap_or_else(|e| panic!("{e:?}"))
+    Engine::start(&loaded.root, &suiro::REGISTRY, process).await.unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 // ---- routing ----

@@ -27,3 +27,12 @@ pub mod net;
 pub mod output;
 pub mod parser;
 pub mod plugin;
+
+/// Every plugin of this build.
+pub static REGISTRY: plugin::Registry = plugin::Registry {
+    inputs: input::INPUTS,
+    filters: filter::FILTERS,
+    outputs: output::OUTPUTS,
+    parsers: parser::PARSERS,
+    formatters: formatter::FORMATTERS,
+};

@@ -130,7 +130,7 @@ pub fn entry_head(buf: &[u8], start: usize) -> Result<(EventTime, usize), Malfor
     }
     let time = msgpack::read_time(buf, &mut at)?;
     match buf.get(at) {
-        Some(0x80..=0x8f | 0xde | 0xdf) => Ok((time, at)),
+        Some(first) if msgpack::is_map(*first) => Ok((time, at)),
         Some(_) => Err(Malformed::Invalid),
         None => Err(Malformed::Truncated),
     }

@@ -187,7 +187,8 @@ fn read_far<'a>(buf: &'a [u8], pos: &mut usize) -> Result<Value<'a>, Malformed> 
     }
 }
 
-fn is_map(first: u8) -> bool {
+/// Whether a value that begins with this byte is a map.
+pub(super) fn is_map(first: u8) -> bool {
     matches!(first, 0x80..=0x8f | 0xde | 0xdf)
 }
 
@@ -381,9 +382,11 @@ pub fn put_time(out: &mut Vec<u8>, time: EventTime) {
 /// Reads the time of an entry at `*pos`: EventTime, an integer or a float of seconds.
 #[inline(always)]
 pub fn read_time(buf: &[u8], pos: &mut usize) -> Result<EventTime, Malformed> {
-    if let Some([0xd7, 0, a, b, c, d, e, f, g, h]) = buf.get(*pos..).and_then(|b| b.first_chunk::<10>()) {
+    if let Some(([0xd7, 0], rest)) = buf.get(*pos..).and_then(|bytes| bytes.split_first_chunk())
+        && let Some(time) = rest.first_chunk()
+    {
         *pos += 10;
-        return Ok(event_time([*a, *b, *c, *d, *e, *f, *g, *h]));
+        return Ok(event_time(*time));
     }
     read_far_time(buf, pos)
 }
@@ -392,7 +395,7 @@ pub fn read_time(buf: &[u8], pos: &mut usize) -> Result<EventTime, Malformed> {
 fn read_far_time(buf: &[u8], pos: &mut usize) -> Result<EventTime, Malformed> {
     let mut at = *pos;
     let time = match read(buf, &mut at)? {
-        Value::Ext(0, data) if data.len() == 8 => event_time(unsigned(data).to_be_bytes()),
+        Value::Ext(0, data) => event_time(data.try_into().map_err(|_| Malformed::Invalid)?),
         Value::Int(s) => EventTime::from_secs(s),
         Value::Float(s) => EventTime::from_f64(s),
         _ => return Err(Malformed::Invalid),
@@ -437,6 +440,20 @@ mod tests {
             assert_eq!(read(&s, &mut 0), Ok(Value::Str(&text)));
             assert_eq!(read(&b, &mut 0), Ok(Value::Bin(&text)));
             assert!(skip(&s[..s.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_table_of_first_bytes_says_what_their_heads_say() {
+        for first in 0..=255u8 {
+            let told = match head(&[&[first][..], &[0; 32]].concat(), 0) {
+                Ok(Head::Flat { body, len }) => body + len,
+                Ok(Head::Container { body, values: 0 }) => body,
+                _ => 0,
+            };
+            let size = usize::from(WHOLE[usize::from(first)]);
+            let more_to_read = matches!(first, 0xc4..=0xc9 | 0xd9..=0xdf);
+            assert_eq!(size, if more_to_read { 0 } else { told }, "{first:#x}");
         }
     }
 

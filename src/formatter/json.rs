@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::newline::Newline;
+use super::text::write_json_lines;
 use crate::config::Diagnostic;
-use crate::event::{Arena, Entry, EventTime, Record, Tag, entry_head, json};
+use crate::event::{Arena, Entry, EventTime, Record, Tag, json};
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `json`.
@@ -54,13 +55,6 @@ impl Formatter for Json {
     }
 
     fn format_entries(&self, _: &Tag, entries: &[u8], _: &Arena, out: &mut Vec<u8>) {
-        let mut pos = 0;
-        while let Ok((_, record)) = entry_head(entries, pos) {
-            pos = record;
-            if json::write_map_at(entries, &mut pos, out).is_err() {
-                return;
-            }
-            out.extend_from_slice(self.end);
-        }
+        write_json_lines(entries, |_, _| {}, self.end, out);
     }
 }

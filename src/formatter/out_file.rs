@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use super::newline::Newline;
+use super::text::write_json_lines;
 use crate::config::Diagnostic;
 use crate::event::timefmt::TimeFormatter;
-use crate::event::{Arena, EventTime, Record, Tag, entry_head, json};
+use crate::event::{Arena, EventTime, Record, Tag, json};
 use crate::plugin::{BuildContext, Configure, Formatter, TimeParams};
 
 /// Parameters of `out_file`.
@@ -82,15 +83,6 @@ impl Formatter for OutFile {
     }
 
     fn format_entries(&self, tag: &Tag, entries: &[u8], _: &Arena, out: &mut Vec<u8>) {
-        let mut pos = 0;
-        while let Ok((time, record)) = entry_head(entries, pos) {
-            let start = out.len();
-            self.head(tag, time, out);
-            pos = record;
-            if json::write_map_at(entries, &mut pos, out).is_err() {
-                return out.truncate(start);
-            }
-            out.extend_from_slice(self.end);
-        }
+        write_json_lines(entries, |time, out| self.head(tag, time, out), self.end, out);
     }
 }

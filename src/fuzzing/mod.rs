@@ -12,12 +12,11 @@ pub use data::{chunk, forward, http, positions};
 pub use text::{config, json, regexp, ruby, syslog, time_format};
 
 use std::pin::pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use crate::config::{LoadOptions, Surroundings, load_text};
+use crate::plugin::BuildContext;
 use crate::plugin::testing::process;
-use crate::plugin::{BuildContext, Registry};
 
 /// A body of a target.
 pub type Target = fn(&[u8]);
@@ -39,21 +38,13 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// Most bytes of one input, as fuzzers are told too.
 pub const MAX_INPUT: usize = 64 << 10;
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry {
-    inputs: crate::input::INPUTS,
-    filters: crate::filter::FILTERS,
-    outputs: crate::output::OUTPUTS,
-    parsers: crate::parser::PARSERS,
-    formatters: crate::formatter::FORMATTERS,
-});
-
 /// Calls `build` with the context of the one section in `config`; the configurations here are good ones.
 fn with_context<T>(config: &str, build: impl FnOnce(&mut BuildContext<'_>) -> Option<T>) -> Option<T> {
     let loaded = load_text("fuzz.conf", config, &LoadOptions::new(Surroundings::default())).ok()?;
     let mut faults = crate::config::Diagnostics::new();
     let process = process(false);
     let section = loaded.root.children.first()?;
-    build(&mut BuildContext::new(section, &process, &REGISTRY, &mut faults))
+    build(&mut BuildContext::new(section, &process, &crate::REGISTRY, &mut faults))
 }
 
 /// What a future gives that is ready at once; `None` where it waits.

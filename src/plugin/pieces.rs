@@ -56,8 +56,18 @@ impl Pieces {
         }
     }
 
-    /// Reads what is there; 0 at the end.
-    pub async fn read(&mut self, output: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    /// Reads what is there. Gives whether there may be more: not at the end, nor behind an error, which is logged.
+    pub async fn read(&mut self, output: &mut (impl AsyncRead + Unpin)) -> bool {
+        match self.read_some(output).await {
+            Ok(size) => size > 0,
+            Err(error) => {
+                tracing::warn!(%error, "can't read what the command prints");
+                false
+            }
+        }
+    }
+
+    async fn read_some(&mut self, output: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         match self {
             Pieces::Lines(lines) => lines.read(output).await,
             Pieces::Json(_, buf) | Pieces::Msgpack(buf) => {

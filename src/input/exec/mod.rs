@@ -142,13 +142,7 @@ impl Exec {
         let mut pieces = Pieces::new(self.cut);
         let mut batches = Batches::default();
         loop {
-            let more = match pieces.read(&mut output).await {
-                Ok(size) => size > 0,
-                Err(error) => {
-                    tracing::warn!(%error, "can't read what the command prints");
-                    false
-                }
-            };
+            let more = pieces.read(&mut output).await;
             let taken = pieces.take(!more, |text| self.handle(text, &mut batches));
             batches.deliver(emit, stop).await;
             if let Err(error) = taken {

@@ -48,13 +48,7 @@ impl Printed {
     pub(super) async fn read(&self, mut output: impl AsyncRead + Unpin, emit: &Emitter, stop: &mut Stop) {
         let mut pieces = Pieces::new(self.cut);
         loop {
-            let more = match pieces.read(&mut output).await {
-                Ok(size) => size > 0,
-                Err(error) => {
-                    tracing::warn!(%error, "can't read what the command prints");
-                    false
-                }
-            };
+            let more = pieces.read(&mut output).await;
             let mut batches = Batches::new();
             let taken = pieces.take(!more, |text| self.handle(text, &mut batches));
             for (tag, mut batch) in batches {
