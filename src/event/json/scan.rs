@@ -1,12 +1,13 @@
-//! Finding the end of a string: a block at a time, and eight bytes at a time behind the last whole block.
+//! Finding the end of a string, eight bytes at a time.
 //!
 //! A `u64` holds eight bytes; a few operations on it tell whether one of them is the byte looked for, and the lowest bit
 //! that comes out tells where (Mycroft's zero-byte test; hits above the first one may be false and are not used).
 
-use super::simd::{self, BLOCK};
-
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// From this many bytes on a scan is handed to `memchr`, which is faster there and slower to start.
+const LONG: usize = 48;
 
 #[inline(always)]
 fn word(text: &[u8], at: usize) -> Option<u64> {
@@ -30,28 +31,23 @@ fn first(hits: u64) -> usize {
 #[inline(always)]
 pub(super) fn quote_or_backslash(text: &[u8], from: usize) -> usize {
     let mut at = from;
-    while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-        let hits = simd::ends(block);
-        if hits != 0 {
-            return at + hits.trailing_zeros() as usize;
-        }
-        at += BLOCK;
-    }
-    last_quote_or_backslash(text, at)
-}
-
-#[inline(never)]
-fn last_quote_or_backslash(text: &[u8], from: usize) -> usize {
-    let mut at = from;
     while let Some(word) = word(text, at) {
         let hits = equal(word, b'"') | equal(word, b'\\');
         if hits != 0 {
             return at + first(hits);
         }
         at += 8;
+        if at - from >= LONG {
+            break;
+        }
     }
+    far_quote_or_backslash(text, at)
+}
+
+#[inline(never)]
+fn far_quote_or_backslash(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    rest.iter().position(|b| matches!(b, b'"' | b'\\')).map_or(text.len(), |n| at + n)
+    memchr::memchr2(b'"', b'\\', rest).map_or(text.len(), |n| at + n)
 }
 
 #[cfg(test)]
