@@ -15,6 +15,7 @@ use suiro::config::{self, LoadOptions, Settings};
 use suiro::daemon;
 use suiro::engine::Engine;
 use suiro::event::{Batch, BatchBuilder, EventTime, Packing, Record, Tag, Value};
+use suiro::plugin::{Category, Process};
 use tokio::runtime::Runtime;
 
 /// Events of a batch that is routed or appended.
@@ -48,33 +49,45 @@ fn batch(tag: &str) -> Batch {
     builder.finish(Tag::from(tag))
 }
 
-async fn started(text: &str) -> Engine {
+async fn started(text: &str) -> (Engine, Arc<Process>) {
     let options = LoadOptions::new(config::Surroundings::default());
     let loaded = config::load_text("bench.conf", text, &options).expect("a configuration without faults");
     let process = daemon::process(&Settings::default(), None);
-    Engine::start(&loaded.root, &suiro::REGISTRY, process).await.unwrap_or_else(|e| panic!("{e:?}"))
+    let engine = Engine::start(&loaded.root, &suiro::REGISTRY, process.clone()).await;
+    (engine.unwrap_or_else(|e| panic!("{e:?}")), process)
 }
 
 // ---- routing ----
 
-/// So many routes, of which the last matches; `filters` before it.
+/// So many routes, of which the last matches; `filters` before it. They are in the label of the own log: what is emitted
+/// there passes routing as from an input, and needs none.
 fn routes(count: usize, filters: usize) -> String {
     let filter = "<filter app.**>\n@type grep\n<regexp>\nkey message\npattern /GET/\n</regexp>\n</filter>\n";
     let other = |n| format!("<match other{n}.**>\n@type null\n</match>\n");
     let others: String = (1..count).map(other).collect();
-    format!("{}{others}<match app.**>\n@type null\n</match>\n", filter.repeat(filters))
+    format!("<label @FLUENT_LOG>\n{}{others}<match app.**>\n@type null\n</match>\n</label>\n", filter.repeat(filters))
+}
+
+/// Events that outputs took.
+fn taken(process: &Process) -> u64 {
+    let view = process.view.lock().expect("a view").clone().expect("running plugins");
+    let outputs = view.plugins().into_iter().filter(|plugin| plugin.category == Category::Output);
+    outputs.flat_map(|plugin| plugin.counts).filter(|(name, _)| *name == "emit_records").map(|(_, count)| count).sum()
 }
 
 fn route(bencher: Bencher<'_, '_>, config: &str, tags: usize) {
     let runtime = runtime();
-    let engine = runtime.block_on(started(config));
+    let (engine, process) = runtime.block_on(started(config));
     let batches: Vec<Batch> = (0..tags).map(|n| batch(&format!("app.{n}"))).collect();
     let emitter = engine.log_emitter();
     let mut turn = batches.iter().cycle();
+    let mut emitted = 0;
     bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
         let next = turn.next().cloned().expect("a batch");
+        emitted += u64::from(EVENTS);
         runtime.block_on(emitter.emit(next)).expect("delivered")
     });
+    assert_eq!(taken(&process), emitted, "some events went elsewhere");
     runtime.block_on(engine.stop(DEADLINE));
 }
 
@@ -155,7 +168,7 @@ fn append_to_file_synced(bencher: Bencher<'_, '_>, senders: usize) {
 
 async fn run(dir: &Path, buffer: &str) {
     let (work, out) = (dir.display(), dir.join("out.log"));
-    let engine = started(&format!(
+    let (engine, _) = started(&format!(
         "<source>\n@type tail\npath {work}/in.log\npos_file {work}/pos\ntag t\nread_from_head true\n<parse>\n@type none\n</parse>\n</source>\n\
          <match t>\n@type file\npath {work}/out\nappend true\n<format>\n@type single_value\n</format>\n\
          <buffer []>\n@type {buffer}\npath {work}/buffer\nflush_interval 0.1\n</buffer>\n</match>\n"
