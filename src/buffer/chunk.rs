@@ -93,14 +93,14 @@ impl Chunk {
         let created = env.clock.wall_micros();
         let (payload, count) = (batch.bytes().clone(), batch.len());
         let bytes = payload.len() as u64;
-        let crc = crc32c::crc32c(&payload);
         let plain = if batch.packing() == Packing::Plain { bytes as usize } else { MAX_INFLATED_BATCH };
         let frame = Frame {
             payload,
             plain: u32::try_from(plain).unwrap_or(u32::MAX),
             count,
             packing: batch.packing(),
-            crc,
+            // As in a memory buffer: who writes it to a disk sums it.
+            crc: 0,
             tag: Some(batch.tag.clone()),
         };
         Chunk {
