@@ -37,22 +37,28 @@ impl std::fmt::Display for InflateError {
 
 impl std::error::Error for InflateError {}
 
-/// Bytes that are unpacked into memory before it is known whether the whole fits the limit. Larger data is unpacked twice,
-/// the first time only to be counted, so that a bomb takes no more memory than this.
-const UNCOUNTED_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that are unpacked into memory, for each packed one, before it is known whether the whole fits the limit. Logs seldom
+/// shrink to less. What does is unpacked twice, the first time only to be counted, so that a bomb takes little memory.
+const UNCOUNTED_RATIO: usize = 16;
+
+/// Bounds of what is unpacked before it is counted, in bytes.
+const UNCOUNTED_BYTES: std::ops::RangeInclusive<usize> = 16 * 1024..=8 * 1024 * 1024;
 
 /// Unpacks everything in `data`; at most `limit` bytes come out, counted while inflating.
 pub fn inflate(data: &[u8], packing: Packing, limit: usize) -> Result<Vec<u8>, InflateError> {
-    unpack(|| reader(data, packing), limit)
+    unpack(data, |data| reader(data, packing), limit)
 }
 
 fn unpack<'d>(
-    open: impl Fn() -> Result<Box<dyn Read + 'd>, InflateError>,
+    data: &'d [u8],
+    open: impl Fn(&'d [u8]) -> Result<Box<dyn Read + 'd>, InflateError>,
     limit: usize,
 ) -> Result<Vec<u8>, InflateError> {
-    let mut first = open()?;
-    let mut out = Vec::new();
-    first.by_ref().take(limit.min(UNCOUNTED_BYTES) as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
+    let uncounted = data.len().saturating_mul(UNCOUNTED_RATIO).clamp(*UNCOUNTED_BYTES.start(), *UNCOUNTED_BYTES.end());
+    let uncounted = uncounted.min(limit);
+    let mut first = open(data)?;
+    let mut out = Vec::with_capacity(uncounted);
+    first.by_ref().take(uncounted as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
     let more = count_limited(first, limit - out.len(), limit)?;
     if more == 0 {
         return Ok(out);
@@ -60,7 +66,7 @@ fn unpack<'d>(
     let size = out.len() + more;
     drop(out);
     let mut out = Vec::with_capacity(size);
-    open()?.take(limit as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
+    open(data)?.take(limit as u64).read_to_end(&mut out).map_err(InflateError::Corrupt)?;
     Ok(out)
 }
 
@@ -84,7 +90,7 @@ fn count_limited(reader: Box<dyn Read + '_>, left: usize, limit: usize) -> Resul
 
 /// Unpacks a zlib stream (HTTP's `deflate`, RFC 9110 section 8.4.1.2).
 pub fn inflate_zlib(data: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
-    unpack(|| Ok(Box::new(flate2::read::ZlibDecoder::new(data))), limit)
+    unpack(data, |data| Ok(Box::new(flate2::read::ZlibDecoder::new(data))), limit)
 }
 
 /// Packs bytes into one member or frame.
