@@ -102,6 +102,10 @@ fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
     Ok(options)
 }
 
+/// Least threads that tasks run on, unless set: on one core an output that formats a chunk must not keep inputs from handing
+/// on what they read, or the disk has nothing to do meanwhile.
+const LEAST_THREADS: usize = 2;
+
 fn start(
     flags: &Flags,
     loaded: Loaded,
@@ -117,9 +121,10 @@ fn start(
     }
     let Ok(options) = options(flags) else { return FAILED };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if settings.threads > 0 {
-        runtime.worker_threads(settings.threads);
-    }
+    runtime.worker_threads(match settings.threads {
+        0 => std::thread::available_parallelism().map_or(LEAST_THREADS, |cores| cores.get().max(LEAST_THREADS)),
+        threads => threads,
+    });
     let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

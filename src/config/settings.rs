@@ -63,7 +63,7 @@ pub struct Settings {
     pub dir_permission: Option<String>,
     /// Number of workers that the configuration asks for; one process does the work of all.
     pub workers: u32,
-    /// Threads; as many as there are cores where it is 0.
+    /// Threads; where it is 0 as many as there are cores, at least two.
     pub threads: usize,
     /// Inputs are not started.
     pub without_source: bool,
