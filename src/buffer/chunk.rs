@@ -15,6 +15,7 @@ use super::files::Folder;
 use super::format::Head;
 use super::id::{ChunkId, IdSource};
 use super::key::ChunkKey;
+use super::ledger::Shares;
 use super::letter::{Cause, Note};
 use super::receipt::Done;
 use super::split::Frame;
@@ -35,6 +36,10 @@ pub struct Chunk {
     pub(super) count: u64,
     /// Whether any frame has an origin that must be remembered.
     pub(super) has_origins: bool,
+    /// Events by account of the ledger.
+    pub(super) shares: Shares,
+    /// Events that the last reading to the end did not find.
+    pub(super) unread: AtomicU64,
     pub(super) source: Source,
     pub(super) done: Done,
     /// Frames that were found damaged while reading.
@@ -110,6 +115,8 @@ impl Chunk {
             bytes,
             count: u64::from(count),
             has_origins: false,
+            shares: Shares::default(),
+            unread: AtomicU64::new(0),
             source: Source::Memory(vec![frame]),
             done: Done::unwatched(),
             damaged: Arc::default(),
@@ -160,7 +167,7 @@ impl Chunk {
             Source::Memory(frames) => State::Memory(frames.iter()),
             Source::File(file) => State::Unopened(file),
         };
-        Blocks { chunk: self, state, ahead: None }
+        Blocks { chunk: self, state, ahead: None, given: 0 }
     }
 
     fn block(&self, head_tag: Option<&Tag>, entries: Bytes, count: u32) -> Block {
@@ -183,6 +190,8 @@ pub struct Blocks<'a> {
     state: State<'a>,
     /// What was read behind the block that was given last.
     ahead: Option<io::Result<Block>>,
+    /// Events so far.
+    given: u64,
 }
 
 enum State<'a> {
@@ -206,8 +215,10 @@ impl Iterator for Blocks<'_> {
 impl Blocks<'_> {
     fn read(&mut self) -> Option<io::Result<Block>> {
         let result = self.step();
-        if result.is_err() {
-            self.state = State::Ended;
+        match &result {
+            Ok(Some(block)) => self.given += u64::from(block.count),
+            Ok(None) => self.chunk.unread.store(self.chunk.count.saturating_sub(self.given), Relaxed),
+            Err(_) => self.state = State::Ended,
         }
         result.transpose()
     }

@@ -26,8 +26,15 @@ pub const MAX_GROUP_BYTES: u64 = 32 << 20;
 pub const MAX_GROUP_APPENDS: usize = 1024;
 /// Bytes that may wait for the disk before further appends wait in line, in bytes.
 pub const MAX_PENDING_BYTES: u64 = 64 << 20;
+/// Queued bytes of a memory buffer past which a source that can wait does so, if its output keeps taking chunks, in bytes; at
+/// least twice `chunk_limit_size`.
+pub const MAX_AHEAD_BYTES: u64 = 32 << 20;
+/// Longest such wait for an output that takes nothing.
+pub const AHEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// `Once` origins that a buffer remembers, by count.
 pub const ONCE_WINDOW: usize = 100_000;
+/// Accounts of the ledger of a buffer; past it tags, and days, are put together, by count.
+pub const MAX_ACCOUNTS: usize = 10_000;
 /// Streams whose newest position a buffer remembers, by count.
 pub const STREAM_WINDOW: usize = 100_000;
 /// Longest stream name or once id that is kept as it is, in bytes; longer ones are kept as their SHA-256.

@@ -10,16 +10,17 @@ use tokio::sync::oneshot;
 
 use super::chunk::Chunk;
 use super::config::{MAX_GROUP_APPENDS, MAX_GROUP_BYTES};
+use super::ledger::Fate;
 use super::letter::Refusal;
 use super::writer::{Append, Staged, Writer};
 
 /// What a writer is asked to do.
 pub(super) enum Request {
     Append(Append),
-    /// Forget a chunk; `free`: its room still counts.
+    /// Forget a chunk.
     Remove {
         chunk: Arc<Chunk>,
-        free: bool,
+        fate: Fate,
     },
     SetAside {
         chunk: Arc<Chunk>,
@@ -128,15 +129,15 @@ fn handle(writer: &mut Writer, requests: Vec<Request>) {
                 }
                 writer.append(group);
             }
-            Request::Remove { chunk, free } => {
+            Request::Remove { chunk, fate } => {
                 let mut chunks = vec![chunk];
-                while let Some(Request::Remove { free: other, .. }) = requests.peek()
-                    && *other == free
+                while let Some(Request::Remove { fate: other, .. }) = requests.peek()
+                    && *other == fate
                     && let Some(Request::Remove { chunk, .. }) = requests.next()
                 {
                     chunks.push(chunk);
                 }
-                writer.remove(chunks, free);
+                writer.remove(chunks, fate);
             }
             Request::SetAside { chunk, refusal, answer } => {
                 let result = writer.set_aside(&chunk, &refusal);

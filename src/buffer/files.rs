@@ -12,10 +12,11 @@ use super::format::{
     BadHeader, Head, Header, MAX_HEADERS, TRAILER, decode_origin, decode_trailer, encode_origin, encode_trailer,
 };
 use super::id::ChunkId;
+use super::ledger::{AccountKey, Entered, Tally};
 use super::origin::{Origin, Origins};
 use super::split::Frame;
 use super::walk::{Step, Walk, read_stored};
-use crate::event::Packing;
+use crate::event::{Packing, Tag};
 
 /// Name of the lock in the buffer's directory.
 pub(super) const LOCK: &str = "buffer.lock";
@@ -97,6 +98,8 @@ pub(super) struct Framed {
     pub(super) frame: Frame,
     pub(super) origin: Origin,
     pub(super) partial: bool,
+    /// Its account; none for what is only set aside.
+    pub(super) entered: Option<Entered>,
 }
 
 impl Framed {
@@ -114,6 +117,7 @@ impl Framed {
             crc: frame.crc,
             tag: frame.tag.clone(),
             origin: self.origin.clone(),
+            entered: self.entered.clone(),
         }
     }
 }
@@ -278,13 +282,28 @@ pub(super) struct Total {
     /// Number of entries.
     pub(super) count: u64,
     pub(super) origins: Origins,
+    pub(super) tally: Tally,
 }
 
 impl Total {
-    pub(super) fn add(&mut self, bytes: u64, count: u64, origin: &Origin) {
-        self.bytes += bytes;
+    /// Adds a frame of a chunk whose key has `tag`.
+    pub(super) fn add(&mut self, head: &Head, tag: Option<&Tag>) {
+        self.bytes += u64::from(head.stored);
+        self.count += u64::from(head.count);
+        self.origins.note(&head.origin);
+        if let (Some(entered), Some(tag)) = (&head.entered, tag.or(head.tag.as_ref())) {
+            self.tally.add(entered, tag, u64::from(head.count), head.group);
+        }
+    }
+
+    /// Adds a frame that the present group has stored. What its origin is need not be remembered in memory.
+    pub(super) fn add_stored(&mut self, framed: &Framed, tag: Option<&Tag>, group: u64) {
+        let (frame, count) = (&framed.frame, u64::from(framed.frame.count));
+        self.bytes += frame.payload.len() as u64;
         self.count += count;
-        self.origins.note(origin);
+        if let (Some(entered), Some(tag)) = (&framed.entered, tag.or(frame.tag.as_ref())) {
+            self.tally.add(entered, tag, count, group);
+        }
     }
 
     fn footer(&self, header: &Header, at: u64, group: u64) -> Vec<u8> {
@@ -294,6 +313,7 @@ impl Total {
         summary.extend_from_slice(&self.bytes.to_le_bytes());
         summary.extend_from_slice(&self.count.to_le_bytes());
         self.origins.iter().for_each(|origin| encode_origin(&origin, &mut summary));
+        self.tally.encode(|key, count, upto| encode_share(key, count, upto, &mut summary));
         let head = Head {
             head_len: 0,
             stored: summary.len() as u32,
@@ -306,6 +326,7 @@ impl Total {
             crc: crc32c::crc32c(&summary),
             tag: None,
             origin: Origin::None,
+            entered: None,
         };
         let mut out = Vec::with_capacity(summary.len() + 64);
         head.encode(header.id, &mut out);
@@ -314,20 +335,43 @@ impl Total {
         out
     }
 
-    fn decode(summary: &[u8]) -> Option<(Header, Total)> {
+    /// Reads the summary of a file whose newest group is `group`.
+    fn decode(summary: &[u8], group: u64) -> Option<(Header, Total)> {
         let (len, rest) = summary.split_first_chunk()?;
         let (headers, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
         let (header, _) = Header::decode(headers).ok()?;
         let (bytes, rest) = rest.split_first_chunk()?;
         let (count, rest) = rest.split_first_chunk()?;
-        let mut total =
-            Total { bytes: u64::from_le_bytes(*bytes), count: u64::from_le_bytes(*count), origins: Origins::default() };
+        let (bytes, count) = (u64::from_le_bytes(*bytes), u64::from_le_bytes(*count));
+        let mut total = Total { bytes, count, ..Total::default() };
         let mut at = 0;
         while at < rest.len() {
-            total.origins.note(&decode_origin(rest, &mut at)?);
+            if rest[at] == SHARE {
+                let (key, count, upto) = decode_share(rest, &mut at)?;
+                total.tally.add_share(key, count, upto, group);
+            } else {
+                total.origins.note(&decode_origin(rest, &mut at)?);
+            }
         }
         Some((header, total))
     }
+}
+
+/// Marks the share of an account in a summary, where origins have their kind.
+const SHARE: u8 = 3;
+
+fn encode_share(key: &AccountKey, count: u64, upto: u64, out: &mut Vec<u8>) {
+    out.push(SHARE);
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(&upto.to_le_bytes());
+    key.encode(out);
+}
+
+fn decode_share(buf: &[u8], at: &mut usize) -> Option<(AccountKey, u64, u64)> {
+    let (numbers, _) = buf.get(*at + 1..)?.split_first_chunk::<16>()?;
+    let number = |n: usize| numbers[n..].first_chunk().map(|b| u64::from_le_bytes(*b));
+    *at += 17;
+    Some((AccountKey::decode(buf, at)?, number(0)?, number(8)?))
 }
 
 /// Reads the header of a file, from whichever of its two copies is good; gives the length of both too.
@@ -369,7 +413,7 @@ pub(super) fn read_footer(file: &dyn DiskFile, id: ChunkId) -> io::Result<Option
         return Ok(None);
     }
     let summary = read_stored(file, at, &head)?;
-    let known = summary.and_then(|s| Total::decode(&s));
+    let known = summary.and_then(|s| Total::decode(&s, head.group));
     Ok(known.map(|(header, total)| Footer { at, group: head.group, header, total }))
 }
 
@@ -380,7 +424,7 @@ fn footer_in(buf: &[u8], at: u64, id: ChunkId) -> Option<Footer> {
     if summary.len() != head.stored as usize || crc32c::crc32c(summary) != head.crc {
         return None;
     }
-    let (header, total) = Total::decode(summary)?;
+    let (header, total) = Total::decode(summary, head.group)?;
     Some(Footer { at, group: head.group, header, total })
 }
 

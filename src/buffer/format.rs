@@ -19,19 +19,22 @@
 //!  0  8  offset of that frame                   .  8  position (stream only)
 //!  8  8  magic "SUIROEND"                       .  2  length of the name (stream, once)
 //!                                               .  n  name
-//! summary                                       .  4  CRC of the chunk id and of the head before this
-//!  0  4  length of the headers
+//! summary                                       .  n  account (with the ENTERED flag)
+//!  0  4  length of the headers                  .  4  CRC of the chunk id and of the head before this
 //!  4  n  the headers once more
-//!  .  8  bytes of all stored entries
-//!  .  8  number of all entries
-//!  .  n  origins, each as in a head, until the end
+//!  .  8  bytes of all stored entries           account
+//!  .  8  number of all entries                  0  8  events that it had taken in, with this frame
+//!  .  n  origins, each as in a head, and        8  4  day, since the epoch
+//!     accounts (kind 3: events in this         12  1  1: the account of several tags
+//!     chunk, events taken in, day, input,      13  n  input, behind its length in two bytes
+//!     tag), until the end
 //! ```
 //!
 //! The header is there twice, and in the footer, because it is the only part of a file without which the rest is of no
 //! use.
 //!
 //! Flags: bits 0-1 packing (0 plain, 1 gzip, 2 zstd), bit 8 FOOTER, bit 9 PARTIAL: one of several frames of one append
-//! with an origin, which count only together.
+//! with an origin, which count only together; bit 10 ENTERED: the head names the [`ledger`](super::ledger)'s account.
 //!
 //! The **group** is the number of the sync that made the frame durable; it rises over the life of the buffer. A PARTIAL
 //! frame whose group is above the journal's watermark was never acknowledged, and other frames of its append may be
@@ -44,6 +47,7 @@ use bytes::Bytes;
 
 use super::id::ChunkId;
 use super::key::ChunkKey;
+use super::ledger::{Entered, MAX_ENTERED};
 use super::origin::Origin;
 use crate::event::{MAX_TAG_BYTES, Packing, Tag};
 
@@ -66,7 +70,7 @@ const HEAD_FIXED: usize = 36;
 /// Shortest head: no tag, no origin.
 pub(super) const MIN_HEAD: usize = HEAD_FIXED + 2 + 1 + 4;
 /// Longest head, in bytes.
-pub(super) const MAX_HEAD: usize = MIN_HEAD + MAX_NAME + 10 + MAX_TAG;
+pub(super) const MAX_HEAD: usize = MIN_HEAD + MAX_NAME + 10 + MAX_TAG + MAX_ENTERED;
 /// Longest origin name in a head, in bytes.
 const MAX_NAME: usize = 1024;
 /// Longest tag in a head, in bytes: tags that filters make may be longer than those of clients.
@@ -77,6 +81,7 @@ const TRAILER_MAGIC: &[u8; 8] = b"SUIROEND";
 
 const FOOTER: u32 = 1 << 8;
 const PARTIAL: u32 = 1 << 9;
+const ENTERED: u32 = 1 << 10;
 
 /// What a file's header says.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,6 +221,7 @@ pub(super) struct Head {
     /// Tag of the entries where the chunk key has none.
     pub(super) tag: Option<Tag>,
     pub(super) origin: Origin,
+    pub(super) entered: Option<Entered>,
 }
 
 impl Head {
@@ -230,7 +236,8 @@ impl Head {
             Packing::Gzip => 1,
             Packing::Zstd => 2,
         };
-        packing | if self.footer { FOOTER } else { 0 } | if self.partial { PARTIAL } else { 0 }
+        let bit = |set: bool, bit: u32| if set { bit } else { 0 };
+        packing | bit(self.footer, FOOTER) | bit(self.partial, PARTIAL) | bit(self.entered.is_some(), ENTERED)
     }
 
     /// Writes the head; `head_len` is set by what is written.
@@ -244,6 +251,9 @@ impl Head {
         out.extend_from_slice(&self.crc.to_le_bytes());
         put_short(out, self.tag.as_deref().unwrap_or_default().as_bytes());
         encode_origin(&self.origin, out);
+        if let Some(entered) = &self.entered {
+            entered.encode(out);
+        }
         let len = (out.len() - start + 4) as u32;
         out[start + 4..start + 8].copy_from_slice(&len.to_le_bytes());
         let crc = head_crc(id, &out[start..]);
@@ -263,6 +273,10 @@ impl Head {
         let tag = std::str::from_utf8(take_short(buf, &mut at)?).ok()?;
         let tag = (!tag.is_empty()).then(|| Tag::from(tag));
         let origin = decode_origin(&buf[..body], &mut at)?;
+        let entered = match flags & ENTERED {
+            0 => None,
+            _ => Some(Entered::decode(&buf[..body], &mut at)?),
+        };
         Some(Head {
             head_len: head_len as u32,
             stored: u32_at(buf, 8)?,
@@ -275,6 +289,7 @@ impl Head {
             crc: u32_at(buf, 32)?,
             tag,
             origin,
+            entered,
         })
     }
 
@@ -368,7 +383,7 @@ mod tests {
 
     const ID: ChunkId = ChunkId([7; 16]);
 
-    fn head(origin: Origin, tag: Option<Tag>) -> Head {
+    fn head(origin: Origin, tag: Option<Tag>, entered: Option<Entered>) -> Head {
         Head {
             head_len: 0,
             stored: 10,
@@ -381,6 +396,7 @@ mod tests {
             crc: 5,
             tag,
             origin,
+            entered,
         }
     }
 
@@ -389,8 +405,9 @@ mod tests {
         let origins =
             [Origin::None, Origin::Stream { stream: "file".into(), upto: u64::MAX }, Origin::Once(Bytes::from("id"))];
         for origin in origins {
-            for tag in [None, Some(Tag::from("a.b"))] {
-                let mut head = head(origin.clone(), tag);
+            let entered = Entered { input: "in".into(), day: 20_000, others: true, upto: 7 };
+            for (tag, entered) in [(None, None), (Some(Tag::from("a.b")), Some(entered))] {
+                let mut head = head(origin.clone(), tag, entered);
                 let mut out = Vec::new();
                 head.encode(ID, &mut out);
                 head.head_len = out.len() as u32;
@@ -402,7 +419,7 @@ mod tests {
     #[test]
     fn a_changed_byte_or_another_chunks_id_is_no_head() {
         let mut out = Vec::new();
-        head(Origin::Once(Bytes::from("id")), None).encode(ID, &mut out);
+        head(Origin::Once(Bytes::from("id")), None, None).encode(ID, &mut out);
         assert_eq!(Head::decode(ChunkId([8; 16]), &out), None);
         for at in 0..out.len() {
             let mut bad = out.clone();

@@ -62,7 +62,7 @@ impl Writer {
             folder.sync().map_err(|e| Fault::in_folder("sync", folder, e))?;
         }
         if partial {
-            let whole = files.journal.append(&[Record::Watermark(self.group)], &self.shared.origins);
+            let whole = files.journal.append(&[Record::Watermark(self.group)], &self.shared.known);
             whole.map_err(|e| Fault::in_folder("write the journal in", folder, e))?;
         }
         Ok(())
@@ -112,11 +112,12 @@ impl Writer {
             if open.total.count == 0 {
                 new.push(open.key.time);
             }
-            open.keep_fresh();
+            open.keep_fresh(self.group);
         }
         let mut origins = self.shared.origins();
         group.iter().for_each(|append| origins.note(&append.origin));
         drop(origins);
+        self.shared.ledger().keep(self.group);
         let mut rooms: Vec<&mut Reservation> = group.iter_mut().map(|a| &mut a.room).collect();
         self.shared.stored(&mut rooms, &new);
         while self.stage.len() > MAX_STAGED_CHUNKS
@@ -129,6 +130,7 @@ impl Writer {
     /// The group failed: nothing of it may stay.
     pub(super) fn take_back(&mut self, touched: &[ChunkId], fault: &Fault) {
         let mut clean = true;
+        self.shared.ledger().take_back();
         for id in touched {
             let Some(open) = self.open.get_mut(id) else { continue };
             open.drop_fresh();
@@ -155,7 +157,7 @@ impl Writer {
         if let Some(files) = &mut self.files {
             clean &= files.folder.sync().is_ok();
             if !clean {
-                self.broken = files.journal.append(&[Record::Aborted(self.group)], &self.shared.origins).is_err();
+                self.broken = files.journal.append(&[Record::Aborted(self.group)], &self.shared.known).is_err();
             }
         }
         if self.broken {

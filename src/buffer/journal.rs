@@ -4,8 +4,12 @@
 //! header    0  8  magic "SUIROLOG"
 //!           8  4  version: 1
 //! record    0  2  length of the body
-//!           2  1  kind: 1 watermark, 2 aborted group, 3 origin, 4 chunk that is gone, 5 clean end
-//!           3  n  body: a group (8 bytes), an origin as in a frame's head, a chunk id (16 bytes), nothing
+//!           2  1  kind: 1 watermark, 2 aborted group, 3 origin, 4 chunk that is gone, 5 clean end, 6 settled, 7 balance
+//!           3  n  body: a group (8 bytes), an origin as in a frame's head, a chunk id (16 bytes), nothing,
+//!                 settled: chunk id (16 bytes), fate (1), events, damaged events, events that the account had taken
+//!                          in, newest group with some of them (8 each), account
+//!                 balance: that group, events taken in (8 each), account, and for each fate its number (1) and events (8)
+//!                 account: day (4), input, tag, each behind its length (2)
 //!           .  4  CRC-32C of all before
 //! ```
 //!
@@ -15,6 +19,9 @@
 //!   files, before it is acknowledged. PARTIAL frames above it are set aside at recovery.
 //! - A **clean** end as the last record says that the run before this stopped in order: no chunk of its stage was ever
 //!   handed out, so they may take more events under their ids.
+//! - An account of the [`ledger`](super::ledger) is **settled** for a chunk before the chunk is gone, or its file is moved
+//!   to where it is set aside; it counts once the chunk is gone, or is not found at a start. **Balances** begin a journal
+//!   that is written anew and hold all that was settled before.
 //! - Frames of an **aborted** group were refused, but may still be on a disk whose sync failed.
 //!
 //! A journal may end in a torn record: what that said was never acted upon. Good records behind a bad one mean damage: a
@@ -23,14 +30,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::config::{MAX_JOURNAL_BYTES, MAX_ORIGIN_BYTES, RESERVE_BYTES};
 use super::env::{Disk, DiskFile, read_full};
 use super::error::is_full;
 use super::format::{Head, decode_origin, encode_origin};
 use super::id::ChunkId;
+use super::ledger::{Balance, MAX_ENTRY_BYTES, Recorded, Settled};
 use super::origin::{Origin, Origins};
+use super::shared::Known;
 
 /// Name of the journal in the buffer's directory.
 pub(super) const JOURNAL: &str = "origins.log";
@@ -39,8 +48,8 @@ pub(super) const RESERVE: &str = "buffer.reserve";
 const MAGIC: &[u8; 12] = b"SUIROLOG\x01\0\0\0";
 /// Bytes of a record around its body.
 const AROUND: usize = 7;
-/// Longest body: an origin with its name.
-const MAX_BODY: usize = MAX_ORIGIN_BYTES + 16;
+/// Longest body: an origin with its name, or an account.
+const MAX_BODY: usize = if MAX_ENTRY_BYTES > MAX_ORIGIN_BYTES + 16 { MAX_ENTRY_BYTES } else { MAX_ORIGIN_BYTES + 16 };
 /// Most aborted groups that are remembered; each stands for a failed sync, and past it the disk counts as broken.
 const MAX_ABORTED: usize = 1000;
 /// Bytes read or written at once.
@@ -54,6 +63,8 @@ pub(super) enum Record {
     Origin(Origin),
     Gone(ChunkId),
     Clean,
+    Settled(Settled),
+    Balance(Balance),
 }
 
 impl Record {
@@ -69,6 +80,14 @@ impl Record {
             }
             Record::Gone(id) => put(out, 4, &id.0),
             Record::Clean => put(out, 5, &[]),
+            Record::Settled(settled) => {
+                out.push(6);
+                settled.encode(out);
+            }
+            Record::Balance(balance) => {
+                out.push(7);
+                balance.encode(out);
+            }
         }
         let body = (out.len() - start - 3) as u16;
         out[start..start + 2].copy_from_slice(&body.to_le_bytes());
@@ -95,9 +114,23 @@ impl Record {
             3 => Record::Origin(decode_origin(body, &mut 0)?),
             4 => Record::Gone(ChunkId(body.try_into().ok()?)),
             5 => Record::Clean,
+            6 => Record::Settled(Settled::decode(body)?),
+            7 => Record::Balance(Balance::decode(body)?),
             _ => return None,
         };
         Some((record, len))
+    }
+}
+
+impl Record {
+    /// The newest group that it names; 0 for none.
+    fn group(&self) -> u64 {
+        match self {
+            Record::Watermark(group) | Record::Aborted(group) => *group,
+            Record::Settled(settled) => settled.group,
+            Record::Balance(balance) => balance.group,
+            Record::Origin(_) | Record::Gone(_) | Record::Clean => 0,
+        }
     }
 }
 
@@ -116,6 +149,7 @@ pub(super) struct Remembered {
     pub(super) aborted: Vec<u64>,
     pub(super) gone: std::collections::HashSet<ChunkId>,
     pub(super) origins: Origins,
+    pub(super) recorded: Recorded,
     /// The run before this one stopped in order.
     pub(super) clean: bool,
     /// What was wrong with the file.
@@ -134,18 +168,22 @@ impl Remembered {
     }
 
     fn take(&mut self, record: Record) {
-        if let Record::Watermark(group) | Record::Aborted(group) = &record {
-            self.highest = self.highest.max(*group);
-        }
+        self.highest = self.highest.max(record.group());
         self.clean = record == Record::Clean;
         match record {
-            Record::Watermark(group) => self.watermark = self.watermark.max(Some(group)),
+            Record::Watermark(group) => {
+                self.watermark = self.watermark.max(Some(group));
+                self.recorded.watermark(group);
+            }
             Record::Aborted(group) => self.aborted.push(group),
             Record::Origin(origin) => self.origins.note(&origin),
             Record::Gone(id) => {
                 self.gone.insert(id);
+                self.recorded.gone(id);
             }
             Record::Clean => {}
+            Record::Settled(settled) => self.recorded.settled(settled),
+            Record::Balance(balance) => self.recorded.balance(balance),
         }
     }
 }
@@ -225,7 +263,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// A new journal that knows what `origins` and the arguments say, durable. On a full disk it is [`renewed`] later:
+    /// A new journal that knows what `known` and the arguments say, durable. On a full disk it is [`renewed`] later:
     /// a backlog must be able to leave a disk that it has filled.
     ///
     /// [`renewed`]: Self::renew
@@ -235,7 +273,7 @@ impl Journal {
         mode: u32,
         watermark: u64,
         aborted: Vec<u64>,
-        origins: &Mutex<Origins>,
+        known: &Known,
     ) -> io::Result<Journal> {
         let dir = dir.to_owned();
         let mut journal = Journal {
@@ -250,7 +288,7 @@ impl Journal {
             released: true,
             stuck: Vec::new(),
         };
-        match journal.rewrite_or_release(&[], origins) {
+        match journal.rewrite_or_release(&[], known) {
             Err(e) if !is_full(&e) => return Err(e),
             _ => journal.restore_reserve(),
         }
@@ -258,18 +296,18 @@ impl Journal {
     }
 
     /// Writes the journal if its creation was put off. Nothing may be stored before it is there.
-    pub(super) fn renew(&mut self, origins: &Mutex<Origins>) -> io::Result<()> {
-        if self.limit == 0 { self.rewrite_or_release(&[], origins) } else { Ok(()) }
+    pub(super) fn renew(&mut self, known: &Known) -> io::Result<()> {
+        if self.limit == 0 { self.rewrite_or_release(&[], known) } else { Ok(()) }
     }
 
     /// Writes the journal anew, with everything that the buffer remembers and these records.
-    pub(super) fn renew_with(&mut self, records: &[Record], origins: &Mutex<Origins>) -> io::Result<()> {
+    pub(super) fn renew_with(&mut self, records: &[Record], known: &Known) -> io::Result<()> {
         self.remember(records);
-        self.rewrite_or_release(records, origins)
+        self.rewrite_or_release(records, known)
     }
 
-    /// Records things durably. `origins` is all that the buffer remembers, should the journal be written anew.
-    pub(super) fn append(&mut self, records: &[Record], origins: &Mutex<Origins>) -> io::Result<()> {
+    /// Records things durably. `known` is all that the buffer remembers, should the journal be written anew.
+    pub(super) fn append(&mut self, records: &[Record], known: &Known) -> io::Result<()> {
         self.remember(records);
         if self.aborted.len() > MAX_ABORTED {
             return Err(io::Error::other("syncs failed too often"));
@@ -286,14 +324,14 @@ impl Journal {
                 Ok(()) => return Ok(()),
             }
         }
-        self.rewrite_or_release(records, origins)
+        self.rewrite_or_release(records, known)
     }
 
-    fn rewrite_or_release(&mut self, records: &[Record], origins: &Mutex<Origins>) -> io::Result<()> {
-        match self.rewrite(records, origins) {
+    fn rewrite_or_release(&mut self, records: &[Record], known: &Known) -> io::Result<()> {
+        match self.rewrite(records, known) {
             Err(e) if is_full(&e) => {
                 self.release_reserve();
-                self.rewrite(records, origins)
+                self.rewrite(records, known)
             }
             done => done,
         }
@@ -309,9 +347,15 @@ impl Journal {
             match record {
                 Record::Watermark(group) => self.watermark = self.watermark.max(*group),
                 Record::Aborted(group) => self.aborted.push(*group),
-                Record::Origin(_) | Record::Gone(_) | Record::Clean => {}
+                _ => {}
             }
         }
+    }
+
+    /// The end of a run: everything once more, so that what was taken in is known without a look at any chunk.
+    pub(super) fn end(&mut self, known: &Known) -> io::Result<()> {
+        let clean = [Record::Clean];
+        self.rewrite(&clean, known).or_else(|_| self.append(&clean, known))
     }
 
     fn try_append(&mut self, records: &[Record]) -> io::Result<()> {
@@ -333,7 +377,7 @@ impl Journal {
         }
     }
 
-    fn rewrite(&mut self, also: &[Record], origins: &Mutex<Origins>) -> io::Result<()> {
+    fn rewrite(&mut self, also: &[Record], known: &Known) -> io::Result<()> {
         self.file = None;
         // The files of chunks that earlier records call gone are gone for good once this is through.
         self.disk.sync_dir(&self.dir)?;
@@ -343,7 +387,7 @@ impl Journal {
             _ => {}
         }
         let file = self.disk.create(&half, self.mode)?;
-        match self.write_all(&*file, also, origins) {
+        match self.write_all(&*file, also, known) {
             Ok(len) => (self.len, self.limit) = (len, MAX_JOURNAL_BYTES.max(2 * len)),
             Err(e) => {
                 // Half a journal takes room on a disk that may have none left.
@@ -357,15 +401,17 @@ impl Journal {
         Ok(())
     }
 
-    fn write_all(&self, file: &dyn DiskFile, also: &[Record], origins: &Mutex<Origins>) -> io::Result<u64> {
+    fn write_all(&self, file: &dyn DiskFile, also: &[Record], known: &Known) -> io::Result<u64> {
         let groups = self.aborted.iter().map(|g| Record::Aborted(*g)).chain([Record::Watermark(self.watermark)]);
         let stuck = self.stuck.iter().map(|id| Record::Gone(*id));
-        let (clean, gone): (Vec<_>, Vec<_>) =
-            also.iter().filter(|r| matches!(r, Record::Gone(_) | Record::Clean)).partition(|r| **r == Record::Clean);
-        let known: Vec<Origin> = origins.lock().unwrap_or_else(PoisonError::into_inner).iter().collect();
+        let origins: Vec<Origin> = known.origins().iter().collect();
+        // What `also` settles is booked once it is recorded, so no balance has it yet.
+        let balances = known.ledger().balances().into_iter().map(Record::Balance);
+        let new = also.iter().filter(|r| matches!(r, Record::Gone(_) | Record::Settled(_)));
+        let clean = also.iter().filter(|r| **r == Record::Clean);
         file.append(&[MAGIC])?;
-        let records = groups.chain(stuck).chain(gone.into_iter().cloned());
-        let records = records.chain(known.into_iter().map(Record::Origin)).chain(clean.into_iter().cloned());
+        let records = groups.chain(stuck).chain(balances).chain(new.cloned());
+        let records = records.chain(origins.into_iter().map(Record::Origin)).chain(clean.cloned());
         let len = write_records(file, records)?;
         file.sync()?;
         Ok(len + MAGIC.len() as u64)
@@ -423,31 +469,31 @@ mod tests {
         Origin::Once(n.to_le_bytes().to_vec().into())
     }
 
-    fn journal() -> (Journal, Mutex<Origins>, FakeDisk) {
+    fn journal() -> (Journal, Known, FakeDisk) {
         let (env, disk, _) = machine(1);
         env.disk.create_dir(Path::new("/j"), 0).unwrap();
-        let origins = Mutex::default();
-        let journal = Journal::create(env.disk, Path::new("/j"), 0, 5, vec![3], &origins).unwrap();
-        (journal, origins, disk)
+        let known = Known::default();
+        let journal = Journal::create(env.disk, Path::new("/j"), 0, 5, vec![3], &known).unwrap();
+        (journal, known, disk)
     }
 
     #[test]
     fn what_was_recorded_is_read_back() {
-        let (mut journal, origins, disk) = journal();
+        let (mut journal, known, disk) = journal();
         let gone = ChunkId([9; 16]);
         let records = [Record::Watermark(7), Record::Origin(once(1)), Record::Gone(gone), Record::Aborted(8)];
-        journal.append(&records, &origins).unwrap();
+        journal.append(&records, &known).unwrap();
         let found = read(&disk, Path::new("/j"));
         assert_eq!((found.watermark, found.highest, found.aborted), (Some(7), 8, vec![3, 8]));
         assert!(found.gone.contains(&gone) && found.origins.seen(&1u32.to_le_bytes()) && !found.clean);
-        journal.append(&[Record::Clean], &origins).unwrap();
+        journal.append(&[Record::Clean], &known).unwrap();
         assert!(read(&disk, Path::new("/j")).clean);
     }
 
     #[test]
     fn a_torn_end_is_no_damage_and_a_hole_is() {
-        let (mut journal, origins, disk) = journal();
-        journal.append(&[Record::Watermark(7)], &origins).unwrap();
+        let (mut journal, known, disk) = journal();
+        journal.append(&[Record::Watermark(7)], &known).unwrap();
         let path = Path::new("/j/origins.log");
         let whole = disk.get(path).unwrap();
         for cut in whole.len() - 14..whole.len() {
@@ -464,11 +510,11 @@ mod tests {
 
     #[test]
     fn a_long_journal_is_written_anew_and_forgets_nothing() {
-        let (mut journal, origins, disk) = journal();
+        let (mut journal, known, disk) = journal();
         for n in 0..500 {
             journal.limit = 2000;
-            origins.lock().unwrap().note(&once(n));
-            journal.append(&[Record::Origin(once(n)), Record::Gone(ChunkId([1; 16]))], &origins).unwrap();
+            known.origins().note(&once(n));
+            journal.append(&[Record::Origin(once(n)), Record::Gone(ChunkId([1; 16]))], &known).unwrap();
         }
         let found = read(&disk, Path::new("/j"));
         assert!((0..500u32).all(|n| found.origins.seen(&n.to_le_bytes())));

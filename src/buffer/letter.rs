@@ -32,7 +32,7 @@ const MAX_TEXT: usize = 64 << 10;
 pub const REASON: &str = ".reason.json";
 
 /// Why something was set aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The target refused it for good.

@@ -13,6 +13,7 @@ use super::error::BufferError;
 use super::files::{BACKUP, LOCK, parse_name, read_origins};
 use super::id::ChunkId;
 use super::journal::{JOURNAL, Record};
+use super::ledger::{Fate, Shares};
 use super::letter::{Cause, Note};
 use super::open::{Site, settle};
 use super::recovery::{Found, RecoveryReport};
@@ -58,6 +59,7 @@ pub fn drop_chunks(dir: &Path, output: &str, ids: &[ChunkId], keep: bool) -> Res
 struct Doomed {
     id: ChunkId,
     events: u64,
+    shares: Shares,
     file: ChunkFile,
 }
 
@@ -67,13 +69,15 @@ fn doomed<'f>(found: &'f Found, site: &Site) -> impl Iterator<Item = Doomed> + '
     let again = file.clone();
     let queued = found.queued.iter().filter_map(move |chunk| match &chunk.source {
         Source::File(at) => {
-            Some(Doomed { id: chunk.id, events: chunk.count, file: file(at.name.clone(), at.start, at.end) })
+            let (id, events, shares) = (chunk.id, chunk.count, chunk.shares.clone());
+            Some(Doomed { id, events, shares, file: file(at.name.clone(), at.start, at.end) })
         }
         Source::Memory(_) => None,
     });
     let staged = found.resumed.iter().map(move |staged| {
         let name = staged.path.file_name().unwrap_or_default().to_string_lossy().into();
-        Doomed { id: staged.id, events: staged.total.count, file: again(name, staged.start, staged.end) }
+        let (id, events, shares) = (staged.id, staged.total.count, staged.total.tally.shares());
+        Doomed { id, events, shares, file: again(name, staged.start, staged.end) }
     });
     queued.chain(staged)
 }
@@ -83,10 +87,13 @@ impl Site {
     fn remove(&mut self, doomed: &Doomed, keep: bool) -> io::Result<Option<PathBuf>> {
         let origins = read_origins(&doomed.file, doomed.id)?;
         let mut records: Vec<Record> = origins.iter().map(Record::Origin).collect();
+        let settled = self.shared.ledger().settled(doomed.id, &doomed.shares, Fate::SetAside(Cause::Dropped), 0);
+        records.extend(settled.iter().cloned().map(Record::Settled));
         if !keep {
             records.push(Record::Gone(doomed.id));
         }
-        self.files.journal.append(&records, &self.shared.origins)?;
+        self.files.journal.append(&records, &self.shared.known)?;
+        self.shared.ledger().settle(&settled);
         let (folder, path) = (&self.files.folder, doomed.file.path());
         if !keep {
             folder.disk.remove(&path)?;
@@ -121,7 +128,7 @@ fn take(dir: &Path, output: &str) -> Result<Site, BufferError> {
 /// After a stop in order no staged chunk was ever handed out; that stays true.
 fn close(mut site: Site, dir: &Path) -> Result<(), BufferError> {
     if site.clean {
-        let written = site.files.journal.append(&[Record::Clean], &site.shared.origins);
+        let written = site.files.journal.append(&[Record::Clean], &site.shared.known);
         written.map_err(|e| BufferError::disk("write the journal in", dir, e))?;
     }
     Ok(())

@@ -14,8 +14,10 @@ use super::files::Framed;
 use super::format::{Header, MAX_TAG, encode_origin};
 use super::id::ChunkId;
 use super::key::ChunkKey;
+use super::ledger::Fate;
 use super::letter::{Note, Refusal};
 use super::origin::Origin;
+use super::removal::settled;
 use super::shared::Shared;
 use super::split::Frame;
 use crate::event::{Batch, Tag};
@@ -26,8 +28,10 @@ pub(super) fn set_aside(shared: Arc<Shared>, chunk: Arc<Chunk>, refusal: Refusal
     let (ended, done) = oneshot::channel();
     let (spare, kept) = (shared.clone(), chunk.clone());
     let work = move || {
+        let settled = settled(&shared, &chunk, Fate::SetAside(refusal.cause));
         let result = write(&shared, &chunk, refusal).map(drop);
         if shared.set_aside(&chunk, result) {
+            shared.ledger().settle(&settled);
             shared.forget(&chunk);
             chunk.done.tell();
         }
@@ -110,6 +114,6 @@ fn head(id: ChunkId, frame: &Frame) -> Vec<u8> {
     // In memory nothing was summed.
     let frame = Frame { crc: crc32c::crc32c(&frame.payload), ..frame.clone() };
     let mut head = Vec::new();
-    Framed { frame, origin: Origin::None, partial: false }.head(0).encode(id, &mut head);
+    Framed { frame, origin: Origin::None, partial: false, entered: None }.head(0).encode(id, &mut head);
     head
 }

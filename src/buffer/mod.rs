@@ -29,6 +29,7 @@ mod id;
 pub mod inspect;
 mod journal;
 mod key;
+mod ledger;
 mod letter;
 pub mod maintain;
 mod memory;
@@ -47,6 +48,7 @@ mod tests;
 mod walk;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -64,6 +66,7 @@ pub use env::Env;
 pub use error::{BufferError, Oversize};
 pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
+pub use ledger::{Account, AccountKey, Fate, OTHER_TAGS};
 pub use letter::{Cause, Letter, REASON, Refusal};
 pub use origin::{Origin, branch_name};
 pub use receipt::Receipt;
@@ -127,14 +130,23 @@ impl Buffer {
     /// queued chunks, as configured. All of a source's events with one origin must come in one append: an origin counts
     /// as held as soon as one append with it is stored.
     pub async fn append(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, BufferError> {
+        self.append_from(batch, origin, &Arc::from("")).await
+    }
+
+    /// As [`append`](Self::append), under the name of the input that the batch came through.
+    pub async fn append_from(&self, batch: &Batch, origin: &Origin, input: &Arc<str>) -> Result<Receipt, BufferError> {
         let shared = &self.0.shared;
         let parts = split::split(batch, &shared.config)?;
         if parts.is_empty() {
             return Ok(Receipt::new(self.0.durable));
         }
+        if matches!(origin, Origin::Stream { .. }) {
+            shared.let_output_catch_up().await;
+        }
         let room = self.reserve(parts.iter().map(Part::bytes).sum()).await?;
         let (reply, stored) = oneshot::channel();
-        self.0.driver.submit(Request::Append(Append { parts, origin: origin.bounded(), room, reply }));
+        let (origin, input, tag) = (origin.bounded(), input.clone(), batch.tag.clone());
+        self.0.driver.submit(Request::Append(Append { parts, origin, input, tag, room, reply }));
         stored.await.unwrap_or(Err(BufferError::Closed))
     }
 
@@ -154,7 +166,7 @@ impl Buffer {
                 "{}: dropping oldest chunk to make space after buffer overflow: chunk {} with {} events",
                 self.0.shared.config.id, chunk.id, chunk.count
             );
-            self.0.driver.submit(Request::Remove { chunk, free: false });
+            self.0.driver.submit(Request::Remove { chunk, fate: Fate::Overflow });
         }
     }
 
@@ -181,8 +193,17 @@ impl Buffer {
     /// The chunk was delivered: it is forgotten. Its file goes soon after, once its origins are durable; a crash before
     /// that brings it back.
     pub fn commit(&self, id: ChunkId) -> Result<(), BufferError> {
+        self.end(id, Fate::Delivered)
+    }
+
+    /// As [`commit`](Self::commit), by the output of the `<secondary>`.
+    pub fn commit_to_secondary(&self, id: ChunkId) -> Result<(), BufferError> {
+        self.end(id, Fate::Secondary)
+    }
+
+    fn end(&self, id: ChunkId, fate: Fate) -> Result<(), BufferError> {
         let chunk = self.0.shared.claim(id).ok_or(BufferError::UnknownChunk(id))?;
-        self.0.driver.submit(Request::Remove { chunk, free: true });
+        self.0.driver.submit(Request::Remove { chunk, fate });
         Ok(())
     }
 
@@ -196,11 +217,11 @@ impl Buffer {
     /// fails, it comes again a minute later.
     pub fn set_aside(&self, id: ChunkId, refusal: Refusal) {
         let Some(chunk) = self.0.shared.claim(id) else { return };
-        let shared = self.0.shared.clone();
+        let (shared, cause) = (self.0.shared.clone(), refusal.cause);
         if self.0.durable {
             let answer = Box::new(move |writer: &mut Writer, chunk: Arc<Chunk>, result: io::Result<()>| {
                 if shared.set_aside(&chunk, result) {
-                    writer.forget(&chunk);
+                    writer.forget(&chunk, cause);
                 }
             });
             self.0.driver.submit(Request::SetAside { chunk, refusal, answer });
@@ -231,7 +252,7 @@ impl Buffer {
         counts.discarded_chunks.fetch_add(1, Relaxed);
         counts.discarded_events.fetch_add(chunk.count, Relaxed);
         warn!("{}: chunk {id} with {} events is discarded: {reason}", self.0.shared.config.id, chunk.count);
-        self.0.driver.submit(Request::Remove { chunk, free: true });
+        self.0.driver.submit(Request::Remove { chunk, fate: Fate::Discarded });
     }
 
     /// Queues everything that is staged.
@@ -262,6 +283,9 @@ impl Buffer {
         if self.0.durable {
             return Vec::new();
         }
+        let mut ledger = self.0.shared.ledger();
+        ledger.lose();
+        drop(ledger);
         let chunks = left.len() + staged.chunks;
         let events = left.iter().map(|c| c.count).sum::<u64>() + staged.events;
         let lost = (chunks > 0)
@@ -277,6 +301,11 @@ impl Buffer {
     /// Lengths, sizes and counts.
     pub fn stats(&self) -> BufferStats {
         self.0.shared.stats()
+    }
+
+    /// The ledger: what was taken in, and what became of it.
+    pub fn accounts(&self) -> BTreeMap<AccountKey, Account> {
+        self.0.shared.ledger().accounts()
     }
 
     /// The newest position of a stream that this buffer holds or has held.

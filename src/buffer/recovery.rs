@@ -20,9 +20,11 @@ use super::format::{BadHeader, Head, Header};
 use super::id::ChunkId;
 use super::journal::{JOURNAL, RESERVE, Remembered};
 use super::key::ChunkKey;
+use super::ledger::Holdings;
 use super::letter::{Cause, Note};
 use super::receipt::Done;
 use super::walk::{Step, Walk, is_zero, read_stored};
+use crate::event::Tag;
 
 /// Most lines of a report; the rest is only counted.
 const MAX_LINES: usize = 200;
@@ -87,6 +89,10 @@ pub(super) struct Found {
     pub(super) group: u64,
     /// Groups whose refused frames could not be cut off.
     pub(super) aborted: Vec<u64>,
+    /// What the chunks hold, by account.
+    pub(super) holdings: Holdings,
+    /// Events may be missing that were in files.
+    pub(super) damage: bool,
     pub(super) report: RecoveryReport,
 }
 
@@ -183,7 +189,7 @@ fn look(folder: &Folder, known: &Remembered, name: &str) -> io::Result<Looked> {
         }
         // Of what is gone only the name matters.
         None if known.gone.contains(&header.id) => Walked::default(),
-        None => walk(known, &*file, header.id, start)?,
+        None => walk(known, &*file, &header, start)?,
     };
     Ok(Looked::Chunk(Box::new(Seen { header, start, walked })))
 }
@@ -285,6 +291,8 @@ impl Recovery<'_> {
             return if is_cut { self.folder.disk.remove(&self.folder.path(name)) } else { Ok(()) };
         }
         self.ids.insert(header.id);
+        self.found.damage |= walked.holes;
+        self.found.holdings.add(header.id, &walked.total.tally, walked.group, walked.sealed);
         if walked.unsure {
             let path = self.folder.path(name);
             self.say(format!("{} can't be synced; its sources may send some of it again", path.display()));
@@ -387,6 +395,8 @@ impl Recovery<'_> {
             bytes: walked.total.bytes,
             count: walked.total.count,
             has_origins: !walked.total.origins.is_empty(),
+            shares: walked.total.tally.shares(),
+            unread: AtomicU64::new(0),
             source: Source::File(source),
             done: Done::unwatched(),
             damaged: self.damaged.clone(),
@@ -396,7 +406,8 @@ impl Recovery<'_> {
 }
 
 /// Walks over a file that has no footer, to where it is good.
-fn walk(known: &Remembered, file: &dyn DiskFile, id: ChunkId, start: u64) -> io::Result<Walked> {
+fn walk(known: &Remembered, file: &dyn DiskFile, header: &Header, start: u64) -> io::Result<Walked> {
+    let (id, tag) = (header.id, header.key.tag.as_ref());
     let size = file.size()?;
     let mut walk = Walk::new(id, start, size);
     let mut walked = Walked { end: start, ..Walked::default() };
@@ -414,7 +425,7 @@ fn walk(known: &Remembered, file: &dyn DiskFile, id: ChunkId, start: u64) -> io:
                     break;
                 }
                 if run.first().is_some_and(|(_, first)| first.group != head.group) || run.len() >= MAX_RUN {
-                    run.drain(..).for_each(|(at, head)| walked.add(at, &head));
+                    run.drain(..).for_each(|(at, head)| walked.add(at, &head, tag));
                 }
                 run.push((at, head));
             }
@@ -425,7 +436,7 @@ fn walk(known: &Remembered, file: &dyn DiskFile, id: ChunkId, start: u64) -> io:
     // After a kill these bytes may be in the system's memory only. A source is about to rely on them.
     walked.unsure = file.sync().is_err();
     let torn_frames = drop_torn(file, &mut run)?;
-    run.into_iter().for_each(|(at, head)| walked.add(at, &head));
+    run.into_iter().for_each(|(at, head)| walked.add(at, &head, tag));
     if torn_frames > 0 {
         walked.cut = Some(format!("the last {torn_frames} frames were not wholly written"));
     }
@@ -433,8 +444,8 @@ fn walk(known: &Remembered, file: &dyn DiskFile, id: ChunkId, start: u64) -> io:
 }
 
 impl Walked {
-    fn add(&mut self, at: u64, head: &Head) {
-        self.total.add(u64::from(head.stored), u64::from(head.count), &head.origin);
+    fn add(&mut self, at: u64, head: &Head, tag: Option<&Tag>) {
+        self.total.add(head, tag);
         self.end = at + head.frame_len();
     }
 }

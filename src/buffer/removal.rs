@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tracing::warn;
 
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::files::{read_footer, read_origins};
 use super::journal::Record;
+use super::ledger::{Fate, Settled};
 use super::letter::{Cause, Note, Refusal};
 use super::origin::Origin;
 use super::shared::Shared;
@@ -15,25 +17,29 @@ use super::writer::{Files, Writer};
 
 impl Writer {
     /// Forgets chunks that were delivered or dropped: first their origins are durable, then their files go.
-    pub(super) fn remove(&mut self, chunks: Vec<Arc<Chunk>>, free: bool) {
+    pub(super) fn remove(&mut self, chunks: Vec<Arc<Chunk>>, fate: Fate) {
+        let settled: Vec<Settled> = chunks.iter().flat_map(|chunk| settled(&self.shared, chunk, fate)).collect();
         if let Some(files) = &mut self.files {
             let gone: Vec<&Chunk> = chunks.iter().map(|chunk| &**chunk).collect();
-            let noted = note(files, &self.shared, &gone, true);
+            let noted = note(files, &self.shared, &gone, &settled, true);
             for chunk in &chunks {
                 remove_file(files, chunk);
             }
             if noted.is_err() {
                 // The files that went have made room. Should this fail too, the directory alone says they are gone.
-                let records: Vec<Record> = chunks.iter().map(|chunk| Record::Gone(chunk.id)).collect();
-                let again = files.journal.renew_with(&records, &self.shared.origins);
+                let records = settled.iter().cloned().map(Record::Settled);
+                let records: Vec<Record> = records.chain(chunks.iter().map(|chunk| Record::Gone(chunk.id))).collect();
+                let again = files.journal.renew_with(&records, &self.shared.known);
                 if let Err(e) = again.and_then(|()| files.folder.sync()) {
                     warn!("{}: delivered chunks may be sent again after a crash: {e}", self.shared.config.id);
                 }
             }
             files.journal.restore_reserve();
         }
+        self.shared.ledger().settle(&settled);
         for chunk in chunks {
-            if free {
+            // The room of what was dropped to make room is free already.
+            if fate != Fate::Overflow {
                 self.shared.forget(&chunk);
             }
             chunk.done.tell();
@@ -41,7 +47,9 @@ impl Writer {
     }
 
     /// Forgets a chunk that was set aside.
-    pub(super) fn forget(&mut self, chunk: &Chunk) {
+    pub(super) fn forget(&mut self, chunk: &Chunk, cause: Cause) {
+        let settled = settled(&self.shared, chunk, Fate::SetAside(cause));
+        self.shared.ledger().settle(&settled);
         self.shared.forget(chunk);
         chunk.done.tell();
     }
@@ -50,7 +58,8 @@ impl Writer {
     pub(super) fn set_aside(&mut self, chunk: &Chunk, refusal: &Refusal) -> io::Result<()> {
         let (Some(files), Source::File(file)) = (&mut self.files, &chunk.source) else { return Ok(()) };
         let aside = files.folder.aside_in(self.shared.config.backup_dir.clone());
-        note(files, &self.shared, &[chunk], false)?;
+        let settled = settled(&self.shared, chunk, Fate::SetAside(refusal.cause));
+        note(files, &self.shared, &[chunk], &settled, false)?;
         trim(file, chunk)?;
         let (name, path) = (format!("{}.chunk", chunk.id), file.path());
         let kept = Note::of(refusal.clone()).chunk(Some(chunk.id)).events(Some(chunk.count)).from(path.clone(), None);
@@ -77,9 +86,16 @@ fn trim(file: &ChunkFile, chunk: &Chunk) -> io::Result<()> {
     open.sync()
 }
 
-/// Records the origins of chunks, and `gone` of them.
-fn note(files: &mut Files, shared: &Shared, chunks: &[&Chunk], gone: bool) -> io::Result<()> {
-    let mut records = Vec::new();
+/// What the ledger is to say of a chunk that ends so.
+pub(super) fn settled(shared: &Shared, chunk: &Chunk, fate: Fate) -> Vec<Settled> {
+    // What can't be read is kept with the chunk where that is set aside as a whole.
+    let unread = if matches!(fate, Fate::SetAside(_)) { 0 } else { chunk.unread.load(Relaxed) };
+    shared.ledger().settled(chunk.id, &chunk.shares, fate, unread)
+}
+
+/// Records the origins of chunks, what the ledger says of them, and `gone` of them.
+fn note(files: &mut Files, shared: &Shared, chunks: &[&Chunk], settled: &[Settled], gone: bool) -> io::Result<()> {
+    let mut records: Vec<Record> = settled.iter().cloned().map(Record::Settled).collect();
     let mut unread = false;
     for chunk in chunks {
         match origins_of(chunk) {
@@ -92,9 +108,9 @@ fn note(files: &mut Files, shared: &Shared, chunks: &[&Chunk], gone: bool) -> io
     }
     // What a file does not tell any more is among all that the buffer remembers.
     match unread {
-        true => files.journal.renew_with(&records, &shared.origins),
+        true => files.journal.renew_with(&records, &shared.known),
         false if records.is_empty() => Ok(()),
-        false => files.journal.append(&records, &shared.origins),
+        false => files.journal.append(&records, &shared.known),
     }
 }
 

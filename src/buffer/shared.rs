@@ -12,10 +12,11 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{error, warn};
 
 use super::chunk::Chunk;
-use super::config::{BufferConfig, MAX_PENDING_BYTES, Overflow};
+use super::config::{AHEAD_PATIENCE, BufferConfig, BufferKind, MAX_AHEAD_BYTES, MAX_PENDING_BYTES, Overflow};
 use super::env::Env;
 use super::error::BufferError;
 use super::id::ChunkId;
+use super::ledger::Ledger;
 use super::origin::Origins;
 
 /// Longest sleep of a [`take`](super::Buffer::take) before it looks at the clock on the wall again.
@@ -32,8 +33,28 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     /// Something that a take waits for has changed.
     pub(super) changed: Notify,
-    pub(super) origins: Mutex<Origins>,
+    /// The queue is shorter, or its output has failed.
+    eased: Notify,
+    pub(super) known: Known,
     pub(super) counts: Counts,
+}
+
+/// What a buffer remembers of all that went through it.
+#[derive(Default)]
+pub(super) struct Known {
+    origins: Mutex<Origins>,
+    ledger: Mutex<Ledger>,
+}
+
+impl Known {
+    pub(super) fn origins(&self) -> MutexGuard<'_, Origins> {
+        // Nothing that runs under the lock can panic half way through a change.
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What has happened since the buffer was opened.
@@ -58,6 +79,8 @@ struct Core {
     waiters: VecDeque<Waiter>,
     stage: Level,
     queue_bytes: u64,
+    /// Someone waited in vain for the queue to get shorter.
+    stuck: bool,
     next_turn: u64,
     queue: BTreeMap<u64, Arc<Chunk>>,
     delayed: BTreeMap<(Instant, u64), Arc<Chunk>>,
@@ -192,7 +215,8 @@ impl Shared {
             env,
             core: Mutex::default(),
             changed: Notify::new(),
-            origins: Mutex::default(),
+            eased: Notify::new(),
+            known: Known::default(),
             counts: Counts::default(),
         }
     }
@@ -203,7 +227,11 @@ impl Shared {
     }
 
     pub(super) fn origins(&self) -> MutexGuard<'_, Origins> {
-        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.origins()
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.known.ledger()
     }
 
     /// Asks for room for `bytes`.
@@ -225,6 +253,34 @@ impl Shared {
                 Ok(Room::InLine(granted))
             }
         }
+    }
+
+    /// Lets the output of a memory buffer catch up with a source that reads faster than it: what waits in the source's own
+    /// files needs no memory here. Ends at once where the output fails, and where it took nothing for a while: then the
+    /// buffer fills up to its limit, and no one waits until the next chunk is gone.
+    pub(super) async fn let_output_catch_up(&self) {
+        let deadline = tokio::time::Instant::now() + AHEAD_PATIENCE;
+        loop {
+            let eased = self.eased.notified();
+            tokio::pin!(eased);
+            eased.as_mut().enable();
+            if !self.is_ahead() {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, eased).await.is_err() {
+                self.core().stuck = true;
+                return;
+            }
+        }
+    }
+
+    fn is_ahead(&self) -> bool {
+        if self.config.kind != BufferKind::Memory {
+            return false;
+        }
+        let most = MAX_AHEAD_BYTES.max(self.config.chunk_limit_size.saturating_mul(2));
+        let core = self.core();
+        core.queue_bytes > most && !core.stuck && core.delayed.is_empty() && core.phase == Phase::Open
     }
 
     fn full(&self, core: &Core) -> BufferError {
@@ -404,6 +460,7 @@ impl Shared {
             core.delayed.insert((not_before, turn), chunk);
         }
         drop(core);
+        self.eased.notify_waiters();
         self.changed.notify_one();
     }
 
@@ -422,8 +479,11 @@ impl Shared {
         let mut core = self.core();
         core.free(chunk.bytes);
         core.queue_bytes -= chunk.bytes;
+        core.stuck = false;
         core.forget_timekey(chunk.key.time);
         self.grant(&mut core);
+        drop(core);
+        self.eased.notify_waiters();
     }
 
     /// Takes account of a setting aside; gives whether the chunk is to be forgotten. If it failed, the chunk comes again.

@@ -71,11 +71,9 @@ impl Open {
     }
 
     /// The present group is acknowledged.
-    pub(super) fn keep_fresh(&mut self) {
+    pub(super) fn keep_fresh(&mut self, group: u64) {
         for framed in self.fresh.drain(..) {
-            let (bytes, count) = (framed.frame.payload.len() as u64, u64::from(framed.frame.count));
-            self.total.bytes += bytes;
-            self.total.count += count;
+            self.total.add_stored(&framed, self.key.tag.as_ref(), group);
             match &mut self.body {
                 Body::Memory(frames) => frames.push(framed.frame),
                 Body::File(_) => {

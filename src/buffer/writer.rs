@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -14,7 +15,7 @@ use super::config::FlushMode;
 use super::error::BufferError;
 use super::files::{Folder, Framed, StagedFile, chunk_name};
 use super::id::{ChunkId, IdSource};
-use super::journal::{Journal, Record};
+use super::journal::Journal;
 use super::key::ChunkKey;
 use super::origin::Origin;
 use super::receipt::Receipt;
@@ -22,11 +23,15 @@ use super::recovery::Resumed;
 use super::shared::{Due, Reservation, Shared};
 use super::split::{Frame, Part};
 use super::staged::{Body, Open};
+use crate::event::Tag;
 
 /// An append that has room.
 pub(super) struct Append {
     pub(super) parts: Vec<Part>,
     pub(super) origin: Origin,
+    /// `@id` of the input that it came through.
+    pub(super) input: Arc<str>,
+    pub(super) tag: Tag,
     pub(super) room: Reservation,
     pub(super) reply: oneshot::Sender<Result<Receipt, BufferError>>,
 }
@@ -159,7 +164,7 @@ impl Writer {
             return Some(BufferError::Broken);
         }
         let files = self.files.as_mut()?;
-        let unwritten = files.journal.renew(&self.shared.origins).err()?;
+        let unwritten = files.journal.renew(&self.shared.known).err()?;
         Some(BufferError::disk("write the journal in", &files.folder.dir, unwritten))
     }
 
@@ -200,13 +205,16 @@ impl Writer {
     fn place(&mut self, append: &Append, touched: &mut Vec<ChunkId>) -> Receipt {
         let mut receipt = Receipt::new(self.files.is_some());
         let partial = append.is_partial();
+        let now = self.shared.env.clock.wall_micros();
         for part in &append.parts {
             self.make_way(part);
             let mut last = None;
             for frame in &part.frames {
                 let id = self.staged_for(&part.key, frame);
                 let Some(open) = self.open.get_mut(&id) else { continue };
-                open.add(Framed { frame: frame.clone(), origin: append.origin.clone(), partial });
+                let count = u64::from(frame.count);
+                let entered = Some(self.shared.ledger().enter(&append.input, &append.tag, now, count));
+                open.add(Framed { frame: frame.clone(), origin: append.origin.clone(), partial, entered });
                 if last.replace(id) != Some(id) {
                     receipt.touch(&open.done);
                     touched.push(id);
@@ -350,6 +358,8 @@ impl Writer {
             bytes: open.total.bytes,
             count: open.total.count,
             has_origins: open.has_origins,
+            shares: open.total.tally.shares(),
+            unread: AtomicU64::new(0),
             source,
             done: open.done,
             damaged: self.shared.counts.damaged.clone(),
@@ -394,7 +404,7 @@ impl Writer {
             && !self.stopped
         {
             // If this can't be written, the next start is only more careful than it need be.
-            let _ = files.journal.append(&[Record::Clean], &self.shared.origins);
+            let _ = files.journal.end(&self.shared.known);
         }
         self.stopped = true;
         self.open.clear();

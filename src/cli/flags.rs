@@ -9,6 +9,7 @@ use super::buffer::BufferCommand;
 use super::daemonize::Stage;
 use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
+use super::report::ReportArgs;
 
 /// Where the configuration is looked for: Fluentd's place.
 pub const DEFAULT_CONFIG: &str = "/etc/fluent/fluent.conf";
@@ -129,6 +130,8 @@ pub enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
+    /// The ledger: what came in, went out, was dropped and is buffered; status 1 when events are missing.
+    Report(ReportArgs),
     /// List the plugins.
     Plugins,
 }

@@ -28,6 +28,8 @@ pub struct Filtered {
     pub batch: Batch,
     /// Copies for `@ERROR`.
     pub failures: Vec<Failure>,
+    /// Events that a filter took out.
+    pub dropped: u64,
 }
 
 /// Runs `filters` in order over a plain batch. Entries that can't be read are left out; inputs check what they take.
@@ -50,11 +52,12 @@ pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
         }
         pass(filters, &mut event, &mut counts, &mut out);
     }
+    let all = counts.iter().map(|(_, dropped)| dropped).sum();
     for (node, (seen, dropped)) in filters.iter().zip(counts) {
         node.seen.fetch_add(seen, Relaxed);
         node.dropped.fetch_add(dropped, Relaxed);
     }
-    Filtered { failures: event.failures, batch: out.finish(batch.tag.clone()) }
+    Filtered { failures: event.failures, batch: out.finish(batch.tag.clone()), dropped: all }
 }
 
 /// Takes an event through the filters into `out`, then those that came out of it through the rest of them.

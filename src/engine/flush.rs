@@ -111,7 +111,11 @@ impl Flusher {
             info!("retry succeeded. plugin_id=\"{}\" chunk_id=\"{}\"", self.sink.id, chunk.id());
         }
         self.sink.done(chunk.id(), !secondary);
-        if let Err(e) = self.buffer.commit(chunk.id()) {
+        let committed = match secondary {
+            true => self.buffer.commit_to_secondary(chunk.id()),
+            false => self.buffer.commit(chunk.id()),
+        };
+        if let Err(e) = committed {
             error!("chunk \"{}\" was delivered but can't be removed from the buffer: {e}", chunk.id());
         }
     }

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use smallvec::SmallVec;
 use tracing::{error, warn};
 
+use super::books::Books;
 use super::chain::{self, FilterNode};
 use super::pipeline::{Pipeline, Store, Target};
 use super::quiet::Quiet;
 use super::sink::Sink;
-use crate::buffer::{Origin, Receipt, branch_name};
+use crate::buffer::{Fate, Origin, Receipt, branch_name};
 use crate::event::{Arena, Batch, BatchBuilder, Record, json};
 use crate::plugin::{BoxFuture, EmitError, Failure};
 
@@ -22,6 +23,15 @@ const MAX_INFLATED: usize = 256 << 20;
 
 /// Index of the pipeline of the top level.
 pub const ROOT: usize = 0;
+
+/// Where a batch came from, on its way through the graph.
+#[derive(Clone)]
+pub struct Source {
+    /// Which part of what its sender has.
+    pub origin: Origin,
+    /// `@id` of the input.
+    pub input: Arc<str>,
+}
 
 /// Everything between inputs and targets.
 #[derive(Default)]
@@ -38,6 +48,8 @@ pub struct Graph {
     pub branches: Vec<SmallVec<[usize; 2]>>,
     /// Keeps repeated complaints short.
     pub quiet: Quiet,
+    /// The accounts of what reaches no buffer.
+    pub books: Arc<Books>,
 }
 
 impl Graph {
@@ -61,7 +73,7 @@ impl Graph {
         &'g self,
         pipeline: usize,
         batch: Batch,
-        origin: &'g Origin,
+        from: &'g Source,
         depth: usize,
     ) -> BoxFuture<'g, Result<Receipt, EmitError>> {
         Box::pin(async move {
@@ -70,22 +82,32 @@ impl Graph {
                 return Err(EmitError::Refused(format!("relabel loop through {}", rules.name)));
             }
             let path = rules.path(&batch.tag);
-            let batch = if path.filters.is_empty() { batch } else { self.filter(&path.filters, batch, depth).await? };
+            let batch = match path.filters.is_empty() {
+                true => batch,
+                false => self.filter(&path.filters, batch, from, depth).await?,
+            };
             if batch.is_empty() {
                 return Ok(Receipt::durable());
             }
             match &path.target {
-                Some(target) => self.send(target, batch, origin, depth).await,
-                None => Ok(self.unmatched(rules, &batch)),
+                Some(target) => self.send(target, batch, from, depth).await,
+                None => Ok(self.unmatched(rules, &batch, from)),
             }
         })
     }
 
-    async fn filter(&self, filters: &[Arc<FilterNode>], batch: Batch, depth: usize) -> Result<Batch, EmitError> {
+    async fn filter(
+        &self,
+        filters: &[Arc<FilterNode>],
+        batch: Batch,
+        from: &Source,
+        depth: usize,
+    ) -> Result<Batch, EmitError> {
         let plain = batch.inflate(MAX_INFLATED).map_err(|e| EmitError::Refused(e.to_string()))?;
         let filtered = chain::run(filters, &plain);
+        self.books.book(None, &from.input, &batch.tag, Fate::Filtered, filtered.dropped);
         for failure in filtered.failures {
-            self.fail(&plain, failure, depth).await;
+            self.fail(&plain, failure, from, depth).await;
         }
         Ok(filtered.batch)
     }
@@ -94,23 +116,23 @@ impl Graph {
         &'g self,
         target: &'g Target,
         batch: Batch,
-        origin: &'g Origin,
+        from: &'g Source,
         depth: usize,
     ) -> BoxFuture<'g, Result<Receipt, EmitError>> {
         Box::pin(async move {
             match target {
-                Target::Sink(sink) => sink.take_in(&batch, origin).await,
-                Target::Label(pipeline) => self.deliver(*pipeline, batch, origin, depth + 1).await,
-                Target::Copy(stores) => self.copy(stores, batch, origin, depth).await,
-                Target::RoundRobin(turns) => match turns.take_turn(origin) {
-                    Some(target) => self.send(target, batch, origin, depth).await,
+                Target::Sink(sink) => sink.take_in(&batch, from, &self.books).await,
+                Target::Label(pipeline) => self.deliver(*pipeline, batch, from, depth + 1).await,
+                Target::Copy(stores) => self.copy(stores, batch, from, depth).await,
+                Target::RoundRobin(turns) => match turns.take_turn(&from.origin) {
+                    Some(target) => self.send(target, batch, from, depth).await,
                     None => Ok(Receipt::durable()),
                 },
             }
         })
     }
 
-    async fn copy(&self, stores: &[Store], batch: Batch, origin: &Origin, depth: usize) -> Result<Receipt, EmitError> {
+    async fn copy(&self, stores: &[Store], batch: Batch, from: &Source, depth: usize) -> Result<Receipt, EmitError> {
         let mut receipt = Receipt::durable();
         let mut previous_failed = false;
         for (at, store) in stores.iter().enumerate() {
@@ -118,8 +140,9 @@ impl Graph {
                 continue;
             }
             // Behind labels several ways may lead to one buffer, which is to take a copy from each.
-            let branch = store.target.relabels().then(|| origin.branch(at));
-            match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(origin), depth).await {
+            let branch = store.target.relabels();
+            let branch = branch.then(|| Source { origin: from.origin.branch(at), input: from.input.clone() });
+            match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(from), depth).await {
                 Ok(stored) => {
                     receipt = receipt.merge(stored);
                     previous_failed = false;
@@ -134,31 +157,37 @@ impl Graph {
         Ok(receipt)
     }
 
-    fn unmatched(&self, rules: &Pipeline, batch: &Batch) -> Receipt {
+    fn unmatched(&self, rules: &Pipeline, batch: &Batch, from: &Source) -> Receipt {
         rules.unmatched.fetch_add(u64::from(batch.len()), Relaxed);
         // Fluentd's own events are looked for only where the configuration wants them.
-        if !batch.tag.starts_with("fluent.") && self.quiet.may_say(&batch.tag) {
+        if batch.tag.starts_with("fluent.") {
+            return Receipt::durable();
+        }
+        self.books.book(None, &from.input, &batch.tag, Fate::Unmatched, u64::from(batch.len()));
+        if self.quiet.may_say(&batch.tag) {
             warn!("no patterns matched tag=\"{}\"", batch.tag.escape_debug());
         }
         Receipt::durable()
     }
 
     /// Sends a copy of an event that failed to `@ERROR`, or to the log where there is no such label.
-    async fn fail(&self, batch: &Batch, failure: Failure, depth: usize) {
+    async fn fail(&self, batch: &Batch, failure: Failure, from: &Source, depth: usize) {
         let mut one = BatchBuilder::new();
         one.push_with(failure.time, |out| out.extend_from_slice(&failure.record));
-        self.error_event(one.finish(batch.tag.clone()), &failure.reason, depth).await;
+        self.error_event(one.finish(batch.tag.clone()), &failure.reason, &from.input, depth).await;
     }
 
     /// As [`fail`](Graph::fail), for events that an input could not use.
-    pub async fn error_event(&self, events: Batch, reason: &str, depth: usize) {
+    pub async fn error_event(&self, events: Batch, reason: &str, input: &Arc<str>, depth: usize) {
+        let from = Source { origin: Origin::None, input: input.clone() };
         let refused = match self.labels.get("@ERROR") {
             Some(pipeline) if depth <= MAX_RELABELS => {
-                self.deliver(*pipeline, events.clone(), &Origin::None, MAX_RELABELS).await.err()
+                self.deliver(*pipeline, events.clone(), &from, MAX_RELABELS).await.err()
             }
             _ => None,
         };
         if refused.is_some() || !self.labels.contains_key("@ERROR") {
+            self.books.book(None, input, &events.tag, Fate::Failed, u64::from(events.len()));
             self.log_error_events(&events, reason);
         }
     }

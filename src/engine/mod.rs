@@ -3,6 +3,7 @@
 //! - [`build`], [`targets`]: configuration to graph, all faults at once, nothing opened; [`advice`]: what is worth knowing.
 //! - [`pipeline`], [`chain`], [`graph`], [`router`]: the way of a batch from an input to the sinks.
 //! - [`sink`], [`flush`], [`retry`]: the way of a chunk from a buffer to its target. Retry is decided in `flush` alone.
+//! - [`books`]: the accounts of what reaches no buffer.
 //! - [`places`]: outputs and their buffers, for tools.
 //! - [`monitor`]: what others may look at. [`own_log`]: where events of suiro's own log go.
 //!
@@ -10,6 +11,7 @@
 //! nothing; every task is joined by the [`Engine`] that started it.
 
 mod advice;
+mod books;
 mod buffering;
 mod build;
 mod chain;
@@ -34,8 +36,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, error, info, warn};
 
+pub use self::books::kept as kept_ledger;
 pub use self::places::{OutputPlace, outputs};
 
+use self::books::Books;
 use self::build::{Plan, PlannedInput, Reusable};
 use self::router::{InputRoute, InputStats, Router};
 use self::sink::Sink;
@@ -50,6 +54,8 @@ pub struct Engine {
     router: Arc<Router>,
     inputs: Vec<RunningInput>,
     sinks: Vec<RunningSink>,
+    /// Writes the accounts of what is only in memory now and then.
+    keeper: JoinSet<()>,
 }
 
 struct RunningInput {
@@ -102,8 +108,10 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let plan = build::build(root, registry, &process, &Reusable::default()).map_err(EngineError::Config)?;
         log_warnings(&plan);
-        let router = Arc::new(Router::new(process.emit_error_log_interval));
-        let mut engine = Engine { registry, process, router, inputs: Vec::new(), sinks: Vec::new() };
+        let books = process.root_dir.as_deref().map(Books::open).unwrap_or_default();
+        let router = Arc::new(Router::new(process.emit_error_log_interval, books));
+        let mut engine =
+            Engine { registry, process, router, inputs: Vec::new(), sinks: Vec::new(), keeper: JoinSet::new() };
         let opened = match engine.open(plan).await {
             Ok(inputs) => inputs,
             Err(e) => {
@@ -115,6 +123,7 @@ impl Engine {
             engine.run_input(input);
         }
         engine.publish();
+        engine.keep_books();
         own_log::announce(&engine.router.graph());
         Ok(engine)
     }
@@ -128,7 +137,7 @@ impl Engine {
                 self.sinks.push(running);
             }
         }
-        self.router.swap(Arc::new(plan.graph));
+        self.router.swap(plan.graph);
         let mut inputs = plan.inputs;
         for input in &mut inputs {
             let span = scope(input.section.log_level(), false);
@@ -143,7 +152,7 @@ impl Engine {
     fn run_input(&mut self, input: PlannedInput) {
         let PlannedInput { id, section, label, plugin: Some(plugin) } = input else { return };
         let stats = Arc::new(InputStats::default());
-        let route = InputRoute { router: self.router.clone(), label, stats: stats.clone() };
+        let route = InputRoute { router: self.router.clone(), input: id.as_str().into(), label, stats: stats.clone() };
         let stopper = Stopper::new();
         let span = scope(section.log_level(), false);
         let work = supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener());
@@ -204,9 +213,22 @@ impl Engine {
         self.close_sinks(|_| true, deadline).await;
         let mut lingering = self.router.take_lingering();
         let ended = async { while lingering.join_next().await.is_some() {} };
+        self.keeper.shutdown().await;
+        if let Some(root) = &self.process.root_dir
+            && let Err(e) = books::save(root, &self.router.books.report())
+        {
+            warn!("{} can't be written: {e}", root.join(books::LEDGER).display());
+        }
         if timeout_at(deadline, ended).await.is_err() {
             warn!("positions that wait for a delivery were not saved in time; what follows them is read again");
         }
+    }
+
+    /// Begins to write down what is only in memory, where there is a place for it.
+    fn keep_books(&mut self) {
+        let Some(root) = self.process.root_dir.clone() else { return };
+        let router = self.router.clone();
+        self.keeper.spawn(books::keep(root, move || monitor::in_memory(&router.graph())));
     }
 
     async fn stop_inputs(&mut self, which: impl Fn(&RunningInput) -> bool, deadline: Instant) {
@@ -236,7 +258,7 @@ impl Engine {
         for ending in [emitting, others] {
             let mut closing = JoinSet::new();
             for running in ending {
-                closing.spawn(close_sink(running, deadline));
+                closing.spawn(close_sink(running, self.router.books.clone(), deadline));
             }
             while closing.join_next().await.is_some() {}
         }
@@ -273,7 +295,12 @@ async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: S
 async fn open_sink(sink: &Arc<Sink>, router: &Arc<Router>) -> Result<RunningSink, String> {
     if sink.output.emits() {
         let (label, stats) = (sink.emits_to.clone(), Arc::default());
-        sink.output.connect(Emitter::new(Arc::new(InputRoute { router: router.clone(), label, stats })));
+        sink.output.connect(Emitter::new(Arc::new(InputRoute {
+            router: router.clone(),
+            input: sink.name.clone(),
+            label,
+            stats,
+        })));
     }
     if let Some(config) = sink.buffered.clone() {
         // The buffer's thread works in the span that it is opened in.
@@ -302,7 +329,7 @@ async fn open_sink(sink: &Arc<Sink>, router: &Arc<Router>) -> Result<RunningSink
 
 /// Memory buffers are emptied, file buffers closed; then the output. What is still being written at the deadline is
 /// given up: a file buffer keeps it.
-async fn close_sink(mut running: RunningSink, deadline: Instant) {
+async fn close_sink(mut running: RunningSink, books: Arc<Books>, deadline: Instant) {
     running.closing.stop();
     let sink = &running.sink;
     if let Some(buffer) = sink.buffer() {
@@ -315,6 +342,9 @@ async fn close_sink(mut running: RunningSink, deadline: Instant) {
         }
         for lost in buffer.finish().await {
             warn!("plugin_id=\"{}\": {lost}", sink.id);
+        }
+        if !buffer.is_durable() {
+            books.absorb(&sink.name, buffer.accounts());
         }
     }
     sink.output.close().await;

@@ -8,7 +8,7 @@ use super::graph::Graph;
 use super::router::InputStats;
 use super::sink::Sink;
 use crate::config::{Section, shown};
-use crate::plugin::{BufferView, Category, Inspect, PluginView};
+use crate::plugin::{BufferView, Category, Inspect, LedgerRow, PluginView, merge_ledger};
 
 /// The running plugins as they were built.
 pub struct View {
@@ -26,6 +26,10 @@ impl Inspect for View {
         inputs.chain(outputs).chain(filters).collect()
     }
 
+    fn ledger(&self) -> Vec<LedgerRow> {
+        together(&self.graph, &self.graph.sinks)
+    }
+
     fn plugin_for_tag(&self, tag: &str) -> Option<String> {
         use super::pipeline::Target;
         let root = self.graph.pipelines.first()?;
@@ -34,6 +38,24 @@ impl Inspect for View {
             _ => None,
         }
     }
+}
+
+/// The accounts of what no file keeps account of.
+pub fn in_memory(graph: &Graph) -> Vec<LedgerRow> {
+    let volatile = graph.sinks.iter().filter(|sink| sink.buffer().is_some_and(|buffer| !buffer.is_durable()));
+    let volatile: Vec<Arc<Sink>> = volatile.cloned().collect();
+    together(graph, &volatile)
+}
+
+/// The books of a graph, and the accounts that these outputs' buffers keep.
+fn together(graph: &Graph, sinks: &[Arc<Sink>]) -> Vec<LedgerRow> {
+    let open = sinks.iter().filter_map(|sink| Some((sink, sink.buffer()?)));
+    let held = open.flat_map(|(sink, buffer)| {
+        let accounts = buffer.accounts();
+        accounts.into_iter().map(|(key, account)| LedgerRow { output: sink.name.clone(), key, account })
+    });
+    // An output may have an account here from before its buffer was opened anew.
+    merge_ledger(graph.books.report().into_iter().chain(held))
 }
 
 fn input(id: &str, section: &Section, stats: &InputStats) -> PluginView {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::graph::{Graph, ROOT};
+use super::graph::{Graph, ROOT, Source};
 use super::pipeline::{Pipeline, Target};
 use super::router::Router;
 use super::sink::Sink;
@@ -78,6 +78,9 @@ fn follow(graph: &Graph, pipeline: usize, tag: &Tag, seen: &mut HashSet<usize>, 
     }
 }
 
+/// What stands for the input that log events come through.
+const INPUT: &str = "(log)";
+
 /// The route of log events.
 pub struct LogRoute {
     /// The router.
@@ -89,7 +92,10 @@ impl Route for LogRoute {
         Box::pin(async move {
             let graph = self.router.graph();
             match entry(&graph) {
-                Some(entry) => graph.deliver(entry, batch, &origin, 0).await,
+                Some(entry) => {
+                    let from = Source { origin, input: INPUT.into() };
+                    graph.deliver(entry, batch, &from, 0).await
+                }
                 // A reload took their place away.
                 None => Ok(Receipt::durable()),
             }

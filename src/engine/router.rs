@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::graph::{Graph, ROOT};
+use super::books::Books;
+use super::graph::{Graph, ROOT, Source};
 use crate::buffer::{Origin, Receipt};
 use crate::event::{Batch, Tag};
 use crate::plugin::{BoxFuture, EmitError, Route};
@@ -40,12 +41,15 @@ pub struct Router {
     graph: ArcSwap<Graph>,
     lingering: Mutex<JoinSet<()>>,
     emit_errors: Pause,
+    /// The accounts of what reaches no buffer, through every reload.
+    pub books: Arc<Books>,
 }
 
 impl Router {
-    /// A router whose complaints about refused emits are at least `pause` apart.
-    pub fn new(pause: Option<Duration>) -> Router {
+    /// A router that goes on with these books, and whose complaints about refused emits are at least `pause` apart.
+    pub fn new(pause: Option<Duration>, books: Books) -> Router {
         Router {
+            books: Arc::new(books),
             emit_errors: Pause { length: pause.unwrap_or(EMIT_ERROR_PAUSE), next: Mutex::default() },
             ..Router::default()
         }
@@ -57,8 +61,9 @@ impl Router {
     }
 
     /// Puts another graph in force: the one pointer that a reload swaps.
-    pub fn swap(&self, graph: Arc<Graph>) {
-        self.graph.store(graph);
+    pub fn swap(&self, mut graph: Graph) {
+        graph.books = self.books.clone();
+        self.graph.store(Arc::new(graph));
     }
 
     /// What inputs left to do, for the engine to join.
@@ -71,6 +76,8 @@ impl Router {
 pub struct InputRoute {
     /// The router.
     pub router: Arc<Router>,
+    /// `@id` of the input.
+    pub input: Arc<str>,
     /// `@label` of the input.
     pub label: Option<String>,
     /// What the input has emitted.
@@ -101,9 +108,10 @@ impl InputRoute {
     }
 
     async fn deliver(&self, batch: Batch, origin: Origin) -> Result<Receipt, EmitError> {
+        let from = Source { origin, input: self.input.clone() };
         loop {
             let graph = self.router.graph();
-            let result = graph.deliver(self.entry(&graph), batch.clone(), &origin, 0).await;
+            let result = graph.deliver(self.entry(&graph), batch.clone(), &from, 0).await;
             let swapped = !Arc::ptr_eq(&graph, &self.router.graph());
             match result {
                 // A sink of the old graph was closed under us: the new one has its buffer.
@@ -136,7 +144,7 @@ impl Route for InputRoute {
 
     fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()> {
         let reason = reason.to_owned();
-        Box::pin(async move { self.router.graph().error_event(events, &reason, 0).await })
+        Box::pin(async move { self.router.graph().error_event(events, &reason, &self.input, 0).await })
     }
 
     fn held(&self, stream: &str) -> Vec<u64> {

@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::books::Books;
+use super::graph::Source;
 use super::retry::{Next, RetryPolicy, RetryState};
-use crate::buffer::{Buffer, BufferConfig, BufferError, Cause, Chunk, ChunkId, Origin, Oversize, Receipt, Refusal};
+use crate::buffer::{
+    Buffer, BufferConfig, BufferError, Cause, Chunk, ChunkId, Fate, Origin, Oversize, Receipt, Refusal,
+};
 use crate::config::Section;
 use crate::event::Batch;
 use crate::plugin::{DynOutput, EmitError, WriteError, scope};
@@ -56,6 +60,8 @@ pub struct Secondary {
 pub struct Sink {
     /// `@id`, or one made up.
     pub id: String,
+    /// The same, for the ledger.
+    pub name: Arc<str>,
     /// `@type`
     pub kind: String,
     /// Its section, to tell at a reload whether it changed.
@@ -108,6 +114,7 @@ impl Sink {
     ) -> Sink {
         let kind = section.plugin_type().unwrap_or_default().to_owned();
         Sink {
+            name: id.as_str().into(),
             id,
             kind,
             section,
@@ -136,10 +143,14 @@ impl Sink {
     }
 
     /// Takes a batch: into the buffer, or straight to the target.
-    pub async fn take_in(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
+    pub async fn take_in(&self, batch: &Batch, from: &Source, books: &Books) -> Result<Receipt, EmitError> {
         let receipt = match (&self.buffered, self.buffer.get()) {
-            (_, Some(buffer)) => self.store(buffer, batch, origin).await?,
-            (None, None) => self.write_direct(batch).await?,
+            (_, Some(buffer)) => self.store(buffer, batch, from, books).await?,
+            (None, None) => {
+                let receipt = self.write_direct(batch).await?;
+                books.book(Some(&self.name), &from.input, &batch.tag, Fate::Delivered, u64::from(batch.len()));
+                receipt
+            }
             (Some(_), None) => return Err(EmitError::Closed),
         };
         self.stats.emit_count.fetch_add(1, Relaxed);
@@ -155,21 +166,24 @@ impl Sink {
 
     /// Stores a batch in the buffer. One that is known there from before is not stored again: a batch that only some of
     /// several stores took comes again for the others.
-    async fn store(&self, buffer: &Buffer, batch: &Batch, origin: &Origin) -> Result<Receipt, EmitError> {
+    async fn store(&self, buffer: &Buffer, batch: &Batch, from: &Source, books: &Books) -> Result<Receipt, EmitError> {
+        let Source { origin, input } = from;
         if buffer.has(origin) {
             return Ok(self.recent_receipt(origin));
         }
-        match buffer.append(batch, origin).await {
+        match buffer.append_from(batch, origin, input).await {
             Ok(receipt) => {
                 self.keep_receipt(origin, &receipt);
                 Ok(receipt)
             }
             Err(BufferError::Oversize(over)) => {
                 self.keep_oversize(buffer, &over, origin).await?;
+                let refused = u64::from(over.refused.len());
+                books.book(Some(&self.name), input, &batch.tag, Fate::SetAside(Cause::Oversize), refused);
                 if over.rest.is_empty() {
                     return Ok(Receipt::durable());
                 }
-                buffer.append(&over.rest, origin).await.map_err(|e| emit_error(&e))
+                buffer.append_from(&over.rest, origin, input).await.map_err(|e| emit_error(&e))
             }
             Err(e) => Err(emit_error(&e)),
         }

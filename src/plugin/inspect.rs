@@ -1,11 +1,15 @@
 //! What a monitoring plugin may ask of the running engine, without knowing the engine.
 
+use super::ledger::LedgerRow;
 use crate::buffer::BufferStats;
 
 /// Looks at the running plugins.
 pub trait Inspect: Send + Sync {
     /// One row per plugin: inputs, outputs, filters, each in the order of the configuration.
     fn plugins(&self) -> Vec<PluginView>;
+
+    /// The ledger: what each output took in, and what became of it.
+    fn ledger(&self) -> Vec<LedgerRow>;
 
     /// The id of the output that events with this tag go to from the top level.
     fn plugin_for_tag(&self, tag: &str) -> Option<String>;

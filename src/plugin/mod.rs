@@ -8,6 +8,7 @@ mod contract;
 mod emitter;
 mod inject;
 mod inspect;
+mod ledger;
 mod pieces;
 mod registry;
 mod render;
@@ -29,6 +30,7 @@ pub use contract::{
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
 pub use inject::{Extract, Inject};
 pub use inspect::{BufferView, Category, Inspect, PluginView};
+pub use ledger::{LedgerRow, merge_ledger, read_ledger, write_ledger};
 pub use pieces::{Cut, Pieces};
 pub use registry::{DynInput, DynOutput, InputPlugin, Plugin, Registry, filter, formatter, input, output, parser};
 pub use render::Render;

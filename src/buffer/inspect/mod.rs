@@ -2,8 +2,9 @@
 //! disturbed. Files may grow, get another name or vanish while they are looked at.
 //!
 //! [`survey`] tells what lies in a directory, [`Stored::open`] looks into one file, [`StoredChunk::pieces`] reads it frame
-//! by frame, about 2 MiB at a time, and says what is wrong with it.
+//! by frame, about 2 MiB at a time, and says what is wrong with it. [`accounts`] is the ledger.
 
+mod accounts;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use super::id::ChunkId;
 use super::journal::{self, Remembered};
 use super::letter::{Letter, REASON};
 
+pub use accounts::accounts;
 pub use stored::{Flaw, Piece, Pieces, StoredChunk, Unreadable};
 
 /// Most bytes of a reason's file that are read.

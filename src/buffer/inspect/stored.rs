@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::accounts::Look;
 use super::{State, Stored};
 use crate::buffer::chunk::{Block, Chunk, ChunkFile, Source, plain_entries};
 use crate::buffer::disk::ReadDisk;
@@ -97,6 +99,12 @@ pub struct StoredChunk {
 }
 
 impl Stored {
+    /// Whether it is still in the directory, under this name or as what its chunk is called once it is sealed.
+    pub(super) fn is_there(&self) -> bool {
+        let sealed = self.id.map(|id| self.path.with_file_name(chunk_name(id, true)));
+        self.path.exists() || sealed.is_some_and(|path| path.exists())
+    }
+
     /// Opens the file for a look.
     pub fn open(&self) -> Result<StoredChunk, Unreadable> {
         let (file, path) = self.open_file()?;
@@ -231,6 +239,8 @@ impl StoredChunk {
             bytes: total.bytes,
             count: total.count,
             has_origins: false,
+            shares: total.tally.shares(),
+            unread: AtomicU64::new(0),
             source: Source::File(ChunkFile { folder, name, start: self.start, end, keeps_damage: false }),
             done: Done::unwatched(),
             damaged: Arc::default(),
@@ -255,17 +265,38 @@ impl StoredChunk {
 
     /// What the heads say, and the offset behind the last frame that counts.
     fn measure(&self) -> io::Result<(Total, u64)> {
-        let (mut total, mut end) = (Total::default(), self.start);
+        self.walk().map(|(look, end)| (look.total, end))
+    }
+
+    fn walk(&self) -> io::Result<(Look, u64)> {
+        let (mut look, mut end) = (Look::default(), self.start);
         let mut walk = Walk::new(self.header.id, self.start, self.size);
         while let Some(step) = walk.next(&*self.file)? {
-            let Step::Frame { at, head } = step else { continue };
+            let (at, head) = match step {
+                Step::Frame { at, head } => (at, head),
+                Step::Damage { at, len } => {
+                    look.holes |= at + len < self.size;
+                    continue;
+                }
+            };
             if head.footer || self.refused(&head).is_some() {
                 break;
             }
-            total.add(u64::from(head.stored), u64::from(head.count), &head.origin);
+            look.total.add(&head, self.header.key.tag.as_ref());
+            look.group = look.group.max(head.group);
             end = at + head.frame_len();
         }
-        Ok((total, end))
+        Ok((look, end))
+    }
+
+    /// What the file holds, by the heads of frames alone.
+    pub(super) fn look(&self) -> io::Result<Look> {
+        match &self.footer {
+            Some(footer) => {
+                Ok(Look { total: footer.total.clone(), group: footer.group, sealed: true, ..Look::default() })
+            }
+            None => self.walk().map(|(look, _)| look),
+        }
     }
 
     /// Why a frame does not count: recovery would set it aside.
@@ -333,7 +364,7 @@ impl Pieces<'_> {
     }
 
     fn frame(&mut self, at: u64, head: &Head) -> io::Result<Piece> {
-        self.total.add(u64::from(head.stored), u64::from(head.count), &head.origin);
+        self.total.add(head, None);
         let flaw = |reason: String| Ok(Piece::Flaw(Flaw::new(at, head.frame_len(), Some(head.count), reason)));
         let Some(entries) = plain_entries(&mut self.walk, &*self.chunk.file, at, head)? else {
             return flaw("the entries do not match their checksum".into());

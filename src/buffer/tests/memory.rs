@@ -1,7 +1,11 @@
 //! A memory buffer, through its public face.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
+use crate::buffer::config::{AHEAD_PATIENCE, MAX_AHEAD_BYTES};
 use crate::buffer::testing::{config, events};
 use crate::buffer::{
     Buffer, BufferConfig, BufferError, Cause, Chunk, Env, FlushMode, Letter, Origin, Overflow, Refusal,
@@ -266,4 +270,64 @@ async fn tags_come_with_the_blocks() {
     let chunk = buffer.take().await.unwrap();
     let tags: Vec<String> = chunk.blocks().map(|b| b.unwrap().tag.to_string()).collect();
     assert_eq!(tags, ["a", "b"]);
+}
+
+/// A memory buffer whose queue is as long as a source that can wait lets it get, and that source's next append.
+async fn far_ahead() -> (Buffer, Arc<Chunk>, JoinHandle<()>) {
+    let buffer = open(BufferConfig { flush_mode: FlushMode::Immediate, ..config() });
+    let text = "x".repeat(1 << 20);
+    let batch = events("t", &[(1, text.as_str())]);
+    let mut upto = 0;
+    while buffer.stats().queue_bytes <= MAX_AHEAD_BYTES {
+        upto += 1;
+        let _ = buffer.append(&batch, &Origin::Stream { stream: "f".into(), upto }).await.unwrap();
+    }
+    let first = buffer.take().await.unwrap();
+    let next = tokio::spawn({
+        let buffer = buffer.clone();
+        async move {
+            let _ = buffer.append(&batch, &Origin::Stream { stream: "f".into(), upto: upto + 1 }).await.unwrap();
+        }
+    });
+    tokio::time::sleep(AHEAD_PATIENCE / 2).await;
+    (buffer, first, next)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_can_wait_does_so_until_the_queue_is_shorter() {
+    let (buffer, first, next) = far_ahead().await;
+    assert!(!next.is_finished());
+    let started = tokio::time::Instant::now();
+    buffer.commit(first.id()).unwrap();
+    next.await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_an_output_that_fails() {
+    let (buffer, first, next) = far_ahead().await;
+    assert!(!next.is_finished());
+    let started = tokio::time::Instant::now();
+    buffer.give_back(first.id(), Instant::now() + Duration::from_secs(60));
+    next.await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_takes_nothing_is_waited_for_once() {
+    let (buffer, _first, next) = far_ahead().await;
+    let started = tokio::time::Instant::now();
+    next.await.unwrap();
+    assert_eq!(started.elapsed(), AHEAD_PATIENCE / 2);
+    let _ =
+        buffer.append(&events("t", &[(1, "a")]), &Origin::Stream { stream: "f".into(), upto: 1_000 }).await.unwrap();
+    assert_eq!(started.elapsed(), AHEAD_PATIENCE / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_not_kept_waiting_for_the_output() {
+    let (buffer, _first, _next) = far_ahead().await;
+    let started = tokio::time::Instant::now();
+    let _ = buffer.append(&events("t", &[(1, "a")]), &Origin::None).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO);
 }

@@ -118,12 +118,22 @@ fn places(id: &str, buffer: &BufferConfig, chunks: &[String]) -> Vec<Place> {
 
 /// The outputs of the configuration of `-c`.
 pub fn configured(flags: &Flags, registry: &'static Registry) -> Result<Vec<OutputPlace>, Failure> {
+    outputs_of(&flags.config, flags, registry).map(|(outputs, _)| outputs)
+}
+
+/// The outputs of a configuration, and its `root_dir`.
+pub fn outputs_of(
+    path: &Path,
+    flags: &Flags,
+    registry: &'static Registry,
+) -> Result<(Vec<OutputPlace>, Option<PathBuf>), Failure> {
     let told = |faults: Diagnostics| format!("the configuration has faults:\n{}", faults.render());
-    let loaded = crate::cli::run::load(&flags.config, flags).map_err(told)?;
+    let loaded = crate::cli::run::load(path, flags).map_err(told)?;
     let settings = config::load_settings(loaded.root.child("system"), &flags.settings());
     let settings = settings.map_err(|e| format!("config error: {e}"))?;
     let process: Arc<_> = crate::daemon::process(&settings, None);
-    engine::outputs(&loaded.root, registry, &process).map_err(told)
+    let outputs = engine::outputs(&loaded.root, registry, &process).map_err(told)?;
+    Ok((outputs, settings.root_dir))
 }
 
 #[cfg(test)]

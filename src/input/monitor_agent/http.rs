@@ -13,7 +13,7 @@ use crate::event::json::write_record;
 use crate::event::{Arena, Record, Value};
 use crate::net::http::{ServerLimits, is_from_a_page, serve_connection};
 use crate::net::tls::Stream;
-use crate::plugin::{PluginView, Process, Stop};
+use crate::plugin::{PluginView, Process, Stop, write_ledger};
 
 /// How long an answer may wait for the client to read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,9 +53,16 @@ impl Api {
                 write_record(&self.config(&Arena::new()), &mut out);
                 json(StatusCode::OK, pretty(out))
             }
+            (&Method::GET, "/api/ledger.json") => json(StatusCode::OK, self.ledger()),
             (&Method::GET, "/healthz") => plain(b"ok\n".to_vec()),
             _ => json(StatusCode::NOT_FOUND, br#"{"message":"Not found"}"#.to_vec()),
         }
+    }
+
+    /// The ledger, as `suiro report` reads it.
+    fn ledger(&self) -> Vec<u8> {
+        let rows = self.process.inspect().map(|inspect| inspect.ledger()).unwrap_or_default();
+        write_ledger(&rows).into_bytes()
     }
 
     fn plugins<T>(&self, wanted: &Wanted, shown: Shown, render: impl FnOnce(&[Record<'_>]) -> T) -> T {

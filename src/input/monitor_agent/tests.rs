@@ -5,9 +5,10 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::buffer::{Account, AccountKey};
 use crate::input::forward::testing::Collector;
 use crate::input::wire::testing::{build_in, shown};
-use crate::plugin::{Category, Inspect, PluginView, Stopper};
+use crate::plugin::{Category, Inspect, LedgerRow, PluginView, Stopper};
 
 struct Two;
 
@@ -22,6 +23,11 @@ impl Inspect for Two {
             buffer: None,
         };
         vec![view("in", "forward", Category::Input), view("out", "null", Category::Output)]
+    }
+
+    fn ledger(&self) -> Vec<LedgerRow> {
+        let key = AccountKey { day: 20_786, input: "in".into(), tag: "a".into() };
+        vec![LedgerRow::new(&"out".into(), &key, Account::new(3, 3))]
     }
 
     fn plugin_for_tag(&self, tag: &str) -> Option<String> {
