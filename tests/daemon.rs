@@ -63,6 +63,7 @@ pub fn free_port() -> u16 {
 /// A running suiro that does not outlive its test.
 pub struct Daemon {
     child: Child,
+    config: PathBuf,
     log: PathBuf,
     out: PathBuf,
 }
@@ -101,7 +102,7 @@ impl Daemon {
         let (log, out) = (dir.join(format!("suiro.{run}.log")), dir.join(format!("suiro.{run}.out")));
         let (errors, prints) = (fs::File::create(&log).unwrap(), fs::File::create(&out).unwrap());
         let child = command.arg("-c").arg(config).stdin(Stdio::null()).stdout(prints).stderr(errors).spawn().unwrap();
-        Daemon { child, log, out }
+        Daemon { child, config: config.to_owned(), log, out }
     }
 
     /// What it printed on standard output.
@@ -189,6 +190,13 @@ impl Daemon {
         let status = self.end();
         assert_eq!(status.code(), Some(0), "{}", self.log());
         assert!(started.elapsed() <= longest, "took {:?}: {}", started.elapsed(), self.log());
+        self.assert_balanced();
+    }
+
+    /// Sees that its ledger balances, as its buffers have it on the disk.
+    pub fn assert_balanced(&self) {
+        let report = suiro().arg("report").arg(&self.config).output().unwrap();
+        assert!(report.status.success(), "{}\n{}", text(&report), self.log());
     }
 
     /// A figure of `/proc/PID/status` that is given in kB, in bytes: `VmRSS`, `VmHWM`.

@@ -7,6 +7,7 @@ mod docs;
 mod examples;
 mod faults;
 mod options;
+mod report;
 mod security;
 mod tidy;
 mod unit;

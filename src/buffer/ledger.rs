@@ -664,3 +664,93 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn key(day: u32, tag: &str) -> AccountKey {
+        AccountKey { day, input: "in".into(), tag: Tag::from(tag) }
+    }
+
+    #[test]
+    fn entries_of_the_journal_come_back_from_their_bytes() {
+        let key = Arc::new(key(20_786, "a.b"));
+        let settled = Settled {
+            chunk: ChunkId([7; 16]),
+            key: key.clone(),
+            fate: Fate::SetAside(Cause::Rejected),
+            count: 1,
+            damaged: 2,
+            upto: 3,
+            group: 4,
+        };
+        let mut out = Vec::new();
+        settled.encode(&mut out);
+        assert!(out.len() <= MAX_ENTRY_BYTES);
+        assert_eq!(Settled::decode(&out), Some(settled));
+        let mut account = Account::new(9, 0);
+        FATES.into_iter().for_each(|fate| account.add(fate, 1));
+        let balance = Balance { key, account, group: 5 };
+        let mut out = Vec::new();
+        balance.encode(&mut out);
+        assert!(out.len() <= MAX_ENTRY_BYTES);
+        assert_eq!(Balance::decode(&out), Some(balance));
+        assert!((0..out.len() - 1).all(|cut| Balance::decode(&out[..cut]).is_none_or(|b| b.account.taken_in == 9)));
+    }
+
+    #[test]
+    fn long_names_fit_an_entry() {
+        let input: Arc<str> = "i".repeat(5_000).into();
+        let key = AccountKey::new(&input, &Tag::from("t".repeat(5_000).as_str()), 20_786 * DAY);
+        let mut out = Vec::new();
+        Balance { key: Arc::new(key.clone()), account: Account::default(), group: 0 }.encode(&mut out);
+        assert!(out.len() <= MAX_ENTRY_BYTES);
+        assert_eq!(key.date().as_deref(), Some("2026-11-29"));
+        assert_eq!(AccountKey::day_of("2026-11-29"), Some(20_786));
+    }
+
+    #[test]
+    fn accounts_are_bounded_and_old_ones_are_put_together() {
+        let mut ledger = Ledger::default();
+        let input: Arc<str> = "in".into();
+        for day in [10, 11] {
+            for n in 0..MAX_ACCOUNTS {
+                ledger.enter(&input, &Tag::from(n.to_string().as_str()), day * DAY, 1);
+                ledger.keep(1);
+            }
+            if day == 10 {
+                ledger.rows.values_mut().for_each(|row| (row.account.held, row.fresh) = (0, 0));
+                ledger.rows.values_mut().for_each(|row| row.account.add(Fate::Delivered, 1));
+            }
+        }
+        ledger.enter(&input, &Tag::from("one more"), 11 * DAY, 1);
+        ledger.keep(1);
+        assert!(ledger.rows.len() <= MAX_ACCOUNTS + 2, "{}", ledger.rows.len());
+        let mut all = Account::default();
+        ledger.accounts().values().for_each(|account| all.merge(account));
+        assert_eq!((all.taken_in, all.missing()), (2 * MAX_ACCOUNTS as u64 + 1, 0));
+        // The account of what was put together takes one place.
+        assert_eq!(ledger.accounts()[&key(11, OTHER_TAGS)].taken_in, 2);
+        assert_eq!(ledger.accounts()[&key(0, OTHER_TAGS)].out(), MAX_ACCOUNTS as u64);
+    }
+
+    #[test]
+    fn a_half_written_group_counts_as_far_as_it_is_there() {
+        let entered = |upto| Entered { input: "in".into(), day: 1, others: false, upto };
+        let (mut first, mut second) = (Tally::default(), Tally::default());
+        first.add(&entered(10), &Tag::from("t"), 10, 1);
+        // Of group 2 the frame up to 15 is lost.
+        second.add(&entered(18), &Tag::from("t"), 3, 2);
+        let mut holdings = Holdings::default();
+        holdings.add(ChunkId([1; 16]), &first, 1, false);
+        holdings.add(ChunkId([2; 16]), &second, 2, false);
+        let ledger = holdings.settle(Recorded::default(), None);
+        assert_eq!(ledger.accounts()[&key(1, "t")], Account::new(13, 13));
+        // Where group 2 was acknowledged, the five are missing.
+        let mut recorded = Recorded::default();
+        recorded.watermark(2);
+        assert_eq!(holdings.settle(recorded, None).accounts()[&key(1, "t")].missing(), 5);
+    }
+}

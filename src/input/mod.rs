@@ -4,6 +4,7 @@ mod exec;
 pub mod forward;
 mod http;
 mod monitor_agent;
+mod prometheus;
 mod sample;
 mod syslog;
 mod tail;
@@ -25,6 +26,8 @@ pub const INPUTS: &[InputPlugin] = &[
     input::<forward::Forward>(&["forward"]),
     input::<http::Http>(&["http"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
+    input::<prometheus::Prometheus>(&["prometheus"]),
+    input::<prometheus::Presence>(&["prometheus_monitor", "prometheus_output_monitor", "prometheus_tail_monitor"]),
     input::<sample::Sample>(&["sample", "dummy"]),
     input::<syslog::Syslog>(&["syslog"]),
     input::<tail::Tail>(&["tail"]),

@@ -12,8 +12,8 @@ use crate::buffer::driver::Request;
 use crate::buffer::shared::Taken;
 use crate::buffer::testing::{config, events};
 use crate::buffer::{
-    Buffer, BufferConfig, BufferError, BufferKind, Cause, Chunk, Env, FlushMode, Origin, RecoveryReport, Refusal,
-    TimeKey,
+    Account, Buffer, BufferConfig, BufferError, BufferKind, Cause, Chunk, Env, Fate, FlushMode, Origin, RecoveryReport,
+    Refusal, TimeKey,
 };
 use crate::event::{Arena, Entries, Record};
 
@@ -574,4 +574,75 @@ fn a_buffer_starts_on_a_disk_that_its_backlog_has_filled() {
     site.disk.set_capacity(None);
     site.append(&buffer, "four", &Origin::None).unwrap();
     assert_eq!(drain(&buffer), ["four"]);
+}
+
+/// The sums of all accounts.
+fn sums(buffer: &Buffer) -> Account {
+    let mut all = Account::default();
+    buffer.accounts().values().for_each(|account| all.merge(account));
+    all
+}
+
+#[test]
+fn the_ledger_goes_on_after_a_kill_and_after_a_stop_in_order() {
+    let site = site();
+    site.three_frames();
+    let (buffer, _) = site.open();
+    assert_eq!(sums(&buffer), Account::new(3, 3));
+    site.append(&buffer, "four", &Origin::None).unwrap();
+    drain(&buffer);
+    site.append(&buffer, "five", &Origin::None).unwrap();
+    let now = sums(&buffer);
+    assert_eq!((now.taken_in, now.out(), now.held), (5, 4, 1));
+    site.runtime.block_on(buffer.finish());
+    drop(buffer);
+    let (buffer, _) = site.open();
+    assert_eq!(sums(&buffer), now);
+}
+
+#[test]
+fn a_chunk_file_that_vanishes_shows_as_missing() {
+    let site = site();
+    let path = site.three_frames();
+    let (buffer, _) = site.open();
+    site.runtime.block_on(buffer.finish());
+    drop(buffer);
+    site.env.disk.remove(&path).unwrap();
+    let (buffer, _) = site.open();
+    assert_eq!((sums(&buffer).taken_in, sums(&buffer).missing()), (3, 3));
+}
+
+#[test]
+fn what_damage_took_is_told_as_damaged() {
+    let site = site();
+    let path = site.three_frames();
+    let (buffer, _) = site.open();
+    site.runtime.block_on(buffer.finish());
+    drop(buffer);
+    site.disk.edit(&path, |data| data.truncate(10));
+    let (buffer, _) = site.open();
+    let all = sums(&buffer);
+    assert_eq!((all.taken_in, all.count(Fate::SetAside(Cause::Damaged)), all.missing()), (3, 3, 0));
+}
+
+#[test]
+fn every_end_of_a_chunk_is_told_apart() {
+    let site = site();
+    let (buffer, _) = site.open();
+    let end = |text: &str, what: &dyn Fn(&Chunk)| {
+        site.append(&buffer, text, &Origin::None).unwrap();
+        buffer.flush_all();
+        what(&try_take(&buffer).unwrap());
+    };
+    end("a", &|chunk| buffer.commit(chunk.id()).unwrap());
+    end("b", &|chunk| buffer.commit_to_secondary(chunk.id()).unwrap());
+    end("c", &|chunk| buffer.set_aside(chunk.id(), Refusal::new(Cause::RetryLimit, "no")));
+    end("d", &|chunk| buffer.discard(chunk.id(), "no"));
+    let before = sums(&buffer);
+    drop(buffer);
+    let (buffer, _) = site.open();
+    assert_eq!(sums(&buffer), before);
+    let fates: Vec<(&str, u64)> = before.fates().map(|(fate, events)| (fate.word(), events)).collect();
+    assert_eq!(fates, [("delivered", 1), ("secondary", 1), ("discarded", 1), ("retry_limit", 1)]);
+    assert_eq!((before.taken_in, before.held), (4, 0));
 }

@@ -88,10 +88,18 @@ impl World {
         let (buffer, _) = Buffer::open(self.config.clone(), self.env.clone())?;
         self.next = buffer.newest(STREAM).unwrap_or(0);
         assert!(self.next >= self.acked, "forgot batches: {} < {}\n{}", self.next, self.acked, self.disk.log());
+        self.assert_balanced(&buffer);
         // From here on the source relies on what the buffer says to hold.
         self.acked = self.next;
         self.buffer = Some(buffer);
         Ok(())
+    }
+
+    /// No event is accounted for nowhere, and none twice.
+    fn assert_balanced(&self, buffer: &Buffer) {
+        for (key, account) in buffer.accounts() {
+            assert_eq!(account.missing(), 0, "{key:?} {account:?}\n{}", self.disk.log());
+        }
     }
 
     /// The source sends its next batch; after a failure it will send it again.
@@ -207,7 +215,12 @@ impl World {
         self.flush();
         while self.deliver() {}
         self.collect_aside();
-        let stats = self.buffer.as_ref().unwrap().stats();
+        let buffer = self.buffer.as_ref().unwrap();
+        self.assert_balanced(buffer);
+        let taken_in: u64 = buffer.accounts().values().map(|account| account.taken_in).sum();
+        let held: u64 = buffer.accounts().values().map(|account| account.held).sum();
+        assert_eq!((taken_in, held), (self.line, 0), "{:?}\n{}", buffer.accounts(), self.disk.log());
+        let stats = buffer.stats();
         assert_eq!((stats.total_bytes, stats.queue_length, stats.stage_length, stats.queue_bytes), (0, 0, 0, 0));
         let mut got: Vec<u64> = self.target.values().flatten().copied().collect();
         got.sort_unstable();

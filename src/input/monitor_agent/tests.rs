@@ -66,6 +66,8 @@ async fn plugins_are_shown_and_emitted_with_fluentds_names() {
     let line = "plugin_id:in\tplugin_category:input\ttype:forward\toutput_plugin:false\tretry_count:\temit_records:2\n";
     assert!(get(address, "/api/plugins").await.starts_with(&format!("200 {line}")));
     assert!(get(address, "/api/config.json").await.contains("\"pid\":"));
+    let row = r#""day":"2026-11-29","input":"in","tag":"a","output":"out","in":3,"out":0"#;
+    assert!(get(address, "/api/ledger.json").await.contains(row));
     assert_eq!(get(address, "/healthz").await, "200 ok\n");
     assert_eq!(get(address, "/other").await, r#"404 {"message":"Not found"}"#);
     stopper.stop();

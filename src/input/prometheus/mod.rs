@@ -1,0 +1,142 @@
+//! `prometheus`: the ledger and the outputs' counts for a Prometheus server to fetch (fluent-plugin-prometheus'
+//! `in_prometheus`).
+
+mod metrics;
+mod presence;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+
+pub use self::presence::Presence;
+use crate::config::Diagnostic;
+use crate::net::accept::{self, Listener, Options};
+use crate::net::http::{ServerLimits, is_from_a_page, serve_connection};
+use crate::net::tls::{Protocol, ServerTls, Stream, Transport};
+use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process, Stop};
+
+/// Connections at a time; more wait.
+const MAX_CONNECTIONS: usize = 32;
+/// How long an answer may wait for the client to read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Parameters of `in_prometheus`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct PrometheusParams {
+    /// Address to listen on. The plugin's default is 0.0.0.0; here others read the counts only when `bind` says so.
+    bind: String,
+    /// Port to listen on.
+    port: u16,
+    /// Path of the metrics.
+    metrics_path: String,
+    /// Path of the metrics of all workers: one process does the work of all, so they are the same.
+    aggregated_metrics_path: String,
+    /// TLS.
+    transport: Transport,
+}
+
+impl Default for PrometheusParams {
+    fn default() -> Self {
+        PrometheusParams {
+            bind: "127.0.0.1".into(),
+            port: 24231,
+            metrics_path: "/metrics".into(),
+            aggregated_metrics_path: "/aggregated_metrics".into(),
+            transport: Transport::default(),
+        }
+    }
+}
+
+/// The input.
+pub struct Prometheus {
+    params: PrometheusParams,
+    name: String,
+    process: Arc<Process>,
+    opened: Option<(std::net::TcpListener, Option<ServerTls>)>,
+}
+
+impl Configure for Prometheus {
+    type Config = PrometheusParams;
+
+    fn new(params: PrometheusParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        if params.transport.protocol == Some(Protocol::Udp) {
+            return Err(cx.fault("transport", "HTTP has no udp transport. Use tcp or tls"));
+        }
+        for (name, path) in
+            [("metrics_path", &params.metrics_path), ("aggregated_metrics_path", &params.aggregated_metrics_path)]
+        {
+            if !path.starts_with('/') {
+                return Err(cx.fault(name, format!("{name} must begin with '/', as \"/metrics\" does")));
+            }
+        }
+        let warnings = params.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
+        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
+        let name = cx.section.id().unwrap_or("prometheus").to_owned();
+        Ok(Prometheus { params, name, process: cx.process.clone(), opened: None })
+    }
+}
+
+impl Input for Prometheus {
+    async fn open(&mut self) -> Result<(), InputError> {
+        let params = &self.params;
+        let tls = match params.transport.is_tls() {
+            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
+            false => None,
+        };
+        self.opened = Some((self.process.sockets.tcp(&params.bind, params.port, None)?, tls));
+        Ok(())
+    }
+
+    async fn run(mut self, _emit: Emitter, stop: Stop) -> Result<(), InputError> {
+        let Some((listener, tls)) = self.opened.take() else {
+            return Err(InputError("in_prometheus was not opened".into()));
+        };
+        let options = Options { max_connections: MAX_CONNECTIONS, tls, ..Options::new(self.name.clone()) };
+        let (told, mut ended) = (stop.clone(), stop);
+        let api = Arc::new(Api { process: self.process, params: self.params });
+        let handler = move |stream, _| serve(stream, api.clone(), told.clone());
+        accept::serve(Listener::try_from(listener)?, options, async move { ended.wait().await }, handler).await;
+        Ok(())
+    }
+}
+
+/// What answers.
+struct Api {
+    process: Arc<Process>,
+    params: PrometheusParams,
+}
+
+async fn serve(stream: Stream, api: Arc<Api>, mut stop: Stop) {
+    let limits = ServerLimits { write_timeout: WRITE_TIMEOUT, ..ServerLimits::default() };
+    let answer = |request: Request<Incoming>| std::future::ready(api.answer(&request));
+    serve_connection(stream, limits, async { stop.wait().await }, answer).await;
+}
+
+impl Api {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let paths = [&self.params.metrics_path, &self.params.aggregated_metrics_path];
+        match (request.method(), paths.iter().any(|path| *path == request.uri().path())) {
+            _ if is_from_a_page(request.headers()) => respond(StatusCode::FORBIDDEN, "not for web pages\n".into()),
+            (&Method::GET, true) => match metrics::text(&self.process) {
+                Ok(text) => respond(StatusCode::OK, text),
+                Err(e) => respond(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+            },
+            _ => respond(StatusCode::NOT_FOUND, format!("the metrics are at {}\n", self.params.metrics_path)),
+        }
+    }
+}
+
+fn respond(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response
+}
