@@ -4,6 +4,7 @@ mod apache2;
 mod common;
 mod convert;
 mod json;
+mod lines;
 mod ltsv;
 mod msgpack;
 mod multiline;
@@ -11,6 +12,9 @@ mod none;
 mod regexp;
 mod syslog;
 mod values;
+
+#[cfg(test)]
+mod tests;
 
 use crate::plugin::{Parser, Plugin, parser};
 

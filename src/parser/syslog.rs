@@ -88,7 +88,7 @@ impl Times {
     }
 
     fn parse(&self, text: &[u8]) -> Result<EventTime, ParseError> {
-        let parsed = self.parser.parse_value(Value::Str(text), EventTime::now());
+        let parsed = self.parser.parse_value(Value::Str(text), EventTime::now);
         parsed.map_err(|e| ParseError::Invalid(e.to_string()))
     }
 }
