@@ -10,6 +10,7 @@ mod msgpack;
 mod multiline;
 mod none;
 mod regexp;
+mod separator;
 mod syslog;
 mod values;
 
