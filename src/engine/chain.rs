@@ -1,5 +1,6 @@
-//! Runs a route's filters over a batch: decode once, edit, encode once.
+//! Runs a route's filters over a batch: judge by the bytes where that is enough, else decode once, edit, encode once.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -33,6 +34,9 @@ pub struct Filtered {
 }
 
 /// Runs `filters` in order over a plain batch. Entries that can't be read are left out; inputs check what they take.
+///
+/// Events that filters judge by their bytes are not decoded. Those that stay are copied as they are, a run of them at once;
+/// where all of them stay, the batch goes on itself.
 pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
     let arena = Arena::new();
     let mut event = Event {
@@ -43,21 +47,103 @@ pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
         failures: Vec::new(),
         more: Vec::new(),
     };
-    let mut out = BatchBuilder::with_capacity(batch.bytes().len());
+    let mut kept = Kept { batch, run: 0..0, count: 0, out: None };
     let mut counts = vec![(0u64, 0u64); filters.len()];
-    for entry in batch.entries().map_while(Result::ok) {
-        event.time = entry.time;
-        if event.record.decode_into(entry.record, &arena).is_err() {
-            continue;
+    let mut entries = batch.entries();
+    loop {
+        let start = entries.position();
+        let Some(Ok(entry)) = entries.next() else { break };
+        match judge(filters, entry.record, &mut counts) {
+            Judged::Keep => kept.as_it_is(start..entries.position()),
+            Judged::Drop => {}
+            Judged::Undecided(at) => {
+                event.time = entry.time;
+                if event.record.decode_into(entry.record, &arena).is_ok() {
+                    pass(&filters[at..], &mut event, &mut counts[at..], kept.changed());
+                }
+            }
         }
-        pass(filters, &mut event, &mut counts, &mut out);
     }
     let all = counts.iter().map(|(_, dropped)| dropped).sum();
     for (node, (seen, dropped)) in filters.iter().zip(counts) {
         node.seen.fetch_add(seen, Relaxed);
         node.dropped.fetch_add(dropped, Relaxed);
     }
-    Filtered { failures: event.failures, batch: out.finish(batch.tag.clone()), dropped: all }
+    Filtered { failures: event.failures, batch: kept.finish(), dropped: all }
+}
+
+/// What filters say of an encoded record.
+enum Judged {
+    /// It stays as it is.
+    Keep,
+    /// It ends here.
+    Drop,
+    /// It has to be decoded for the filter at this place; those before it keep it.
+    Undecided(usize),
+}
+
+fn judge(filters: &[Arc<FilterNode>], record: &[u8], counts: &mut [(u64, u64)]) -> Judged {
+    for (at, (node, (seen, dropped))) in filters.iter().zip(counts).enumerate() {
+        match node.filter.judge(record) {
+            Some(Verdict::Keep) => *seen += 1,
+            Some(Verdict::Drop) => {
+                *seen += 1;
+                *dropped += 1;
+                return Judged::Drop;
+            }
+            None => return Judged::Undecided(at),
+        }
+    }
+    Judged::Keep
+}
+
+/// The events of a batch that stay.
+struct Kept<'b> {
+    batch: &'b Batch,
+    /// Entries that stay as they are and were not copied yet.
+    run: Range<usize>,
+    count: u32,
+    /// Made when something has to be copied.
+    out: Option<BatchBuilder>,
+}
+
+impl Kept<'_> {
+    fn as_it_is(&mut self, entry: Range<usize>) {
+        if self.run.end != entry.start {
+            self.copy();
+            self.run.start = entry.start;
+        }
+        self.run.end = entry.end;
+        self.count += 1;
+    }
+
+    /// Where a changed event goes.
+    fn changed(&mut self) -> &mut BatchBuilder {
+        self.copy();
+        self.run = 0..0;
+        self.out()
+    }
+
+    fn out(&mut self) -> &mut BatchBuilder {
+        self.out.get_or_insert_with(|| BatchBuilder::with_capacity(self.batch.bytes().len()))
+    }
+
+    fn copy(&mut self) {
+        let Some(entries) = self.batch.bytes().get(self.run.clone()).filter(|entries| !entries.is_empty()) else {
+            return;
+        };
+        let count = std::mem::take(&mut self.count);
+        self.out().push_run(entries, count);
+    }
+
+    fn finish(mut self) -> Batch {
+        let tag = self.batch.tag.clone();
+        if self.run == (0..self.batch.bytes().len()) {
+            return Batch::new(tag, self.batch.bytes().clone(), self.count);
+        }
+        self.copy();
+        self.out.unwrap_or_default().finish(tag)
+    }
 }
 
 /// Takes an event through the filters into `out`, then those that came out of it through the rest of them.
@@ -86,7 +172,7 @@ fn pass<'a>(filters: &'a [Arc<FilterNode>], event: &mut Event<'a>, counts: &mut 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::event::{EventTime, Tag, Value};
+    use crate::event::{EventTime, RecordPath, Tag, Value};
 
     struct Odd;
     impl Filter for Odd {
@@ -131,6 +217,56 @@ mod tests {
         for entry in got.batch.entries() {
             assert!(Record::decode(entry.unwrap().record, &arena).unwrap().get(b"seen").is_some());
         }
+    }
+
+    /// Keeps what its bytes say; what has no `n` it does not tell from its bytes.
+    struct Small;
+    impl Filter for Small {
+        fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict {
+            event.record.set(b"asked", Value::Bool(true));
+            Verdict::Keep
+        }
+
+        fn judge(&self, record: &[u8]) -> Option<Verdict> {
+            let n = RecordPath::parse("n").unwrap().find(record).unwrap()?;
+            Some(if n == Value::Int(1) { Verdict::Keep } else { Verdict::Drop })
+        }
+    }
+
+    fn numbered(numbers: &[Option<i64>]) -> Batch {
+        let mut b = BatchBuilder::new();
+        for n in numbers {
+            let mut r = Record::new();
+            n.iter().for_each(|n| r.set(b"n", Value::Int(*n)));
+            b.push(EventTime::from_secs(b.count().into()), &r);
+        }
+        b.finish(Tag::from("t"))
+    }
+
+    /// Times and field counts.
+    fn shown(batch: &Batch) -> Vec<(i64, usize)> {
+        let arena = Arena::new();
+        let entries: Vec<_> = batch.entries().map(Result::unwrap).collect();
+        entries.iter().map(|e| (e.time.secs(), Record::decode(e.record, &arena).unwrap().len())).collect()
+    }
+
+    #[test]
+    fn a_batch_of_which_all_stay_is_not_copied() {
+        let batch = numbered(&[Some(1), Some(1)]);
+        let got = run(&[node(Small), node(Small)], &batch).batch;
+        assert_eq!((got.bytes().as_ptr(), got.len()), (batch.bytes().as_ptr(), 2));
+    }
+
+    #[test]
+    fn judged_and_decoded_events_keep_their_order() {
+        let batch = numbered(&[Some(2), Some(1), Some(1), None, Some(1), Some(3), Some(1), None]);
+        let node = node(Small);
+        let got = run(std::slice::from_ref(&node), &batch).batch;
+        assert_eq!(shown(&got), [(1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (7, 1)]);
+        assert_eq!(got.len(), 6);
+        assert_eq!((node.seen.load(Relaxed), node.dropped.load(Relaxed)), (8, 2));
+        assert!(run(std::slice::from_ref(&node), &numbered(&[Some(2), Some(2)])).batch.is_empty());
+        assert_eq!(shown(&run(std::slice::from_ref(&node), &numbered(&[Some(1), Some(2)])).batch), [(0, 1)]);
     }
 
     #[test]

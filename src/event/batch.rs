@@ -224,6 +224,12 @@ impl BatchBuilder {
         self.count += 1;
     }
 
+    /// Adds `count` whole encoded entries, one behind the other.
+    pub fn push_run(&mut self, entries: &[u8], count: u32) {
+        self.out.extend_from_slice(entries);
+        self.count += count;
+    }
+
     /// Bytes collected so far.
     pub fn bytes(&self) -> usize {
         self.out.len()

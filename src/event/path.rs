@@ -10,7 +10,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::msgpack;
+use super::msgpack::{self, Malformed};
 use super::record::{Arena, Record};
 use super::value::Value;
 
@@ -104,13 +104,24 @@ impl RecordPath {
     /// The value at the path; `None` when any part of the way is missing.
     pub fn get<'a>(&self, record: &Record<'a>) -> Option<Value<'a>> {
         let (top, rest) = self.split()?;
-        let field = record.get(top)?;
-        if rest.is_empty() {
-            return Some(field);
+        below(record.get(top)?, rest)
+    }
+
+    /// As [`get`](RecordPath::get) of the record that `map` is decoded to, without decoding it.
+    ///
+    /// Errors: a name that is no text, which becomes one when the record is decoded; or no map.
+    pub fn find<'a>(&self, map: &'a [u8]) -> Result<Option<Value<'a>>, Malformed> {
+        let Some((top, rest)) = self.split() else { return Ok(None) };
+        let mut at = 0;
+        let len = msgpack::read_map_len(map, &mut at)?.ok_or(Malformed::Invalid)?;
+        for _ in 0..len {
+            let Value::Str(name) = msgpack::read(map, &mut at)? else { return Err(Malformed::Invalid) };
+            if name == top {
+                return Ok(below(msgpack::read(map, &mut at)?, rest));
+            }
+            at += msgpack::skip(map.get(at..).ok_or(Malformed::Truncated)?)?;
         }
-        let raw = container(field)?;
-        let (container, last) = descend(raw, rest)?;
-        msgpack::read(raw, &mut container.find(raw, last)?.value.start).ok()
+        Ok(None)
     }
 
     /// Takes the value at the path out. The containers on the way stay, if need be empty.
@@ -195,6 +206,16 @@ fn bracket_step(inside: &str) -> Result<(Step, &str), Fault> {
     let (number, behind) = inside.split_once(']').ok_or(Fault::Open)?;
     let index = number.trim().parse().map_err(|_| Fault::Index)?;
     Ok((Step::Index(index), behind))
+}
+
+/// The value behind the steps from a field on.
+fn below<'a>(field: Value<'a>, steps: &[Step]) -> Option<Value<'a>> {
+    if steps.is_empty() {
+        return Some(field);
+    }
+    let raw = container(field)?;
+    let (container, last) = descend(raw, steps)?;
+    msgpack::read(raw, &mut container.find(raw, last)?.value.start).ok()
 }
 
 fn container(value: Value<'_>) -> Option<&[u8]> {

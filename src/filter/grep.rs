@@ -1,9 +1,11 @@
 //! `grep`: keeps or drops events by regular expressions on their fields.
 
+use std::convert::Infallible;
+
 use serde::Deserialize;
 
 use crate::config::{Diagnostic, Regexp};
-use crate::event::{Arena, RecordPath, Value, json};
+use crate::event::{RecordPath, Value, json};
 use crate::plugin::{BuildContext, Configure, Event, Filter, Verdict};
 
 /// Old numbered parameters: `regexp1` to `regexp20`, `exclude1` to `exclude20`.
@@ -163,27 +165,45 @@ fn condition(key: &str, pattern: Regexp, cx: &BuildContext<'_>) -> Result<Condit
 
 impl Condition {
     /// What is no text is matched through its text; a missing field is the empty text.
-    fn matches(&self, event: &Event<'_>) -> bool {
-        match self.key.get(&event.record) {
+    fn matches(&self, found: Option<Value<'_>>) -> bool {
+        match found {
             Some(Value::Str(text) | Value::Bin(text)) => self.pattern.is_match(text),
             None | Some(Value::Nil) => self.pattern.is_match(b""),
-            Some(other) => self.pattern.is_match(printed(other, event.arena)),
+            Some(other) => {
+                let mut text = Vec::new();
+                json::write_value(other, &mut text);
+                self.pattern.is_match(&text)
+            }
         }
     }
 }
 
-fn printed<'a>(value: Value<'_>, arena: &'a Arena) -> &'a [u8] {
-    let mut text = Vec::new();
-    json::write_value(value, &mut text);
-    arena.bytes(&text)
+impl Grep {
+    /// Decides by the fields that `find` finds; errors are its.
+    fn decide<'v, E>(&self, find: impl Fn(&RecordPath) -> Result<Option<Value<'v>>, E>) -> Result<Verdict, E> {
+        let any = |conditions: &[Condition], wanted: bool| {
+            for condition in conditions {
+                if condition.matches(find(&condition.key)?) == wanted {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let dropped = any(&self.all, false)?
+            || (!self.one_of.is_empty() && !any(&self.one_of, true)?)
+            || (!self.not_all.is_empty() && !any(&self.not_all, false)?)
+            || any(&self.none_of, true)?;
+        Ok(if dropped { Verdict::Drop } else { Verdict::Keep })
+    }
 }
 
 impl Filter for Grep {
     fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict {
-        let dropped = self.all.iter().any(|c| !c.matches(event))
-            || (!self.one_of.is_empty() && !self.one_of.iter().any(|c| c.matches(event)))
-            || (!self.not_all.is_empty() && self.not_all.iter().all(|c| c.matches(event)))
-            || self.none_of.iter().any(|c| c.matches(event));
-        if dropped { Verdict::Drop } else { Verdict::Keep }
+        let decided: Result<Verdict, Infallible> = self.decide(|key| Ok(key.get(&event.record)));
+        decided.unwrap_or_else(|never| match never {})
+    }
+
+    fn judge(&self, record: &[u8]) -> Option<Verdict> {
+        self.decide(|key| key.find(record)).ok()
     }
 }

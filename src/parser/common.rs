@@ -109,7 +109,13 @@ impl Common {
 
     /// Reads a time with the parser's own format.
     pub fn time(&self, value: Value<'_>) -> Result<EventTime, ParseError> {
-        self.time.parse_value(value, EventTime::now()).map_err(|e| ParseError::Invalid(e.to_string()))
+        self.time.parse_value(value, EventTime::now).map_err(|e| ParseError::Invalid(e.to_string()))
+    }
+
+    /// The field that is taken out as the time, where nothing else happens to a record.
+    pub fn only_time_key(&self) -> Option<&str> {
+        let converts = self.null_empty || self.null_value.is_some() || !self.types.is_empty();
+        self.time_key.as_deref().filter(|_| !self.keep_time_key && !converts)
     }
 
     /// Whether the time field stays in the record.

@@ -49,7 +49,7 @@ impl Converter {
             Converter::Integer => integer(value),
             Converter::Float => Value::Float(float(value)),
             Converter::Bool => Value::Bool(is_true(text(value, arena))),
-            Converter::Time(parser) => match parser.parse_value(value, EventTime::now()) {
+            Converter::Time(parser) => match parser.parse_value(value, EventTime::now) {
                 Ok(time) => ext_time(time, arena),
                 Err(_) => Value::Nil,
             },

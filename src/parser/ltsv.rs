@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
+use super::separator::Separator;
 use crate::config::{Diagnostic, Regexp};
 use crate::event::{Arena, EventTime, Record, Value};
 use crate::plugin::{BuildContext, Configure, ParseError, Parser};
@@ -27,9 +28,9 @@ impl Default for LtsvParams {
 
 /// The parser.
 pub struct Ltsv {
-    delimiter: Vec<u8>,
+    delimiter: Separator,
     pattern: Option<Regexp>,
-    label_end: Vec<u8>,
+    label_end: Separator,
     common: Common,
 }
 
@@ -38,15 +39,15 @@ impl Configure for Ltsv {
     const READ_ELSEWHERE: &'static [&'static str] = SHARED;
 
     fn new(config: LtsvParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        let delimiter = config.delimiter.replace("\\t", "\t").into_bytes();
+        let delimiter = config.delimiter.replace("\\t", "\t");
         if delimiter.is_empty() || config.label_delimiter.is_empty() {
             return Err(cx.fault("delimiter", "delimiter and label_delimiter must not be empty"));
         }
         let common = Common::build(cx, Defaults { time_key: Some("time"), ..Defaults::default() })?;
         Ok(Ltsv {
-            delimiter,
+            delimiter: Separator::new(&delimiter),
             pattern: config.delimiter_pattern,
-            label_end: config.label_delimiter.into_bytes(),
+            label_end: Separator::new(&config.label_delimiter),
             common,
         })
     }
@@ -54,8 +55,8 @@ impl Configure for Ltsv {
 
 impl Ltsv {
     fn pair<'a>(&self, pair: &'a [u8], record: &mut Record<'a>) {
-        if let Some(at) = memchr::memmem::find(pair, &self.label_end) {
-            record.set(&pair[..at], Value::Str(&pair[at + self.label_end.len()..]));
+        if let Some((label, value)) = self.label_end.cut(pair) {
+            record.set(label, Value::Str(value));
         }
     }
 }
@@ -68,22 +69,24 @@ impl Parser for Ltsv {
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
         record.clear();
-        let mut from = 0;
+        let mut rest = text;
         match &self.pattern {
             Some(pattern) => {
+                let mut from = 0;
                 for found in pattern.find_iter(text) {
                     self.pair(&text[from..found.start], record);
                     from = found.end;
                 }
+                rest = &text[from..];
             }
             None => {
-                for at in memchr::memmem::find_iter(text, &self.delimiter) {
-                    self.pair(&text[from..at], record);
-                    from = at + self.delimiter.len();
+                while let Some((pair, behind)) = self.delimiter.cut(rest) {
+                    self.pair(pair, record);
+                    rest = behind;
                 }
             }
         }
-        self.pair(&text[from..], record);
+        self.pair(rest, record);
         self.common.finish(record, arena)
     }
 }

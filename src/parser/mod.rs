@@ -4,13 +4,18 @@ mod apache2;
 mod common;
 mod convert;
 mod json;
+mod lines;
 mod ltsv;
 mod msgpack;
 mod multiline;
 mod none;
 mod regexp;
+mod separator;
 mod syslog;
 mod values;
+
+#[cfg(test)]
+mod tests;
 
 use crate::plugin::{Parser, Plugin, parser};
 

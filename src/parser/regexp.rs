@@ -1,12 +1,15 @@
 //! `regexp`, and the formats that are nothing but one expression: `nginx`, `apache`, `apache_error`.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 use super::common::{Common, Defaults, SHARED};
+use super::lines::{self, Line};
 use crate::config::{Diagnostic, Regexp, RegexpFlags};
-use crate::event::{Arena, EventTime, Record, Value};
+use crate::event::{Arena, BatchBuilder, EventTime, Record, Value, msgpack};
 use crate::plugin::{BuildContext, Configure, ParseError, Parser};
 
 /// Time of access logs.
@@ -45,6 +48,8 @@ pub struct RegexpParams {
 /// An expression whose named groups are the fields.
 pub struct Groups {
     expression: Regexp,
+    /// The names as MessagePack, in the order of the expression.
+    keys: Vec<Vec<u8>>,
     common: Common,
 }
 
@@ -56,7 +61,12 @@ impl Groups {
         cx: &mut BuildContext<'_>,
     ) -> Result<Self, Diagnostic> {
         let defaults = Defaults { time_key: Some("time"), time_format, ..Defaults::default() };
-        Ok(Groups { expression, common: Common::build(cx, defaults)? })
+        let key = |name: &Arc<str>| {
+            let mut key = Vec::new();
+            msgpack::put_str(&mut key, name.as_bytes());
+            key
+        };
+        Ok(Groups { keys: expression.names().map(key).collect(), expression, common: Common::build(cx, defaults)? })
     }
 
     /// Reads a text; gives its time and where the match ends. Groups that took no part are no fields.
@@ -66,15 +76,54 @@ impl Groups {
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<(Option<EventTime>, usize), ParseError> {
-        let slots = self.expression.captures(text).ok_or(ParseError::Unmatched)?;
+        let mut slots = self.expression.slots();
+        if !self.expression.captures_into(text, &mut slots) {
+            return Err(ParseError::Unmatched);
+        }
         record.clear();
         for (name, found) in self.expression.named(&slots) {
             if let Some(range) = found {
-                record.set(name.as_bytes(), Value::Str(&text[range]));
+                record.push(name.as_bytes(), Value::Str(&text[range]));
             }
         }
         let end = slots.get(0).map_or(text.len(), |whole| whole.end);
         Ok((self.common.finish(record, arena)?, end))
+    }
+
+    /// As [`parse`](Groups::parse), straight into a batch.
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        let Some(time_key) = self.common.only_time_key() else {
+            let (time, _) = self.parse(text, arena, record)?;
+            batch.push(time.unwrap_or(now), record);
+            return Ok(());
+        };
+        let mut slots = self.expression.slots();
+        if !self.expression.captures_into(text, &mut slots) {
+            return Err(ParseError::Unmatched);
+        }
+        let (mut time, mut fields) = (now, SmallVec::<[(&[u8], &[u8]); 16]>::new());
+        for (key, (name, found)) in self.keys.iter().zip(self.expression.named(&slots)) {
+            match found {
+                Some(range) if **name == *time_key => time = self.common.time(Value::Str(&text[range]))?,
+                Some(range) => fields.push((key, &text[range])),
+                None => {}
+            }
+        }
+        batch.push_with(time, |out| {
+            msgpack::put_map_len(out, fields.len());
+            for (key, value) in &fields {
+                out.extend_from_slice(key);
+                msgpack::put_str(out, value);
+            }
+        });
+        Ok(())
     }
 }
 
@@ -114,6 +163,17 @@ impl Parser for RegexpParser {
     ) -> Result<Option<EventTime>, ParseError> {
         self.0.parse(text, arena, record).map(|(time, _)| time)
     }
+
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        self.0.parse_into(text, arena, record, now, batch)
+    }
 }
 
 /// The fixed formats have only the shared parameters.
@@ -127,6 +187,8 @@ pub trait Format: Send + Sync + 'static {
     const PATTERN: &'static str;
     /// Form of its time; any common form where there is none.
     const TIME_FORMAT: Option<&'static str>;
+    /// Finds the expression's groups by hand on the usual lines, and nothing on others.
+    fn scan(text: &[u8]) -> Option<Line<'_>>;
 }
 
 /// `nginx`
@@ -139,16 +201,28 @@ pub struct ApacheError;
 impl Format for Nginx {
     const PATTERN: &'static str = NGINX;
     const TIME_FORMAT: Option<&'static str> = Some(CLF_TIME);
+
+    fn scan(text: &[u8]) -> Option<Line<'_>> {
+        lines::nginx(text)
+    }
 }
 
 impl Format for Apache {
     const PATTERN: &'static str = APACHE;
     const TIME_FORMAT: Option<&'static str> = Some(CLF_TIME);
+
+    fn scan(text: &[u8]) -> Option<Line<'_>> {
+        lines::apache(text)
+    }
 }
 
 impl Format for ApacheError {
     const PATTERN: &'static str = APACHE_ERROR;
     const TIME_FORMAT: Option<&'static str> = None;
+
+    fn scan(text: &[u8]) -> Option<Line<'_>> {
+        lines::apache_error(text)
+    }
 }
 
 /// The parser of a fixed format.
@@ -171,6 +245,34 @@ impl<F: Format> Parser for Fixed<F> {
         arena: &'a Arena,
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
-        self.0.parse(text, arena, record).map(|(time, _)| time)
+        let Some(line) = F::scan(text) else {
+            return self.0.parse(text, arena, record).map(|(time, _)| time);
+        };
+        record.clear();
+        line.put_with_time(record);
+        self.0.common.finish(record, arena)
+    }
+
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        let Some(line) = F::scan(text) else {
+            return self.0.parse_into(text, arena, record, now, batch);
+        };
+        if self.0.common.only_time_key() == Some("time") {
+            let time = self.0.common.time(Value::Str(line.time))?;
+            batch.push_with(time, |out| line.encode(out));
+            return Ok(());
+        }
+        record.clear();
+        line.put_with_time(record);
+        let time = self.0.common.finish(record, arena)?;
+        batch.push(time.unwrap_or(now), record);
+        Ok(())
     }
 }

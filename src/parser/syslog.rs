@@ -88,7 +88,7 @@ impl Times {
     }
 
     fn parse(&self, text: &[u8]) -> Result<EventTime, ParseError> {
-        let parsed = self.parser.parse_value(Value::Str(text), EventTime::now());
+        let parsed = self.parser.parse_value(Value::Str(text), EventTime::now);
         parsed.map_err(|e| ParseError::Invalid(e.to_string()))
     }
 }
@@ -160,7 +160,7 @@ impl Syslog {
         let parsed = self.old.parse(time)?;
         self.note_time(time, record);
         let (host, rest) = cut(rest, b' ').ok_or(ParseError::Unmatched)?;
-        record.set(b"host", Value::Str(host));
+        record.push(b"host", Value::Str(host));
         match self.params.parser_engine {
             Engine::Regexp => ident_before_colon(rest, record),
             Engine::String => self.ident_is_first_word(rest, record),
@@ -194,13 +194,13 @@ impl Syslog {
             return Ok(text);
         }
         let (priority, rest) = priority(text).ok_or(ParseError::Unmatched)?;
-        record.set(b"pri", Value::Int(i64::from(priority)));
+        record.push(b"pri", Value::Int(i64::from(priority)));
         Ok(rest)
     }
 
     fn note_time<'a>(&self, time: &'a [u8], record: &mut Record<'a>) {
         if self.keep_time {
-            record.set(b"time", Value::Str(time));
+            record.push(b"time", Value::Str(time));
         }
     }
 
@@ -209,14 +209,14 @@ impl Syslog {
         let (word, rest) = match cut(text, b' ') {
             Some((word, rest)) if word.ends_with(b":") => (&word[..word.len() - 1], rest),
             Some((word, rest)) if self.params.support_colonless_ident => (word, rest),
-            _ => return record.set(b"message", Value::Str(chomp(text))),
+            _ => return record.push(b"message", Value::Str(chomp(text))),
         };
         let bracket = memchr(b'[', word).filter(|_| word.ends_with(b"]"));
-        record.set(b"ident", Value::Str(&word[..bracket.unwrap_or(word.len())]));
+        record.push(b"ident", Value::Str(&word[..bracket.unwrap_or(word.len())]));
         if let Some(at) = bracket {
-            record.set(b"pid", Value::Str(&word[at + 1..word.len() - 1]));
+            record.push(b"pid", Value::Str(&word[at + 1..word.len() - 1]));
         }
-        record.set(b"message", Value::Str(chomp(rest)));
+        record.push(b"message", Value::Str(chomp(rest)));
     }
 }
 
@@ -224,9 +224,9 @@ impl Syslog {
 fn ident_before_colon<'a>(text: &'a [u8], record: &mut Record<'a>) {
     let end = text.iter().position(|b| matches!(b, b' ' | b':' | b'[')).unwrap_or(text.len());
     let (ident, mut rest) = text.split_at(end);
-    record.set(b"ident", Value::Str(ident));
+    record.push(b"ident", Value::Str(ident));
     if let Some((pid, after)) = bracketed_digits(rest) {
-        record.set(b"pid", Value::Str(pid));
+        record.push(b"pid", Value::Str(pid));
         rest = after;
     }
     if let Some((_, after)) = cut(rest, b':') {
@@ -234,7 +234,7 @@ fn ident_before_colon<'a>(text: &'a [u8], record: &mut Record<'a>) {
     }
     let start = rest.iter().position(|b| *b != b' ').unwrap_or(rest.len());
     let line = rest[start..].split(|b| *b == b'\n').next().unwrap_or_default();
-    record.set(b"message", Value::Str(chomp(line)));
+    record.push(b"message", Value::Str(chomp(line)));
 }
 
 /// The fields of RFC 5424 behind the time.
@@ -292,13 +292,13 @@ impl<'a> Header<'a> {
     }
 
     fn put(self, record: &mut Record<'a>) {
-        record.set(b"host", Value::Str(self.host));
-        record.set(b"ident", Value::Str(self.ident));
-        record.set(b"pid", Value::Str(self.pid));
-        record.set(b"msgid", Value::Str(self.msgid));
-        record.set(b"extradata", Value::Str(self.extradata));
+        record.push(b"host", Value::Str(self.host));
+        record.push(b"ident", Value::Str(self.ident));
+        record.push(b"pid", Value::Str(self.pid));
+        record.push(b"msgid", Value::Str(self.msgid));
+        record.push(b"extradata", Value::Str(self.extradata));
         if let Some(message) = self.message {
-            record.set(b"message", Value::Str(chomp(message)));
+            record.push(b"message", Value::Str(chomp(message)));
         }
     }
 }

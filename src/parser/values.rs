@@ -1,8 +1,12 @@
 //! `csv` and `tsv`: values in order, named by `keys`.
 
+use std::collections::HashSet;
+
+use memchr::memchr;
 use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
+use super::separator::Separator;
 use crate::config::Diagnostic;
 use crate::event::{Arena, EventTime, Record, Value};
 use crate::plugin::{BuildContext, Configure, ParseError, Parser};
@@ -32,6 +36,8 @@ enum Engine {
 
 struct Names {
     keys: Vec<String>,
+    /// No key stands twice.
+    are_unique: bool,
     delimiter: String,
     engine: Engine,
     common: Common,
@@ -44,7 +50,9 @@ impl Names {
         if delimiter.is_empty() {
             return Err(cx.fault("delimiter", "delimiter must not be empty"));
         }
-        Ok(Names { keys, delimiter, engine: config.parser_engine, common: Common::build(cx, Defaults::default())? })
+        let are_unique = keys.iter().collect::<HashSet<_>>().len() == keys.len();
+        let common = Common::build(cx, Defaults::default())?;
+        Ok(Names { keys, are_unique, delimiter, engine: config.parser_engine, common })
     }
 
     /// Names the values; keys without a value are nil, or left out by the fast engine.
@@ -53,20 +61,27 @@ impl Names {
         let rest = if self.engine == Engine::Fast { 0 } else { self.keys.len() };
         let values = values.chain(std::iter::repeat_n(Value::Nil, rest));
         for (key, value) in self.keys.iter().zip(values) {
-            record.set(key.as_bytes(), value);
+            match self.are_unique {
+                true => record.push(key.as_bytes(), value),
+                false => record.set(key.as_bytes(), value),
+            }
         }
     }
 }
 
 /// `tsv`
-pub struct Tsv(Names);
+pub struct Tsv {
+    names: Names,
+    separator: Separator,
+}
 
 impl Configure for Tsv {
     type Config = ValuesParams;
     const READ_ELSEWHERE: &'static [&'static str] = SHARED;
 
     fn new(config: ValuesParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
-        Names::build(config, "\t", cx).map(Tsv)
+        let names = Names::build(config, "\t", cx)?;
+        Ok(Tsv { separator: Separator::new(&names.delimiter), names })
     }
 }
 
@@ -79,18 +94,18 @@ impl Parser for Tsv {
     ) -> Result<Option<EventTime>, ParseError> {
         let pieces = Pieces {
             rest: Some(text).filter(|t| !t.is_empty()),
-            delimiter: self.0.delimiter.as_bytes(),
-            left: self.0.keys.len(),
+            separator: &self.separator,
+            left: self.names.keys.len(),
         };
-        self.0.name(pieces.map(Value::Str), record);
-        self.0.common.finish(record, arena)
+        self.names.name(pieces.map(Value::Str), record);
+        self.names.common.finish(record, arena)
     }
 }
 
 /// Ruby's `split(delimiter, n)`: at most `left` pieces, the last takes the rest; nothing of an empty text.
 struct Pieces<'a> {
     rest: Option<&'a [u8]>,
-    delimiter: &'a [u8],
+    separator: &'a Separator,
     left: usize,
 }
 
@@ -100,11 +115,8 @@ impl<'a> Iterator for Pieces<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let text = self.rest?;
         self.left = self.left.saturating_sub(1);
-        let at = if self.left == 0 { None } else { memchr::memmem::find(text, self.delimiter) };
-        let (piece, rest) = match at {
-            Some(at) => (&text[..at], Some(&text[at + self.delimiter.len()..])),
-            None => (text, None),
-        };
+        let cut = if self.left == 0 { None } else { self.separator.cut(text) };
+        let (piece, rest) = cut.map_or((text, None), |(piece, rest)| (piece, Some(rest)));
         self.rest = rest;
         Some(piece)
     }
@@ -137,17 +149,78 @@ impl Parser for Csv {
             return Err(ParseError::Unmatched);
         }
         let delimiter = self.0.delimiter.as_bytes()[0];
-        if memchr::memchr(b'"', text).is_none() {
-            let values = text.split(|b| *b == delimiter);
-            self.0.name(values.map(|v| if v.is_empty() { Value::Nil } else { Value::Str(v) }), record);
-        } else if self.0.engine == Engine::Normal && !is_well_quoted(text, delimiter) {
-            return Err(ParseError::Invalid("Illegal quoting".into()));
+        if memchr(b'"', text).is_none() {
+            self.0.name(Plain { rest: Some(text), delimiter }, record);
+        } else if self.0.engine == Engine::Fast || !is_well_quoted(text, delimiter) {
+            if self.0.engine == Engine::Normal {
+                return Err(ParseError::Invalid("Illegal quoting".into()));
+            }
+            self.0.name(quoted(text, delimiter, arena)?.into_iter(), record);
+        } else if is_one_plain_line(text) {
+            self.0.name(WellQuoted { rest: Some(text), delimiter, arena }, record);
         } else {
-            let values = quoted(text, delimiter, arena)?;
-            self.0.name(values.into_iter(), record);
+            self.0.name(quoted(text, delimiter, arena)?.into_iter(), record);
         }
         self.0.common.finish(record, arena)
     }
+}
+
+/// The values of a line without quotes. An empty one is nil.
+struct Plain<'a> {
+    rest: Option<&'a [u8]>,
+    delimiter: u8,
+}
+
+impl<'a> Iterator for Plain<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let text = self.rest?;
+        let end = memchr(self.delimiter, text);
+        self.rest = end.map(|at| &text[at + 1..]);
+        let value = &text[..end.unwrap_or(text.len())];
+        Some(if value.is_empty() { Value::Nil } else { Value::Str(value) })
+    }
+}
+
+/// The values of a well quoted line, most of them as they stand there; as [`quoted`] reads them.
+struct WellQuoted<'a> {
+    rest: Option<&'a [u8]>,
+    delimiter: u8,
+    arena: &'a Arena,
+}
+
+impl<'a> Iterator for WellQuoted<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let text = self.rest?;
+        let Some(inside) = text.strip_prefix(b"\"") else {
+            let mut plain = Plain { rest: self.rest, delimiter: self.delimiter };
+            let value = plain.next();
+            self.rest = plain.rest;
+            return value;
+        };
+        let end = closing_quote(inside)?;
+        self.rest = inside.get(end + 2..);
+        let value = &inside[..end];
+        if memchr(b'"', value).is_none() {
+            return Some(Value::Str(value));
+        }
+        // Quotes stand in pairs here, and one of each is kept.
+        let mut kept = false;
+        let keep = |byte: &u8| {
+            kept = *byte == b'"' && !kept;
+            kept || *byte != b'"'
+        };
+        let single: Vec<u8> = value.iter().copied().filter(keep).collect();
+        Some(self.arena.str(single))
+    }
+}
+
+/// Whether no line end stands in the text and no white space behind it, where the rules of quoting know more.
+fn is_one_plain_line(text: &[u8]) -> bool {
+    memchr::memchr2(b'\r', b'\n', text).is_none() && text.trim_ascii_end().len() == text.len()
 }
 
 /// Reads a line that has quotes. An empty value is nil, an empty quoted one is the empty text, as in Ruby's CSV.
@@ -193,7 +266,7 @@ fn is_well_quoted(text: &[u8], delimiter: u8) -> bool {
 fn closing_quote(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += memchr::memchr(b'"', &text[at..])?;
+        at += memchr(b'"', &text[at..])?;
         if text.get(at + 1) != Some(&b'"') {
             return Some(at);
         }
@@ -225,12 +298,15 @@ fn empty_quoted_columns(text: &[u8], delimiter: u8) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn pieces_are_split_as_ruby_splits_them() {
+        let separator = Separator::new("\t");
         let split = |text: &'static str, left| {
-            Pieces { rest: Some(text.as_bytes()), delimiter: b"\t", left }.collect::<Vec<_>>()
+            Pieces { rest: Some(text.as_bytes()), separator: &separator, left }.collect::<Vec<_>>()
         };
         assert_eq!(split("p\t\tq\tr", 3), [b"p" as &[u8], b"", b"q\tr"]);
         assert_eq!(split("only", 3), [b"only"]);
@@ -243,6 +319,26 @@ mod tests {
         }
         for text in [r#""open,b"#, r#" a , "b" ,c"#, r#"a"b,c"#, r#""a"b,c"#, r#"""""#] {
             assert!(!is_well_quoted(text.as_bytes(), b','), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn well_quoted_lines_are_read_as_the_rules_of_quoting_say(
+            values in proptest::collection::vec("(\"([a, ]|\"\"){0,6}\"|[a ]{0,3})", 1..6),
+            change in proptest::option::of((any::<prop::sample::Index>(), proptest::sample::select(&b"\",a \r\n\xff"[..]))),
+        ) {
+            let mut text = values.join(",").into_bytes();
+            if let Some((at, byte)) = change && !text.is_empty() {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let arena = Arena::new();
+            if memchr(b'"', &text).is_some() && is_well_quoted(&text, b',') && is_one_plain_line(&text) {
+                let found: Vec<_> = WellQuoted { rest: Some(&text), delimiter: b',', arena: &arena }.collect();
+                prop_assert_eq!(found, quoted(&text, b',', &arena).unwrap());
+            }
         }
     }
 

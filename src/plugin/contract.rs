@@ -103,6 +103,14 @@ pub enum Verdict {
 pub trait Filter: Send + Sync + 'static {
     /// Looks at one event.
     fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict;
+
+    /// What [`filter`](Filter::filter) would say of an event with this record, one encoded map, where that follows from the
+    /// record alone and leaves it as it is. `None`: `filter` has to be asked. It is asked first, of every event; filters that
+    /// change events need not have it.
+    fn judge(&self, record: &[u8]) -> Option<Verdict> {
+        let _ = record;
+        None
+    }
 }
 
 /// Why an output did not deliver.

@@ -115,6 +115,6 @@ impl Extract {
     pub fn time(&self, record: &mut Record<'_>, now: EventTime) -> Option<EventTime> {
         let (key, keep, parser) = self.time.as_ref()?;
         let value = if *keep { record.get(key.as_bytes()) } else { record.remove(key.as_bytes()) };
-        parser.parse_value(value?, now).ok()
+        parser.parse_value(value?, || now).ok()
     }
 }

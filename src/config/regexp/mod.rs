@@ -7,8 +7,12 @@
 //! A pattern is translated (see `translate.rs`) twice: once over Unicode characters, and once over bytes for text that is
 //! all ASCII, where both mean the same and the second is smaller and faster. Text that is not UTF-8 gets the bytes too, so
 //! `.` covers any byte of a broken line.
+//!
+//! Groups are found by a list of steps where the pattern allows it (see `steps.rs`), which is several times as fast.
 
 mod class;
+mod shape;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -17,9 +21,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use memchr::memmem::Finder;
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
-use smallvec::SmallVec;
 
+use shape::Shape;
+use steps::{Outcome, Places, Steps, UNSET};
 use translate::{Flavour, Translated};
 
 /// The largest compiled pattern, in bytes.
@@ -52,8 +58,54 @@ struct Inner {
 }
 
 enum Engine {
-    Linear { ascii: Option<Regex>, unicode: Regex },
+    Linear(Box<Linear>),
     Backtracking(fancy_regex::Regex),
+}
+
+/// The automata over bytes and over characters, and what finds groups in their place.
+struct Linear {
+    /// The whole pattern, where it is but a text.
+    literal: Option<Finder<'static>>,
+    /// Nothing that the pattern takes is beyond ASCII: on every text both automata find the same.
+    is_ascii: bool,
+    ascii: Option<Regex>,
+    ascii_steps: Option<Steps>,
+    unicode: Regex,
+    unicode_steps: Option<Steps>,
+}
+
+impl Linear {
+    /// The automaton for this text, and whether it is the one over bytes.
+    fn pick(&self, text: &[u8]) -> (&Regex, bool) {
+        match &self.ascii {
+            Some(ascii) if self.is_ascii || text.is_ascii() || simdutf8::basic::from_utf8(text).is_err() => {
+                (ascii, true)
+            }
+            _ => (&self.unicode, false),
+        }
+    }
+
+    /// Finds the first match from byte `start` on, with its groups.
+    fn captures_at(&self, text: &[u8], start: usize, slots: &mut Slots) -> bool {
+        let (regex, is_ascii) = self.pick(text);
+        if let Some(steps) = if is_ascii { &self.ascii_steps } else { &self.unicode_steps } {
+            match steps.search(text, start, &mut slots.places) {
+                Outcome::Found => return true,
+                Outcome::NotFound => {
+                    slots.places.clear();
+                    return false;
+                }
+                Outcome::GivenUp => {}
+            }
+        }
+        let kept = if is_ascii { &mut slots.ascii } else { &mut slots.unicode };
+        let locations = kept.get_or_insert_with(|| regex.capture_locations());
+        if regex.captures_read_at(locations, text, start).is_none() {
+            return false;
+        }
+        slots.places = (0..locations.len()).flat_map(|group| pair(locations.get(group))).collect();
+        true
+    }
 }
 
 /// A named group. Ruby lets several groups share a name; the last one that matched counts.
@@ -88,13 +140,16 @@ impl std::error::Error for RegexpError {}
 pub struct Slots {
     ascii: Option<CaptureLocations>,
     unicode: Option<CaptureLocations>,
-    found: SmallVec<[Option<(usize, usize)>; 16]>,
+    places: Places,
 }
 
 impl Slots {
     /// The bytes of group `index`; group 0 is the whole match.
     pub fn get(&self, index: usize) -> Option<Range<usize>> {
-        self.found.get(index).copied().flatten().map(|(start, end)| start..end)
+        match self.places.get(index * 2..index * 2 + 2) {
+            Some([start, end]) if *start != UNSET => Some(*start..*end),
+            _ => None,
+        }
     }
 }
 
@@ -128,11 +183,18 @@ impl Regexp {
         let engine = if unicode.needs_backtracking {
             Engine::Backtracking(compile_backtracking(&unicode.text)?)
         } else {
-            let ascii = translate::translate(pattern, flags, Flavour::Ascii).ok();
-            Engine::Linear {
-                ascii: ascii.and_then(|ascii| compile(&ascii.text, false).ok()),
+            let ascii = translate::translate(pattern, flags, Flavour::Ascii).ok().map(|ascii| ascii.text);
+            let compiled = ascii.as_deref().and_then(|ascii| compile(ascii, false).ok());
+            let shape = Shape::of(&unicode.text);
+            Engine::Linear(Box::new(Linear {
+                literal: shape.literal.map(|text| Finder::new(&text).into_owned()),
+                is_ascii: shape.is_ascii,
+                ascii_steps: compiled.as_ref().and_then(|_| Steps::new(ascii.as_deref()?, false)),
+                // Without an automaton for what is no text, the one over characters gets that too, and steps do not.
+                unicode_steps: compiled.as_ref().and_then(|_| Steps::new(&unicode.text, true)),
+                ascii: compiled,
                 unicode: compile(&unicode.text, true)?,
-            }
+            }))
         };
         let shown = show(pattern, flags);
         let Translated { names, groups, .. } = unicode;
@@ -142,7 +204,10 @@ impl Regexp {
     /// Whether the pattern is found anywhere in `text`.
     pub fn is_match(&self, text: &[u8]) -> bool {
         match &self.0.engine {
-            Engine::Linear { ascii, unicode } => pick(ascii.as_ref(), unicode, text).0.is_match(text),
+            Engine::Linear(linear) => match &linear.literal {
+                Some(literal) => literal.find(text).is_some(),
+                None => linear.pick(text).0.is_match(text),
+            },
             Engine::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
         }
     }
@@ -153,9 +218,7 @@ impl Regexp {
             return None;
         }
         match &self.0.engine {
-            Engine::Linear { ascii, unicode } => {
-                pick(ascii.as_ref(), unicode, text).0.find_at(text, start).map(|found| found.range())
-            }
+            Engine::Linear(linear) => linear.pick(text).0.find_at(text, start).map(|found| found.range()),
             Engine::Backtracking(regex) => regex.find_from_pos(text, start).ok().flatten().map(|found| found.range()),
         }
     }
@@ -172,14 +235,7 @@ impl Regexp {
 
     /// Room for the groups of one match of this pattern.
     pub fn slots(&self) -> Slots {
-        match &self.0.engine {
-            Engine::Linear { ascii, unicode } => Slots {
-                ascii: ascii.as_ref().map(Regex::capture_locations),
-                unicode: Some(unicode.capture_locations()),
-                found: SmallVec::new(),
-            },
-            Engine::Backtracking(_) => Slots::default(),
-        }
+        Slots::default()
     }
 
     /// Finds the first match in `text` with its groups; `slots` must come from this pattern.
@@ -189,26 +245,18 @@ impl Regexp {
 
     /// As [`Self::captures_into`], from byte `start` on.
     pub fn captures_at(&self, text: &[u8], start: usize, slots: &mut Slots) -> bool {
-        slots.found.clear();
+        slots.places.clear();
         if start > text.len() {
             return false;
         }
         match &self.0.engine {
-            Engine::Linear { ascii, unicode } => {
-                let (regex, is_ascii) = pick(ascii.as_ref(), unicode, text);
-                let kept = if is_ascii { &mut slots.ascii } else { &mut slots.unicode };
-                let locations = kept.get_or_insert_with(|| regex.capture_locations());
-                if regex.captures_read_at(locations, text, start).is_none() {
-                    return false;
-                }
-                slots.found.extend((0..locations.len()).map(|group| locations.get(group)));
-                true
-            }
+            Engine::Linear(linear) => linear.captures_at(text, start, slots),
             Engine::Backtracking(regex) => {
                 let Ok(Some(groups)) = regex.captures_from_pos(text, start) else {
                     return false;
                 };
-                slots.found.extend((0..groups.len()).map(|i| groups.get(i).map(|group| (group.start(), group.end()))));
+                let places = (0..groups.len()).map(|i| groups.get(i).map(|group| (group.start(), group.end())));
+                slots.places = places.flat_map(pair).collect();
                 true
             }
         }
@@ -309,6 +357,11 @@ impl Regexp {
     }
 }
 
+/// A group's two places.
+fn pair(group: Option<(usize, usize)>) -> [usize; 2] {
+    group.map_or([UNSET; 2], |(start, end)| [start, end])
+}
+
 /// Where the next search starts: past the match, and past one more character if the match is empty.
 fn after(text: &[u8], found: &Range<usize>) -> usize {
     if !found.is_empty() {
@@ -316,14 +369,6 @@ fn after(text: &[u8], found: &Range<usize>) -> usize {
     }
     let next = text.get(found.end + 1..).unwrap_or(&[]);
     found.end + 1 + next.iter().take_while(|byte| (0x80..0xc0).contains(*byte)).count()
-}
-
-/// The automaton for this text, and whether it is the one over bytes.
-fn pick<'a>(ascii: Option<&'a Regex>, unicode: &'a Regex, text: &[u8]) -> (&'a Regex, bool) {
-    match ascii {
-        Some(ascii) if text.is_ascii() || simdutf8::basic::from_utf8(text).is_err() => (ascii, true),
-        _ => (unicode, false),
-    }
 }
 
 fn compile(text: &str, unicode: bool) -> Result<Regex, RegexpError> {

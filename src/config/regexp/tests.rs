@@ -200,9 +200,26 @@ proptest! {
     #[test]
     fn both_automata_agree_on_ascii(pattern in r"([a-c.]|\\w|\\d|\[\^a\]|\[\[:alpha:\]\]|\(a\|b\)|[*+?]|\\b|\^|\$){0,8}", text in "[ -~\n]{0,12}") {
         if let Ok(regexp) = Regexp::new(&pattern)
-            && let Engine::Linear { ascii: Some(ascii), unicode } = &regexp.0.engine
+            && let Engine::Linear(linear) = &regexp.0.engine
+            && let Linear { ascii: Some(ascii), unicode, .. } = &**linear
         {
             prop_assert_eq!(ascii.find(text.as_bytes()).map(|m| m.range()), unicode.find(text.as_bytes()).map(|m| m.range()));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_for_characters_is_what_their_automaton_finds(
+        pattern in r"([a-c.é]|\\w|\\d|\[\^a\]|\(a\|b\)|[*+?]|\^|\$){0,8}",
+        flags in proptest::sample::select(&["", "i", "m"][..]),
+        text in "[a-cA-Ké日 \n]{0,12}",
+    ) {
+        if let Ok(regexp) = Regexp::from_literal(&format!("/{pattern}/{flags}"))
+            && let Engine::Linear(linear) = &regexp.0.engine
+        {
+            let wanted = linear.unicode.find(text.as_bytes()).map(|found| found.range());
+            prop_assert_eq!(regexp.is_match(text.as_bytes()), wanted.is_some());
+            prop_assert_eq!(regexp.find_at(text.as_bytes(), 0), wanted.clone());
+            prop_assert_eq!(regexp.captures(text.as_bytes()).and_then(|slots| slots.get(0)), wanted);
         }
     }
 }

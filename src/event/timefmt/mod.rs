@@ -9,6 +9,7 @@ mod formatter;
 mod parser;
 mod strftime;
 mod strptime;
+mod usual;
 mod zone;
 
 pub use civil::Civil;

@@ -1,6 +1,7 @@
 //! Reading a time by a format. What follows the format in the text does not count, as in Ruby.
 
 use super::civil::{Civil, DAYS, MONTHS};
+use super::usual::Usual;
 use super::zone::{self, Zone};
 use crate::event::{EventTime, NANOS};
 
@@ -32,7 +33,10 @@ enum Step {
 
 /// A format, compiled.
 #[derive(Clone, Debug)]
-pub struct Format(Vec<Step>);
+pub struct Format {
+    steps: Vec<Step>,
+    usual: Option<Usual>,
+}
 
 /// What a text says about a time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,14 +61,19 @@ impl Format {
     pub fn new(format: &str) -> Result<Format, String> {
         let mut steps = Vec::new();
         compile(format.as_bytes(), &mut steps).map_err(|d| format!("time_format {format:?}: {d} is not known"))?;
-        Ok(Format(steps))
+        Ok(Format { steps, usual: Usual::of(format) })
+    }
+
+    /// Reads a text of a format that is known by heart, in its usual form; what else there is, [`read`](Format::read) knows.
+    pub fn read_at_once(&self, text: &[u8]) -> Option<EventTime> {
+        self.usual?.read(text)
     }
 
     /// Reads a text.
     pub fn read(&self, text: &[u8]) -> Option<Parts> {
         let mut reader = Reader { text, at: 0 };
         let mut parts = Parts::default();
-        for step in &self.0 {
+        for step in &self.steps {
             reader.step(step, &mut parts)?;
         }
         Some(parts)
@@ -293,12 +302,15 @@ pub fn fraction(digits: &[u8]) -> u32 {
 
 impl Parts {
     /// The moment. Parts that are missing are the present's down to the first that is given, and the least below it.
-    pub fn resolve(&self, zone: &Zone, now: EventTime) -> EventTime {
+    pub fn resolve(&self, zone: &Zone, now: impl Fn() -> EventTime) -> EventTime {
         if let Some(epoch) = self.epoch {
             return EventTime::from_nanos(epoch + i64::from(self.nanos));
         }
         let here = self.offset.map_or_else(|| zone.clone(), Zone::fixed);
-        let today = Civil::from_secs(now.secs() + i64::from(here.offset_at(now.secs())));
+        let whole = self.year.is_some() && self.month.is_some() && self.day.is_some();
+        // Of a date that is whole the present is no part.
+        let present = if whole { 0 } else { now().secs() };
+        let today = Civil::from_secs(present + i64::from(here.offset_at(present)));
         let dated = self.year.is_some() || self.month.is_some() || self.day.is_some() || self.yearday.is_some();
         let month_given = self.year.is_some() || self.month.is_some();
         let civil = Civil {

@@ -64,7 +64,7 @@ impl RecordTime {
         let found = if self.keep { record.get(key.as_bytes()) } else { record.remove(key.as_bytes()) };
         match (found, &self.parser) {
             (None | Some(Value::Nil | Value::Bool(false)), _) => Ok(None),
-            (Some(value), Some(parser)) => parser.parse_value(value, now).map(Some).map_err(|e| e.to_string()),
+            (Some(value), Some(parser)) => parser.parse_value(value, || now).map(Some).map_err(|e| e.to_string()),
             (Some(value), None) => exact(value).map(Some),
         }
     }
@@ -97,7 +97,7 @@ pub(super) fn of_parameter(text: &[u8]) -> Option<EventTime> {
     }
     let config = || TimeParseConfig { time_type: Some("float".into()), ..TimeParseConfig::default() };
     let parser = FLOAT.get_or_init(|| TimeParser::build(&config()).ok());
-    parser.as_ref()?.parse_value(Value::Float(secs), EventTime::default()).ok()
+    parser.as_ref()?.parse_value(Value::Float(secs), EventTime::default).ok()
 }
 
 /// Ruby's `String#to_f`: the longest decimal number at the start, else 0.

@@ -1,0 +1,63 @@
+//! Parsers from configuration text.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
+use crate::event::{Arena, BatchBuilder, EventTime, Record, Tag};
+use crate::plugin::testing::process;
+use crate::plugin::{BuildContext, ParseError, Parser, Registry};
+
+static REGISTRY: Registry =
+    Registry { inputs: &[], filters: &[], outputs: &[], parsers: super::PARSERS, formatters: &[] };
+
+fn build(config: &str) -> Arc<dyn Parser> {
+    let text = format!("<source>\n<parse>\n{config}\n</parse>\n</source>\n");
+    let root = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default())).unwrap().root;
+    let mut faults = Diagnostics::new();
+    let process = process(true);
+    let mut cx = BuildContext::new(root.child("source").unwrap(), &process, &REGISTRY, &mut faults);
+    cx.parser(None).unwrap()
+}
+
+const NOW: EventTime = EventTime::from_secs(7);
+
+/// The entries of a text, by fields and straight.
+fn both_ways(parser: &Arc<dyn Parser>, text: &[u8]) -> [Result<Vec<u8>, ParseError>; 2] {
+    let (arena, mut record) = (Arena::new(), Record::new());
+    let (mut fields, mut straight) = (BatchBuilder::new(), BatchBuilder::new());
+    let by_fields = parser.parse_each(text, &arena, &mut record, &mut |time, record| {
+        fields.push(time.unwrap_or(NOW), record);
+    });
+    let directly = parser.parse_into(text, &arena, &mut record, NOW, &mut straight);
+    let bytes = |mut batch: BatchBuilder| batch.finish(Tag::from("t")).bytes().to_vec();
+    [by_fields.map(|()| bytes(fields)), directly.map(|()| bytes(straight))]
+}
+
+#[test]
+fn an_entry_is_the_same_by_its_fields_and_straight() {
+    let access = r#"10.0.0.1 - bob [24/Nov/2026:10:00:00 +0000] "GET /a HTTP/1.1" 200 396 "-" "x""#;
+    let error = "[Wed Oct 11 14:32:52 2000] [error] [client 127.0.0.1] denied";
+    let texts = [
+        access,
+        error,
+        &access.replace("Nov", "Nix"),
+        &access.replace("GET", "\\\"GET"),
+        &access.replace("\"-\" \"x\"", "\"-\" \"x\" \"y\""),
+        &access.replace("396 \"-\" \"x\"", "0"),
+        "nothing of that",
+    ];
+    let regexp = r#"regexp
+expression /^(?<host>[^ ]*) .* \[(?<time>[^\]]*)\] (?:"(?<method>\w+) )?(?<rest>.*)$/
+time_format %d/%b/%Y:%H:%M:%S %z"#;
+    for kind in ["nginx", "apache", "apache2", "apache_error", regexp] {
+        for more in ["", "keep_time_key true", "time_key none", "types code:integer", "null_empty_string true"] {
+            let parser = build(&format!("@type {kind}\n{more}"));
+            let outcomes = texts.map(|text| both_ways(&parser, text.as_bytes()));
+            assert!(outcomes.iter().any(|[by_fields, _]| by_fields.is_ok()), "{kind} {more}");
+            for ([by_fields, directly], text) in outcomes.into_iter().zip(texts) {
+                assert_eq!(by_fields, directly, "{kind} {more}: {text}");
+            }
+        }
+    }
+}
