@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a condition; only a failing test waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Ports that the kernel gives to no outgoing connection by itself: one of a test that is not listened on for a moment is
+/// still there afterwards.
+const PORTS: std::ops::Range<u16> = 11_000..31_000;
 /// Pause between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -55,9 +58,19 @@ fn lossy(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, and that no other test of this process is given.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Runs at the same time begin in different places.
+    let start = u16::try_from(std::process::id().wrapping_mul(7919) % u32::from(u16::MAX)).unwrap();
+    loop {
+        let n = start.wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let port = PORTS.start + n % (PORTS.end - PORTS.start);
+        let address = ("127.0.0.1", port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A running suiro that does not outlive its test.

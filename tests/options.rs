@@ -144,7 +144,8 @@ fn inputs_alone_collect_until_the_rest_is_started() {
     let mut daemon = Daemon::launch(command, &config, dir.path());
     wait_for("events kept", || {
         let kept = fs::read_dir(dir.path().join("root/source-only-buffer/_X")).into_iter().flatten();
-        kept.map(|f| f.unwrap().metadata().map_or(0, |m| m.len())).any(|size| size > 200).then_some(())
+        let kept = kept.map(|f| f.unwrap()).filter(|f| f.path().extension().is_some_and(|e| e == "chunk"));
+        kept.map(|f| f.metadata().map_or(0, |m| m.len())).any(|size| size > 200).then_some(())
     });
     assert!(self::out(&dir).is_empty());
     daemon.signal("WINCH");

@@ -152,7 +152,8 @@ impl Engine {
     fn run_input(&mut self, input: PlannedInput) {
         let PlannedInput { id, section, label, plugin: Some(plugin) } = input else { return };
         let stats = Arc::new(InputStats::default());
-        let route = InputRoute { router: self.router.clone(), input: id.as_str().into(), label, stats: stats.clone() };
+        let input = id.as_str().into();
+        let route = InputRoute { router: self.router.clone(), input, label, stats: stats.clone(), waits: true };
         let stopper = Stopper::new();
         let span = scope(section.log_level(), false);
         let work = supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener());
@@ -174,6 +175,8 @@ impl Engine {
         let kept: Vec<String> = plan.inputs.iter().filter(|i| i.plugin.is_none()).map(|i| i.id.clone()).collect();
         self.stop_inputs(|input| !kept.contains(&input.id), deadline).await;
         let wanted: Vec<Arc<Sink>> = plan.graph.sinks.clone();
+        // Batches of inputs that go on wait from here to the end.
+        let _exchange = self.router.exchange();
         self.close_sinks(|sink| !wanted.iter().any(|w| Arc::ptr_eq(w, sink)), deadline).await;
         let opened = self.open(plan).await.map_err(EngineError::Open)?;
         for input in opened {
@@ -295,12 +298,9 @@ async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: S
 async fn open_sink(sink: &Arc<Sink>, router: &Arc<Router>) -> Result<RunningSink, String> {
     if sink.output.emits() {
         let (label, stats) = (sink.emits_to.clone(), Arc::default());
-        sink.output.connect(Emitter::new(Arc::new(InputRoute {
-            router: router.clone(),
-            input: sink.name.clone(),
-            label,
-            stats,
-        })));
+        let input = sink.name.clone();
+        let route = InputRoute { router: router.clone(), input, label, stats, waits: false };
+        sink.output.connect(Emitter::new(Arc::new(route)));
     }
     if let Some(config) = sink.buffered.clone() {
         // The buffer's thread works in the span that it is opened in.

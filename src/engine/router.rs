@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::books::Books;
@@ -16,6 +18,10 @@ use crate::plugin::{BoxFuture, EmitError, Route};
 
 /// Time between two lines about refused emits, where `emit_error_log_interval` says nothing.
 const EMIT_ERROR_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest wait of a batch for a reload whose old outputs are closed and whose new ones are not open yet. Clients wait for
+/// their answers meanwhile, and have time limits of their own.
+const RELOAD_WAIT: Duration = Duration::from_secs(10);
 
 /// Lets something through once in a time.
 #[derive(Default)]
@@ -43,6 +49,17 @@ pub struct Router {
     emit_errors: Pause,
     /// The accounts of what reaches no buffer, through every reload.
     pub books: Arc<Books>,
+    /// A reload is exchanging outputs.
+    exchanging: watch::Sender<bool>,
+}
+
+/// As long as it is there a reload is exchanging outputs: batches for one that is closed wait.
+pub struct Exchange(Arc<Router>);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.0.exchanging.send_replace(false);
+    }
 }
 
 impl Router {
@@ -66,6 +83,21 @@ impl Router {
         self.graph.store(Arc::new(graph));
     }
 
+    /// From now on, until what it gives is dropped, outputs are exchanged.
+    pub fn exchange(self: &Arc<Router>) -> Exchange {
+        self.exchanging.send_replace(true);
+        Exchange(self.clone())
+    }
+
+    /// Waits for the end of an exchange of outputs. Gives whether there was one, and it ended in time.
+    async fn exchanged(&self) -> bool {
+        let mut exchanging = self.exchanging.subscribe();
+        if !*exchanging.borrow_and_update() {
+            return false;
+        }
+        timeout(RELOAD_WAIT, exchanging.wait_for(|going_on| !going_on)).await.is_ok()
+    }
+
     /// What inputs left to do, for the engine to join.
     pub fn take_lingering(&self) -> JoinSet<()> {
         std::mem::take(&mut self.lingering.lock().unwrap_or_else(PoisonError::into_inner))
@@ -82,6 +114,9 @@ pub struct InputRoute {
     pub label: Option<String>,
     /// What the input has emitted.
     pub stats: Arc<InputStats>,
+    /// Whether batches wait for a reload that exchanges outputs. Not those of an output that gives events out again: the
+    /// reload may be waiting for it.
+    pub waits: bool,
 }
 
 /// What an input has emitted.
@@ -112,13 +147,17 @@ impl InputRoute {
         loop {
             let graph = self.router.graph();
             let result = graph.deliver(self.entry(&graph), batch.clone(), &from, 0).await;
-            let swapped = !Arc::ptr_eq(&graph, &self.router.graph());
-            match result {
-                // A sink of the old graph was closed under us: the new one has its buffer.
-                Err(EmitError::Closed) if swapped => {}
-                other => return other,
+            // A sink of the old graph was closed under us: the new one has its buffer.
+            if !matches!(result, Err(EmitError::Closed)) || !self.is_replaced(&graph).await {
+                return result;
             }
         }
+    }
+
+    /// Whether another graph is in force, or will be in a moment.
+    async fn is_replaced(&self, graph: &Arc<Graph>) -> bool {
+        let exchanged = self.waits && self.router.exchanged().await;
+        exchanged || !Arc::ptr_eq(graph, &self.router.graph())
     }
 }
 

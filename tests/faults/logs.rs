@@ -2,11 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Most files that are made to get an inode again.
+const MAX_RECYCLINGS: usize = 50;
 
 /// A log file whose lines are `{"id":"..."}`.
 pub struct Log {
@@ -35,6 +39,11 @@ impl Log {
         }
     }
 
+    /// Writes text as it is: none of it is an id.
+    pub fn write_text(&mut self, text: &str) {
+        self.file.write_all(text.as_bytes()).unwrap();
+    }
+
     /// The name that the next rotation gives, as with a date.
     pub fn rotated(&self, rotation: usize) -> PathBuf {
         self.path.with_file_name(format!("{}-{rotation:06}", self.name))
@@ -58,6 +67,33 @@ impl Log {
     /// Begins a file at the path anew.
     pub fn reopen(&mut self) {
         self.file = appended(&self.path);
+    }
+
+    /// Copies the file and cuts it, as logrotate's `copytruncate`; gives the copy's name.
+    pub fn copy_and_truncate(&mut self) -> PathBuf {
+        self.rotations += 1;
+        let copy = self.rotated(self.rotations);
+        fs::copy(&self.path, &copy).unwrap();
+        self.truncate();
+        copy
+    }
+
+    /// Removes the file, and begins another with the very inode where the file system gives it again. Gives whether it did.
+    pub fn recycle(&mut self) -> bool {
+        let inode = self.file.metadata().unwrap().ino();
+        fs::remove_file(&self.path).unwrap();
+        // Only a file that nobody holds open gives its inode away.
+        self.file = File::open("/dev/null").unwrap();
+        for _ in 0..MAX_RECYCLINGS {
+            self.reopen();
+            if self.file.metadata().unwrap().ino() == inode {
+                return true;
+            }
+            // It stays for a while: its inode is not the wanted one.
+            fs::rename(&self.path, self.path.with_extension("taken")).unwrap();
+        }
+        self.reopen();
+        false
     }
 
     /// Cuts the file to nothing.

@@ -1,5 +1,5 @@
-//! Faults from outside, on the real binary: kills, targets that misbehave, rotations, damaged files, full disks, too few
-//! descriptors, reloads. Each test is a promise of `docs/reliability.md`.
+//! Faults from outside, on the real binary: kills, targets that misbehave, rotations, damaged files, full disks and buffers,
+//! too few descriptors, too much of everything, reloads. Each test is a promise of `docs/reliability.md`.
 //!
 //! The harness: [`place`] (a directory and configurations), [`senders`] and [`logs`] (what comes in), [`target`] (where it
 //! goes), [`tally`] (whether all of it came out), [`wire`] (MessagePack).
@@ -7,9 +7,12 @@
 
 mod copies;
 mod damage;
+mod full;
 mod kills;
 mod limits;
 mod logs;
+mod many;
+mod pace;
 mod place;
 mod reload;
 mod senders;

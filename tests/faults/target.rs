@@ -123,10 +123,18 @@ impl Target {
         self.state.seen.lock().unwrap()
     }
 
-    /// Waits until all of these ids were taken.
+    /// Waits until all of these ids were taken, for as long as more come.
     pub fn wait_for_all(&self, ids: &[String]) {
-        let whole = super::wait_at_most(super::PATIENCE, || self.seen().ids.has_all(ids).then_some(()));
-        assert!(whole.is_some(), "of {} not delivered: {:?}", ids.len(), self.seen().ids.missing(ids));
+        let mut before = None;
+        loop {
+            let whole = super::wait_at_most(super::PATIENCE, || self.seen().ids.has_all(ids).then_some(()));
+            if whole.is_some() {
+                return;
+            }
+            let there = ids.len() - self.seen().ids.judge(ids).lost;
+            let goes_on = before.replace(there) != Some(there);
+            assert!(goes_on, "of {} not delivered: {:?}", ids.len(), self.seen().ids.missing(ids));
+        }
     }
 
     /// Waits until there were so many requests.

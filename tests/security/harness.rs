@@ -2,37 +2,21 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-pub use crate::daemon::{PATIENCE, wait_for};
+pub use crate::daemon::{PATIENCE, free_port as port, wait_for};
 
 /// A MiB in KiB, the kernel's unit of memory.
 pub const MIB: u64 = 1024;
-/// Ports that the kernel gives to no outgoing connection by itself.
-const PORTS: std::ops::Range<u16> = 11_000..31_000;
 
 /// `small` in the normal run, `full` where `SUIRO_SECURITY_FULL` is set.
 pub fn size<T>(small: T, full: T) -> T {
     if std::env::var_os("SUIRO_SECURITY_FULL").is_some() { full } else { small }
-}
-
-/// A port that nobody listens on.
-pub fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id().wrapping_mul(7919) % 20_000) as u16;
-    loop {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + (start.wrapping_add(n)) % PORTS.len() as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Lets this process open as many files as it may.

@@ -18,6 +18,7 @@ use super::Shared;
 use super::follow::{Followed, OpenFile};
 use super::identity::{FileId, Meta, nanos};
 use super::leaving::Leaving;
+use super::lost::is_passing;
 use super::paths::{Paths, Targets};
 use super::positions::{Arrival, Arrived, Mark, Row};
 
@@ -35,10 +36,10 @@ pub(super) struct Discovery {
     /// What was there when the input was opened: that is the start, not the first pass.
     at_start: Option<AtStart>,
     held: HashMap<PathBuf, File>,
-    /// When the last pass began that missed nothing.
+    /// Everything that was at its path before is known, but for what `behind` says.
     pub(super) last_pass: SystemTime,
-    /// A file of the present pass went away before it could be opened.
-    pub(super) missed: bool,
+    /// Paths whose files are not all known: one went away before it could be opened, or there are more than may be open.
+    pub(super) behind: BTreeSet<PathBuf>,
     /// Copies of files that were cut.
     pub(super) copies: VecDeque<(FileId, u64)>,
     /// Files that may not be read, so that each is warned of once.
@@ -51,18 +52,22 @@ pub(super) struct Discovery {
 
 /// Files at the moment when the input was opened. They are held open: what is rotated before the first pass is followed all
 /// the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AtStart {
+    /// That moment.
+    at: SystemTime,
     pub(super) targets: Targets,
     files: HashMap<PathBuf, File>,
 }
 
 impl AtStart {
     /// Of what is named now; at most `most` files are held open.
-    pub(super) fn new(targets: Targets, most: usize) -> AtStart {
+    pub(super) fn new(paths: &mut Paths, most: usize) -> AtStart {
+        let at = SystemTime::now();
+        let targets = paths.expand(at);
         let open = |path: &PathBuf| Some((path.clone(), File::open(path).ok()?));
         let files = targets.files.iter().take(most).filter_map(|target| open(&target.path)).collect();
-        AtStart { targets, files }
+        AtStart { at, targets, files }
     }
 }
 
@@ -94,6 +99,9 @@ pub(super) struct Outcome {
 
 impl Discovery {
     pub(super) fn new(shared: Arc<Shared>, paths: Paths, at_start: Option<AtStart>) -> Discovery {
+        // What came after an earlier process looked last is as unknown as what comes now.
+        let opened = at_start.as_ref().map_or_else(SystemTime::now, |start| start.at);
+        let last_pass = shared.positions.last_look().unwrap_or(opened);
         Discovery {
             shared,
             paths,
@@ -103,8 +111,8 @@ impl Discovery {
             startup: true,
             at_start,
             held: HashMap::new(),
-            last_pass: SystemTime::now(),
-            missed: false,
+            last_pass,
+            behind: BTreeSet::new(),
             copies: VecDeque::new(),
             unreadable: HashSet::new(),
             fresh: Vec::new(),
@@ -114,10 +122,9 @@ impl Discovery {
 
     /// Compares what is there with what is followed.
     pub(super) fn pass(&mut self, scope: Scope) -> Outcome {
-        let began = SystemTime::now();
-        self.missed = false;
         self.shared.quiet.look(Instant::now());
-        let targets = self.targets(scope, began);
+        let behind = std::mem::take(&mut self.behind);
+        let (targets, began) = self.targets(scope);
         let there: HashMap<&Path, Meta> = targets.files.iter().map(|t| (t.path.as_path(), t.meta)).collect();
         let fixed = if scope == Scope::Named { self.paths.fixed(began) } else { Vec::new() };
         self.departures(&there);
@@ -129,29 +136,33 @@ impl Discovery {
             self.recover(&fixed);
             self.shared.positions.settle();
             self.startup = false;
+        } else {
+            self.catch_up(behind);
         }
         for file in std::mem::take(&mut self.fresh) {
             self.shared.queue.wake(&file);
         }
         self.let_go(&there);
-        if !self.missed {
+        if scope == Scope::Named && self.behind.is_empty() {
             self.last_pass = began;
             self.shared.positions.looked(began);
         }
         let directories = (scope == Scope::Named).then(|| self.with_links(targets.directories));
-        Outcome { directories, leaving: !self.leaving.is_empty() }
+        Outcome { directories, leaving: !self.leaving.is_empty() || !self.behind.is_empty() }
     }
 
-    fn targets(&mut self, scope: Scope, now: SystemTime) -> Targets {
+    /// What is there, and when it was looked for.
+    fn targets(&mut self, scope: Scope) -> (Targets, SystemTime) {
+        let now = SystemTime::now();
         match (scope, self.at_start.take()) {
-            (Scope::Named, Some(AtStart { targets, files })) => {
+            (Scope::Named, Some(AtStart { at, targets, files })) => {
                 self.held = files;
-                targets
+                (targets, at)
             }
-            (Scope::Named, None) => self.paths.expand(now),
+            (Scope::Named, None) => (self.paths.expand(now), now),
             (Scope::Followed, at_start) => {
                 self.at_start = at_start;
-                self.followed_now()
+                (self.followed_now(), now)
             }
         }
     }
@@ -203,7 +214,19 @@ impl Discovery {
             }
         }
         cut.into_iter().for_each(|file| self.cut(file));
-        rotated.into_iter().for_each(|(file, meta)| self.rotated(file, meta));
+        let rotated: Vec<_> = rotated.into_iter().map(|(old, meta)| (self.replaced(&old, meta), old)).collect();
+        if rotated.is_empty() {
+            return;
+        }
+        // Looked for after the new ones were opened, so that nothing can come between.
+        let mut search = self.search();
+        for (new, old) in rotated {
+            let mut chain = vec![old.clone()];
+            chain.extend(self.unseen_after(&old, self.last_pass, &mut search));
+            chain.extend(new);
+            chain_up(&chain);
+            self.fresh.extend(chain);
+        }
     }
 
     fn look_after(&self, file: &Arc<Followed>, meta: &Meta) {
@@ -213,19 +236,13 @@ impl Discovery {
         }
     }
 
-    /// Another file is at the path.
-    fn rotated(&mut self, old: Arc<Followed>, meta: Meta) {
-        let path = old.path.clone();
-        let new = if self.awaits(&path, meta) { None } else { self.arrive(&path, Arrival::Later) };
-        if !self.watches.contains_key(&path) {
-            self.is_missing(&old);
+    /// Another file is at the path: it is followed, unless it is one that still goes by another path.
+    fn replaced(&mut self, old: &Arc<Followed>, meta: Meta) -> Option<Arc<Followed>> {
+        let new = if self.awaits(&old.path, meta) { None } else { self.arrive(&old.path, Arrival::Later) };
+        if !self.watches.contains_key(&old.path) {
+            self.is_missing(old);
         }
-        // Looked for after the new one was opened, so that nothing can come between.
-        let mut chain = vec![old.clone()];
-        chain.extend(self.unseen_after(&old, self.last_pass));
-        chain.extend(new);
-        chain_up(&chain);
-        self.fresh.extend(chain);
+        new
     }
 
     /// The file at the path was cut, or written anew.
@@ -364,8 +381,10 @@ impl Discovery {
         followed
     }
 
-    fn complain(&mut self, path: &Path, e: &io::Error) {
-        self.missed |= e.kind() == io::ErrorKind::NotFound;
+    pub(super) fn complain(&mut self, path: &Path, e: &io::Error) {
+        if is_passing(e) {
+            self.behind.insert(path.to_owned());
+        }
         let denied = e.kind() == io::ErrorKind::PermissionDenied;
         let again = !self.unreadable.insert(path.to_owned());
         // A pass may come each moment, so a second complaint waits for the regular look-up of paths.

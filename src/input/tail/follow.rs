@@ -57,8 +57,6 @@ pub(super) struct Flags {
     pub(super) size: AtomicU64,
     /// Refusals in a row.
     pub(super) refusals: AtomicU32,
-    /// Its stream is known to the position file, so batches may go out.
-    announced: AtomicBool,
 }
 
 /// An open file that is counted as long as it is open.
@@ -234,10 +232,13 @@ impl Followed {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `next` wait until this file is read to its end once.
+    /// Lets `next` wait until this file is read to its end once. A file that waited before waits no longer.
     pub(super) fn set_next(&self, next: &Arc<Followed>) {
         next.flags.blocked.store(true, SeqCst);
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.clone());
+        let before = self.next.lock().unwrap_or_else(PoisonError::into_inner).replace(next.clone());
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, next)) {
+            before.flags.blocked.store(false, SeqCst);
+        }
     }
 
     /// The file that waits for this one; it no longer does.
@@ -278,11 +279,6 @@ impl Followed {
     /// Whether a batch waits already behind the one that is sent: then no more is read.
     pub(super) fn is_full(&self) -> bool {
         self.outbox().ready.is_some()
-    }
-
-    /// Whether this is the first batch: the position file has to know the stream before a buffer does.
-    pub(super) fn is_first_batch(&self) -> bool {
-        !self.flags.announced.swap(true, SeqCst)
     }
 
     /// Whether nothing is on its way.

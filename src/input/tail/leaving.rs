@@ -1,6 +1,6 @@
 //! Files whose path leads elsewhere now: rotated, removed, copied and cut. They are read to their end and let go of.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::discover::{Discovery, Watch, chain_up};
 use super::follow::{Followed, OpenFile};
 use super::identity::{FileId, Meta, nanos};
-use super::lost::{self, Before, Between, Listings, Sibling};
+use super::lost::{Before, Between, Known, Listings, Sibling, is_passing};
 use super::positions::{Arrival, Mark, Row, still_has};
 
 /// Most times files are looked for again because one was renamed meanwhile.
@@ -63,9 +63,13 @@ impl Discovery {
     /// A file that was closed between reads is opened again, wherever it is now.
     fn hold(&self, file: &Arc<Followed>) {
         let mut progress = file.progress();
-        if progress.file.is_none() {
+        for _ in 0..MAX_TRIES {
+            if progress.file.is_some() {
+                return;
+            }
+            let (siblings, mark) = (Listings::default().around(&file.path), progress.mark());
             let found =
-                lost::renamed(&Listings::default().around(&file.path), file.id.inode, file.born, progress.mark());
+                siblings.renamed(file.id.inode, file.born, mark).and_then(|s| s.open(mark, None).ok().flatten());
             progress.file = found.map(|(_, open)| OpenFile::new(open, &self.shared.open_files));
         }
     }
@@ -91,8 +95,12 @@ impl Discovery {
         for Leaving { file, gone, .. } in &done {
             self.shared.positions.retire(&file.row, *gone && !self.watches.contains_key(&file.path));
         }
+        if done.is_empty() {
+            return;
+        }
+        let mut search = self.search();
         for leaving in done {
-            self.finished(leaving, there);
+            self.finished(leaving, there, &mut search);
         }
     }
 
@@ -104,13 +112,13 @@ impl Discovery {
         leaving.file.flags.at_end.load(SeqCst) && now.duration_since(leaving.since) >= wait && quiet
     }
 
-    fn finished(&mut self, leaving: Leaving, there: &HashMap<&Path, Meta>) {
+    fn finished(&mut self, leaving: Leaving, there: &HashMap<&Path, Meta>, search: &mut Search) {
         let Leaving { file, looked, .. } = leaving;
         if let Some(next) = file.take_next() {
             self.shared.queue.wake(&next);
         }
         // Names hold still by now, so a file that was passed over while they changed is found.
-        for unseen in self.unseen_after(&file, looked) {
+        for unseen in self.unseen_after(&file, looked, search) {
             self.shared.queue.wake(&unseen);
         }
         // The file is followed under its new path from now on.
@@ -132,7 +140,7 @@ impl Discovery {
         let mut progress = old.progress();
         let mark = progress.mark();
         let siblings = Listings::default().around(&old.path);
-        let Some((copy, open)) = lost::copy(&siblings, &old.path, mark) else { return false };
+        let Some((copy, open)) = siblings.copy(&old.path, mark) else { return false };
         info!("{} holds what was not read of {} yet", copy.path.display(), old.path.display());
         self.copies.push_front((copy.meta.id, copy.meta.born));
         self.copies.truncate(MAX_COPIES);
@@ -148,12 +156,13 @@ impl Discovery {
     /// As [`read_copy`](Self::read_copy), for a file that was cut while nobody looked.
     pub(super) fn read_copy_at_start(&mut self, path: &Path, meta: Meta, file: &File) {
         let rows = self.shared.positions.unfollowed_of(meta.id.inode);
-        let Some(row) = rows.into_iter().find(|row| row.path() == path) else { return };
+        // The newest: a file that is cut again and again has one for each time.
+        let Some(row) = rows.into_iter().rfind(|row| row.path() == path) else { return };
         let mark = row.mark();
         if still_has(file, meta.size, mark).unwrap_or(true) {
             return;
         }
-        if let Some((copy, open)) = lost::copy(&Listings::default().around(path), path, mark) {
+        if let Some((copy, open)) = Listings::default().around(path).copy(path, mark) {
             info!("{} holds what was not read of {} yet", copy.path.display(), path.display());
             self.copies.push_front((copy.meta.id, copy.meta.born));
             self.shared.positions.take_over(&row);
@@ -180,46 +189,97 @@ impl Discovery {
                 by_path.entry(path).or_default();
             }
         }
-        let mut listings = Listings::default();
+        let mut search = self.search();
         for (path, unfollowed) in by_path {
-            let siblings = listings.around(&path);
-            let chain = self.recover_path(&path, &unfollowed, &siblings);
-            chain_up(&chain);
+            self.recover_path(&path, &unfollowed, &mut search);
         }
     }
 
-    fn recover_path(&mut self, path: &Path, unfollowed: &Unfollowed, siblings: &[Sibling]) -> Vec<Arc<Followed>> {
-        let rows = unfollowed.rows.iter().filter_map(|row| lost::renamed(siblings, row.id.inode, row.born, row.mark()));
-        // Fluentd's line tells an inode only, so the name has to tell as well.
-        let named: Vec<Sibling> = siblings.iter().filter(|s| lost::is_rotated_name(&s.path, path)).cloned().collect();
-        let lines = unfollowed.inodes.iter().filter_map(|inode| lost::renamed(&named, *inode, 0, Mark::default()));
-        let mut renamed: Vec<(Sibling, File)> = rows.chain(lines).collect();
-        renamed.sort_by_key(|(sibling, _)| sibling.meta.modified);
-        let marks: HashMap<u64, Mark> = unfollowed.rows.iter().map(|row| (row.id.inode, row.mark())).collect();
-        let mark_of = |s: &Sibling| marks.get(&s.meta.id.inode).copied().unwrap_or_default();
-        let last = renamed.last().map(|(s, _)| Before { modified: s.meta.modified, mark: mark_of(s) });
-        let mut chain = Vec::new();
-        for (sibling, file) in renamed {
-            // What was read to its end long ago is left in peace.
-            if sibling.meta.size > mark_of(&sibling).position {
-                chain.extend(self.recovered(path, sibling, file));
+    /// Goes on with paths where there was more than could be opened at once, or that held not still.
+    pub(super) fn catch_up(&mut self, behind: BTreeSet<PathBuf>) {
+        if behind.is_empty() {
+            return;
+        }
+        let mut by_path: BTreeMap<PathBuf, Unfollowed> = BTreeMap::new();
+        for row in self.shared.positions.unfollowed().0 {
+            if behind.contains(&row.path()) {
+                by_path.entry(row.path()).or_default().rows.push(row);
             }
+        }
+        let mut search = self.search();
+        for path in behind {
+            let unfollowed = by_path.remove(&path).unwrap_or_default();
+            self.recover_path(&path, &unfollowed, &mut search);
+        }
+    }
+
+    fn recover_path(&mut self, path: &Path, unfollowed: &Unfollowed, search: &mut Search) {
+        let siblings = search.listings.around(path);
+        let rows = unfollowed.rows.iter().filter_map(|row| {
+            let mark = row.mark();
+            Some((siblings.renamed(row.id.inode, row.born, mark)?, mark))
+        });
+        // Fluentd's line tells an inode only, so the name has to tell as well.
+        let lines =
+            unfollowed.inodes.iter().filter_map(|inode| Some((siblings.rotated(path, *inode)?, Mark::default())));
+        let mut renamed: Vec<(&Sibling, Mark)> = rows.chain(lines).collect();
+        renamed.sort_by_key(|(sibling, _)| sibling.meta.modified);
+        let last = renamed.last().map(|(s, mark)| Before { modified: s.meta.modified, mark: *mark });
+        // What was read to its end long ago is left in peace.
+        renamed.retain(|(sibling, mark)| sibling.meta.size > mark.position);
+        let renamed = renamed.into_iter().map(|(sibling, mark)| (sibling.clone(), mark)).collect();
+        let (mut chain, held_still) = self.open_siblings(path, renamed, None, search);
+        if !held_still {
+            self.behind.insert(path.to_owned());
         }
         let current = match self.watches.get(path) {
             Some(Watch::File(current)) => Some(current.clone()),
             _ => None,
         };
-        if let Some(since) = self.shared.positions.last_look() {
-            chain.extend(self.unseen(path, last, since));
+        if self.shared.positions.last_look().is_some() || !self.is_waiting_for_first_look() {
+            chain.extend(self.unseen(path, last, self.last_pass, search));
         }
         chain.extend(current);
-        chain
+        chain_up(&chain);
     }
 
-    fn recovered(&mut self, path: &Path, sibling: Sibling, file: File) -> Option<Arc<Followed>> {
-        if self.known().contains_key(&sibling.meta.id) {
+    /// Follows files that went by `path` to their ends, but for those that hold what `not_like` stands for: as many as may
+    /// be open at once, the next pass goes on with the others. Gives also whether all could be opened under their names.
+    fn open_siblings(
+        &mut self,
+        path: &Path,
+        siblings: Vec<(Sibling, Mark)>,
+        not_like: Option<Mark>,
+        search: &mut Search,
+    ) -> (Vec<Arc<Followed>>, bool) {
+        let (mut chain, mut held_still) = (Vec::new(), true);
+        for (sibling, mark) in siblings {
+            if !self.has_room(path) {
+                self.behind.insert(path.to_owned());
+                break;
+            }
+            match sibling.open(mark, not_like) {
+                Ok(opened) => {
+                    chain.extend(opened.and_then(|(sibling, file)| self.recovered(path, sibling, file, search)))
+                }
+                Err(e) if is_passing(&e) => held_still = false,
+                Err(e) => self.complain(&sibling.path, &e),
+            }
+        }
+        (chain, held_still)
+    }
+
+    /// Whether one more file that went by `path` may be held open.
+    fn has_room(&self, path: &Path) -> bool {
+        self.shared.open_files.load(SeqCst) < self.shared.most_open_files
+            || !self.leaving.iter().any(|l| l.file.path == path)
+    }
+
+    fn recovered(&mut self, path: &Path, sibling: Sibling, file: File, search: &mut Search) -> Option<Arc<Followed>> {
+        if !search.followed.insert(sibling.meta.id) {
             return None;
         }
+        search.known.add(sibling.meta.id, sibling.meta.born);
         info!("{} was {} and is read to its end", sibling.path.display(), path.display());
         match self.follow(path, &sibling.path, file, sibling.meta, Arrival::Later) {
             Ok(followed) => {
@@ -235,71 +295,89 @@ impl Discovery {
         }
     }
 
-    /// Files that are followed, with their births.
-    fn known(&self) -> HashMap<FileId, Vec<u64>> {
-        let watched = self.watches.values().filter_map(|watch| match watch {
-            Watch::File(file) => Some((file.id, file.born)),
-            Watch::Waiting(_) => None,
-        });
-        let mut known: HashMap<FileId, Vec<u64>> = HashMap::new();
-        for (id, born) in watched.chain(self.leaving.iter().map(|l| (l.file.id, l.file.born))) {
-            known.entry(id).or_default().push(born);
-        }
-        known
-    }
-
     /// Files that came to the path of `old` after it and were rotated away before anybody looked.
-    pub(super) fn unseen_after(&mut self, old: &Arc<Followed>, since: SystemTime) -> Vec<Arc<Followed>> {
+    pub(super) fn unseen_after(
+        &mut self,
+        old: &Arc<Followed>,
+        since: SystemTime,
+        search: &mut Search,
+    ) -> Vec<Arc<Followed>> {
         let progress = old.progress();
         let modified = progress.file.as_ref().and_then(|open| Meta::of_file(open).ok()).map(|meta| meta.modified);
         let before = modified.map(|modified| Before { modified, mark: progress.mark() });
         drop(progress);
-        self.unseen(&old.path, before, since)
+        self.unseen(&old.path, before, since, search)
     }
 
     /// The same for paths where a file was a moment ago, or is named to be, and none is now.
     pub(super) fn unseen_of_missing(&mut self, fixed: &[PathBuf]) {
         let last_of_each: BTreeMap<PathBuf, Arc<Followed>> =
             self.leaving.iter().filter(|l| l.gone).map(|l| (l.file.path.clone(), l.file.clone())).collect();
-        for path in fixed.iter().filter(|path| !last_of_each.contains_key(*path)) {
-            if self.watches.contains_key(path) {
-                continue;
-            }
-            let chain = self.unseen(path, None, self.last_pass);
+        let is_missing = |path: &&PathBuf| !last_of_each.contains_key(*path) && !self.watches.contains_key(*path);
+        let missing: Vec<&PathBuf> = fixed.iter().filter(is_missing).collect();
+        if missing.is_empty() && last_of_each.is_empty() {
+            return;
+        }
+        let mut search = self.search();
+        for path in missing {
+            let chain = self.unseen(path, None, self.last_pass, &mut search);
             chain_up(&chain);
         }
         for old in last_of_each.into_values() {
             let mut chain = vec![old.clone()];
-            chain.extend(self.unseen_after(&old, self.last_pass));
+            chain.extend(self.unseen_after(&old, self.last_pass, &mut search));
             chain_up(&chain);
         }
     }
 
-    fn unseen(&mut self, path: &Path, before: Option<Before>, since: SystemTime) -> Vec<Arc<Followed>> {
+    fn unseen(
+        &mut self,
+        path: &Path,
+        before: Option<Before>,
+        since: SystemTime,
+        search: &mut Search,
+    ) -> Vec<Arc<Followed>> {
         let mut chain = Vec::new();
         for _ in 0..MAX_TRIES {
-            let known = self.known_at(path);
-            let between = Between { of: path, since, before, known: &known };
-            let (files, moved) = between.find(&Listings::default().around(path));
-            chain.extend(files.into_iter().filter_map(|(sibling, file)| self.recovered(path, sibling, file)));
-            if !moved {
+            let now = Meta::of_path(path).ok();
+            let between = Between { of: path, since, before, now, known: &search.known };
+            let found = between.find(&search.listings.around(path));
+            let found = found.into_iter().map(|sibling| (sibling, Mark::default())).collect();
+            let (more, held_still) = self.open_siblings(path, found, before.map(|before| before.mark), search);
+            chain.extend(more);
+            if held_still {
                 return chain;
             }
+            search.listings = Listings::default();
         }
-        self.missed = true;
+        self.behind.insert(path.to_owned());
         chain
     }
 
-    /// Files that are no news at a path: followed, known from before, or there now.
-    fn known_at(&self, path: &Path) -> HashMap<FileId, Vec<u64>> {
-        let mut known = self.known();
-        let rows = self.shared.positions.unfollowed().0;
-        let now = Meta::of_path(path).ok().map(|now| (now.id, now.born));
-        for (id, born) in rows.iter().map(|row| (row.id, row.born)).chain(now).chain(self.copies.iter().copied()) {
-            known.entry(id).or_default().push(born);
+    /// What a search begins with.
+    pub(super) fn search(&self) -> Search {
+        let mut search = Search { followed: HashSet::new(), known: Known::default(), listings: Listings::default() };
+        let watched = self.watches.values().filter_map(|watch| match watch {
+            Watch::File(file) => Some(file),
+            Watch::Waiting(_) => None,
+        });
+        for file in watched.chain(self.leaving.iter().map(|l| &l.file)) {
+            search.followed.insert(file.id);
+            search.known.add(file.id, file.born);
         }
-        known
+        self.shared.positions.unfollowed().0.iter().for_each(|row| search.known.add(row.id, row.born));
+        self.copies.iter().for_each(|(id, born)| search.known.add(*id, *born));
+        search
     }
+}
+
+/// Files that are known, and directories as they were at one moment.
+pub(super) struct Search {
+    /// Files that are followed.
+    followed: HashSet<FileId>,
+    /// Files that are no news: followed, read before, or copies.
+    known: Known,
+    listings: Listings,
 }
 
 /// What positions say of a path and nobody follows.

@@ -5,21 +5,24 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
+use smallvec::SmallVec;
+
 use super::glob::base_name;
 use super::identity::{FileId, Meta, nanos, same_birth};
 use super::positions::{Mark, still_has};
 
-/// Most files that are taken to have come and gone between two looks.
-const MAX_BETWEEN: usize = 100;
 /// Most times a directory is read until its names hold still.
 const MAX_LISTINGS: usize = 5;
 /// File systems stamp with a clock that goes in steps.
 const CLOCK_SLACK: Duration = Duration::from_millis(50);
+
 /// A file beside another.
 #[derive(Clone, Debug)]
 pub(super) struct Sibling {
@@ -27,25 +30,64 @@ pub(super) struct Sibling {
     pub(super) meta: Meta,
 }
 
+/// The regular files in a directory.
+#[derive(Debug, Default)]
+struct Listing {
+    files: Vec<Sibling>,
+    /// Where those of an inode are.
+    by_inode: HashMap<u64, SmallVec<[usize; 1]>>,
+}
+
+/// The regular files around a path.
+#[derive(Debug, Default)]
+pub(super) struct Siblings(SmallVec<[Arc<Listing>; 2]>);
+
+impl Siblings {
+    fn all(&self) -> impl Iterator<Item = &Sibling> {
+        self.0.iter().flat_map(|listing| &listing.files)
+    }
+
+    fn of_inode(&self, inode: u64) -> impl Iterator<Item = &Sibling> {
+        let of_it = move |listing: &'_ Listing| listing.by_inode.get(&inode).cloned().unwrap_or_default();
+        self.0.iter().flat_map(move |listing| of_it(listing).into_iter().map(|at| &listing.files[at]))
+    }
+
+    /// Those that go by a name which a rotation may have made from that of `of`, and have this inode.
+    pub(super) fn rotated(&self, of: &Path, inode: u64) -> Option<&Sibling> {
+        self.of_inode(inode).find(|sibling| is_rotated_name(&sibling.path, of))
+    }
+
+    /// The file with this inode and birth that is long enough to hold what `mark` stands for.
+    pub(super) fn renamed(&self, inode: u64, born: u64, mark: Mark) -> Option<&Sibling> {
+        self.of_inode(inode).find(|s| same_birth(s.meta.born, born) && s.meta.size >= mark.position)
+    }
+
+    /// A copy of the file at `of`, which was read up to `mark`, made before that file was cut. It may hold more than was
+    /// read.
+    pub(super) fn copy(&self, of: &Path, mark: Mark) -> Option<(Sibling, File)> {
+        if !can_tell_copies(mark) {
+            return None;
+        }
+        let mut copies: Vec<&Sibling> = self.all().filter(|s| is_rotated_name(&s.path, of)).collect();
+        copies.sort_by_key(|s| std::cmp::Reverse(s.meta.modified));
+        copies.into_iter().find_map(|sibling| sibling.open(mark, None).ok().flatten())
+    }
+}
+
 /// Files by directory, each directory read once.
 #[derive(Default)]
-pub(super) struct Listings(HashMap<PathBuf, Arc<Vec<Sibling>>>);
+pub(super) struct Listings(HashMap<PathBuf, Arc<Listing>>);
 
 impl Listings {
     /// The regular files in the directory of `path`, and in that of the file it leads to.
-    pub(super) fn around(&mut self, path: &Path) -> Arc<Vec<Sibling>> {
+    pub(super) fn around(&mut self, path: &Path) -> Siblings {
         let own = self.list(path.parent());
         let real = path.canonicalize().ok().filter(|real| real.parent() != path.parent());
-        match real {
-            Some(real) => {
-                let there = self.list(real.parent());
-                Arc::new(own.iter().chain(there.iter()).cloned().collect())
-            }
-            None => own,
-        }
+        let there = real.map(|real| self.list(real.parent()));
+        Siblings(std::iter::once(own).chain(there).collect())
     }
 
-    fn list(&mut self, directory: Option<&Path>) -> Arc<Vec<Sibling>> {
+    fn list(&mut self, directory: Option<&Path>) -> Arc<Listing> {
         let directory = directory.filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let listing = self.0.entry(directory.to_owned());
         listing.or_insert_with(|| Arc::new(list(directory))).clone()
@@ -53,7 +95,7 @@ impl Listings {
 }
 
 /// The regular files in a directory. While names change a file may be passed over, so it is read until none do.
-fn list(directory: &Path) -> Vec<Sibling> {
+fn list(directory: &Path) -> Listing {
     let changed = || std::fs::metadata(directory).and_then(|meta| meta.modified()).ok();
     let mut found: HashMap<FileId, Sibling> = HashMap::new();
     for _ in 0..MAX_LISTINGS {
@@ -63,7 +105,12 @@ fn list(directory: &Path) -> Vec<Sibling> {
             break;
         }
     }
-    found.into_values().collect()
+    let files: Vec<Sibling> = found.into_values().collect();
+    let mut by_inode: HashMap<u64, SmallVec<[usize; 1]>> = HashMap::new();
+    for (at, sibling) in files.iter().enumerate() {
+        by_inode.entry(sibling.meta.id.inode).or_default().push(at);
+    }
+    Listing { files, by_inode }
 }
 
 fn list_once(directory: &Path) -> Vec<Sibling> {
@@ -73,27 +120,34 @@ fn list_once(directory: &Path) -> Vec<Sibling> {
     paths.filter_map(|p| Meta::of_path(&p).ok().map(|meta| Sibling { path: p, meta })).collect()
 }
 
-/// The file with this inode in which the bytes of `mark` are still there.
-pub(super) fn renamed(siblings: &[Sibling], inode: u64, born: u64, mark: Mark) -> Option<(Sibling, File)> {
-    let same = |s: &&Sibling| s.meta.id.inode == inode && same_birth(s.meta.born, born);
-    siblings.iter().filter(same).find_map(|sibling| with_mark(sibling, mark))
-}
-
-/// A copy of a file that was read up to `mark`, made before that file was cut. It may hold more than was read.
-pub(super) fn copy(siblings: &[Sibling], of: &Path, mark: Mark) -> Option<(Sibling, File)> {
-    if mark.position == 0 || mark.head.len == 0 || mark.tail.len == 0 {
-        return None;
+impl Sibling {
+    /// Opens the file; `None` where the bytes that `mark` stands for are not in it, or those that `not_like` stands for are.
+    ///
+    /// Errors: it was renamed meanwhile, or can't be opened.
+    pub(super) fn open(&self, mark: Mark, not_like: Option<Mark>) -> io::Result<Option<(Sibling, File)>> {
+        let file = File::open(&self.path)?;
+        let meta = Meta::of_file(&file)?;
+        if meta.id != self.meta.id {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let same = still_has(&file, meta.size, mark)?;
+        let is_copy = match not_like.filter(|mark| can_tell_copies(*mark)) {
+            Some(mark) => still_has(&file, meta.size, mark)?,
+            None => false,
+        };
+        Ok((same && !is_copy).then(|| (Sibling { path: self.path.clone(), meta }, file)))
     }
-    let mut copies: Vec<&Sibling> = siblings.iter().filter(|s| is_rotated_name(&s.path, of)).collect();
-    copies.sort_by_key(|s| std::cmp::Reverse(s.meta.modified));
-    copies.into_iter().find_map(|sibling| with_mark(sibling, mark))
 }
 
-fn with_mark(sibling: &Sibling, mark: Mark) -> Option<(Sibling, File)> {
-    let file = File::open(&sibling.path).ok()?;
-    let meta = Meta::of_file(&file).ok()?;
-    (meta.id == sibling.meta.id && still_has(&file, meta.size, mark).ok()?)
-        .then(|| (Sibling { path: sibling.path.clone(), meta }, file))
+/// Whether a file that can't be opened now may be opened in a moment: it was renamed, or too many files are open.
+pub(super) fn is_passing(e: &io::Error) -> bool {
+    let code = e.raw_os_error();
+    e.kind() == io::ErrorKind::NotFound || [Errno::MFILE, Errno::NFILE].iter().any(|n| code == Some(n.raw_os_error()))
+}
+
+/// Whether a mark is of enough to know a copy by it.
+fn can_tell_copies(mark: Mark) -> bool {
+    mark.position > 0 && mark.head.len > 0 && mark.tail.len > 0
 }
 
 /// The last file that was seen at a path.
@@ -105,6 +159,20 @@ pub(super) struct Before {
     pub(super) mark: Mark,
 }
 
+/// Files that are known, with their births.
+#[derive(Default)]
+pub(super) struct Known(HashMap<FileId, SmallVec<[u64; 1]>>);
+
+impl Known {
+    pub(super) fn add(&mut self, id: FileId, born: u64) {
+        self.0.entry(id).or_default().push(born);
+    }
+
+    fn has(&self, meta: &Meta) -> bool {
+        self.0.get(&meta.id).is_some_and(|births| births.iter().any(|born| same_birth(*born, meta.born)))
+    }
+}
+
 /// What is known when files are looked for that were at a path for a while and that nobody saw there.
 pub(super) struct Between<'a> {
     /// The path.
@@ -113,25 +181,17 @@ pub(super) struct Between<'a> {
     pub(super) since: SystemTime,
     /// The file that was at the path before them, if it was found.
     pub(super) before: Option<Before>,
-    /// Files that are known, with their births.
-    pub(super) known: &'a HashMap<FileId, Vec<u64>>,
+    /// What is at the path now.
+    pub(super) now: Option<Meta>,
+    pub(super) known: &'a Known,
 }
 
 impl Between<'_> {
-    /// Such files, in the order in which they were written; and whether one was renamed before it could be opened.
-    pub(super) fn find(&self, siblings: &[Sibling]) -> (Vec<(Sibling, File)>, bool) {
-        let mut new: Vec<&Sibling> = siblings.iter().filter(|s| self.is_new(s)).collect();
-        new.sort_by_key(|s| (s.meta.modified, s.path.clone()));
-        let mark = self.before.map(|before| before.mark).unwrap_or_default();
-        let (mut found, mut moved) = (Vec::new(), false);
-        for sibling in new.into_iter().take(MAX_BETWEEN) {
-            match with_mark(sibling, Mark::default()) {
-                Some(_) if copy(std::slice::from_ref(sibling), self.of, mark).is_some() => {}
-                Some(open) => found.push(open),
-                None => moved = true,
-            }
-        }
-        (found, moved)
+    /// Such files, in the order in which they were written.
+    pub(super) fn find(&self, siblings: &Siblings) -> Vec<Sibling> {
+        let mut new: Vec<Sibling> = siblings.all().filter(|s| self.is_new(s)).cloned().collect();
+        new.sort_by(|a, b| (a.meta.modified, &a.path).cmp(&(b.meta.modified, &b.path)));
+        new
     }
 
     fn is_new(&self, sibling: &Sibling) -> bool {
@@ -141,7 +201,8 @@ impl Between<'_> {
         let later = || self.before.is_none_or(|before| meta.modified >= before.modified);
         let came = if meta.born == 0 { meta.modified > since && later() } else { meta.born > nanos(since) };
         came && meta.size > 0
-            && !self.known.get(&meta.id).is_some_and(|births| births.iter().any(|b| same_birth(*b, meta.born)))
+            && !self.known.has(meta)
+            && !self.now.is_some_and(|now| now.same_file(meta.id, meta.born))
             && is_rotated_name(&sibling.path, self.of)
     }
 }
@@ -176,6 +237,10 @@ mod tests {
         let consumed = &text[..position as usize];
         let head = head_print(&File::open(file).unwrap(), position).unwrap();
         Mark { position, head, tail: Print::of_tail(consumed) }
+    }
+
+    fn around(path: &Path) -> Siblings {
+        Listings::default().around(path)
     }
 
     #[test]
@@ -214,10 +279,12 @@ mod tests {
         fs::write(&path, "one\ntwo\n").unwrap();
         let (meta, at) = (Meta::of_path(&path).unwrap(), mark(&path, 4));
         fs::rename(&path, &moved).unwrap();
-        let (inode, born) = (meta.id.inode, meta.born);
-        assert_eq!(renamed(&list(dir.path()), inode, born, at).unwrap().0.path, moved);
+        let renamed = || around(&path).renamed(meta.id.inode, meta.born, at).unwrap().open(at, None).unwrap();
+        assert_eq!(renamed().unwrap().0.path, moved);
         fs::write(&moved, "other bytes").unwrap();
-        assert!(renamed(&list(dir.path()), inode, born, at).is_none());
+        assert!(renamed().is_none());
+        fs::write(&moved, "x").unwrap();
+        assert!(around(&path).renamed(meta.id.inode, meta.born, at).is_none());
     }
 
     #[test]
@@ -229,8 +296,8 @@ mod tests {
         fs::copy(&path, dir.path().join("a.log.1")).unwrap();
         fs::write(dir.path().join("a.log.2"), "one!two\n").unwrap();
         fs::copy(&path, dir.path().join("unrelated")).unwrap();
-        assert!(copy(&list(dir.path()), &path, at).unwrap().0.path.ends_with("a.log.1"));
-        assert!(copy(&list(dir.path()), &path, Mark::default()).is_none());
+        assert!(around(&path).copy(&path, at).unwrap().0.path.ends_with("a.log.1"));
+        assert!(around(&path).copy(&path, Mark::default()).is_none());
     }
 
     #[test]
@@ -252,10 +319,12 @@ mod tests {
             of: &path,
             since: SystemTime::now() - Duration::from_secs(60),
             before: Some(Before { modified: SystemTime::UNIX_EPOCH, mark: mark(&path, 8) }),
-            known: &HashMap::new(),
+            now: None,
+            known: &Known::default(),
         };
         let names = |b: &Between<'_>| {
-            let found = b.find(&list(dir.path())).0.into_iter();
+            let mark = b.before.map(|before| before.mark);
+            let found = b.find(&around(&path)).into_iter().filter_map(|s| s.open(Mark::default(), mark).unwrap());
             found.map(|(s, _)| s.path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(&between), ["a.log.2", "a.log.1"]);

@@ -53,7 +53,7 @@ pub(crate) use positions::read_any as read_positions;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
@@ -135,8 +135,8 @@ impl Input for Tail {
             InputError(format!("pos_file {file}: {e}"))
         })?;
         // What is there now was there at the start, whatever comes before the first look.
-        let at_start = (!self.settings.skip_refresh_on_startup)
-            .then(|| AtStart::new(self.paths.expand(SystemTime::now()), most_open_files()));
+        let at_start =
+            (!self.settings.skip_refresh_on_startup).then(|| AtStart::new(&mut self.paths, most_open_files()));
         at_start.iter().flat_map(|start| &start.targets.directories).for_each(|directory| check_permission(directory));
         self.opened = Some(Opened { claim, at_start });
         Ok(())

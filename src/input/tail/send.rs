@@ -68,8 +68,8 @@ fn stored(shared: &Arc<Shared>, file: &Arc<Followed>, prepared: &Prepared, recei
 async fn deliver(shared: &Shared, file: &Followed, prepared: &Prepared) -> Outcome {
     let mut stop = shared.stop.clone();
     // From now on the buffer may know this stream, so a restart has to know it too.
-    if !prepared.batch.is_empty() && file.is_first_batch() {
-        shared.positions.saved().await;
+    if !prepared.batch.is_empty() {
+        shared.positions.saved(&file.row).await;
     }
     let origin = Origin::Stream { stream: file.row.stream.clone(), upto: prepared.upto.position };
     loop {

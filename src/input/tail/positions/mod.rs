@@ -47,8 +47,6 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Positions {
     file: Option<PathBuf>,
     table: Mutex<Table>,
-    /// When files were looked for last; saved with the rows, and never without those of the files that were seen.
-    looked: Mutex<Option<SystemTime>>,
     /// The hash of the position file on disk.
     on_disk: AtomicU64,
     /// Counts changes.
@@ -115,7 +113,6 @@ impl Positions {
         Positions {
             file,
             table: Mutex::new(table),
-            looked: Mutex::default(),
             on_disk: AtomicU64::new(0),
             version: AtomicU64::new(1),
             saved: watch::Sender::new(0),
@@ -129,7 +126,6 @@ impl Positions {
         let (head, hints) = sidecar::parse(&read_hints(&sidecar_of(file)));
         let table = Table::load(&lines, (head, hints), follow_inodes);
         let mut positions = Positions::new(Some(file.to_owned()), table);
-        positions.looked = Mutex::new(head.looked);
         positions.on_disk = AtomicU64::new(sidecar::hash(&lines));
         Ok(positions)
     }
@@ -139,18 +135,19 @@ impl Positions {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self) {
-        self.version.fetch_add(1, Relaxed);
+    /// Gives the version that has the change.
+    fn changed(&self) -> u64 {
+        self.version.fetch_add(1, Relaxed) + 1
     }
 
     /// When files were looked for last, by an earlier process perhaps.
     pub(super) fn last_look(&self) -> Option<SystemTime> {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table().looked
     }
 
     /// All files that were at their paths at this time are known.
     pub(super) fn looked(&self, at: SystemTime) {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        self.table().looked = Some(at);
     }
 
     /// See [`Table::adopt`].
@@ -159,7 +156,7 @@ impl Positions {
         // Without a position file every start is a new one, as in Fluentd.
         let newest = if self.file.is_some() { arrived.newest } else { &unknown };
         let adopted = self.table().adopt(&Arrived { newest, ..*arrived })?;
-        self.changed();
+        adopted.0.is_there_since(self.changed());
         Ok(adopted)
     }
 
@@ -222,20 +219,24 @@ impl Positions {
 
     /// Waits for the receipts of `row` and moves its position with them.
     pub(super) async fn delivered(&self, row: &Row) {
-        row.delivered(|| self.changed()).await;
+        let moved = || {
+            self.changed();
+        };
+        row.delivered(moved).await;
     }
 
-    /// Waits until the files know everything up to now. A save that fails is warned of and not waited for: the disk being
-    /// full is no reason to stop collecting; it costs that lines may come twice after a crash.
-    pub(super) async fn saved(&self) {
-        if self.file.is_none() {
+    /// Waits until the files know of a row; one save does for all rows that came before it. A save that fails is warned of
+    /// and not waited for: the disk being full is no reason to stop collecting; it costs that lines may come twice after a
+    /// crash.
+    pub(super) async fn saved(&self, row: &Row) {
+        let since = row.since();
+        if self.file.is_none() || *self.saved.borrow() >= since {
             return;
         }
-        let version = self.version.load(Relaxed);
         let mut saved = self.saved.subscribe();
         self.wanted.notify_one();
         // The sender is our own, so it is there.
-        let _ = saved.wait_for(|saved| *saved >= version).await;
+        let _ = saved.wait_for(|saved| *saved >= since).await;
     }
 
     /// Saves changes until told to stop: each [`SAVE_INTERVAL`], and at once when somebody waits.
@@ -277,9 +278,10 @@ impl Positions {
 
     fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        // In this order: a file seen later than this moment may have a row, one seen before has.
-        let looked = self.last_look();
-        let (lines, hints) = self.table().save();
+        let (looked, (lines, hints)) = {
+            let table = self.table();
+            (table.looked, table.save())
+        };
         let hash = sidecar::hash(&lines);
         let head = Head { looked, lines: [hash, self.on_disk.load(Relaxed)] };
         // Hints first: they know this position file and the one before, so between the two saves nothing is in doubt.

@@ -14,6 +14,9 @@ use crate::buffer::Receipt;
 /// larger steps.
 const MAX_RECEIPTS: usize = 4096;
 
+/// Of a row that no state of positions has yet.
+const NEVER: u64 = u64::MAX;
+
 /// A position with the prints that tell whether the file still is the one it belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Mark {
@@ -34,6 +37,8 @@ pub(in super::super) struct Row {
     pub(in super::super) born: u64,
     /// The place in the position file.
     pub(super) order: u64,
+    /// The state of all positions that has this row first; 0 for one that was on the disk before.
+    since: AtomicU64,
     state: Mutex<State>,
     receipts: Mutex<Receipts>,
 }
@@ -76,7 +81,9 @@ impl Row {
     /// A new generation.
     pub(super) fn new(path: PathBuf, id: FileId, born: u64, mark: Mark, order: u64) -> Row {
         let stream = format!("tail:{:x}:{:x}:{:x}", id.device, id.inode, generation());
-        Row::with_stream(stream.into(), path, id, born, mark, order)
+        let row = Row::with_stream(stream.into(), path, id, born, mark, order);
+        row.since.store(NEVER, Relaxed);
+        row
     }
 
     /// A generation that is known from an earlier process.
@@ -88,7 +95,7 @@ impl Row {
 
     fn with_stream(stream: Arc<str>, path: PathBuf, id: FileId, born: u64, mark: Mark, order: u64) -> Row {
         let state = Mutex::new(State { path, mark, listed: true });
-        Row { stream, id, born, order, state, receipts: Mutex::default() }
+        Row { stream, id, born, order, since: AtomicU64::new(0), state, receipts: Mutex::default() }
     }
 
     /// The same generation for a file whose device or birth is known better now.
@@ -103,6 +110,16 @@ impl Row {
 
     fn receipts(&self) -> MutexGuard<'_, Receipts> {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From this state of all positions on the row is there, if it was not before.
+    pub(super) fn is_there_since(&self, version: u64) {
+        let _ = self.since.compare_exchange(NEVER, version, Relaxed, Relaxed);
+    }
+
+    /// The state of all positions that has this row first.
+    pub(super) fn since(&self) -> u64 {
+        self.since.load(Relaxed)
     }
 
     pub(in super::super) fn path(&self) -> PathBuf {

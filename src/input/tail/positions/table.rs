@@ -5,16 +5,18 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use smallvec::SmallVec;
 
-use super::super::identity::{Meta, Print, TAIL_BYTES, has_head, has_tail, head_print, read_at, same_birth};
+use super::super::identity::{Meta, Print, TAIL_BYTES, has_head, has_tail, head_print, nanos, read_at, same_birth};
 use super::posfile::{self, Line, UNWATCHED};
 use super::row::{Mark, Row};
 use super::sidecar::{self, Head, Hint};
 
 /// Files that are no longer followed and whose positions are kept, should they come back (renamed, changed again after
-/// `limit_recently_modified`). Past it the oldest are forgotten.
+/// `limit_recently_modified`). Past it the oldest are forgotten, but none that came since files were looked for last: it
+/// would be taken for one that nobody saw.
 const MAX_PARKED: usize = 10_000;
 /// Lines of files that are gone, which the position file keeps until the next compaction, as in Fluentd.
 const MAX_GONE: usize = 1000;
@@ -61,6 +63,8 @@ pub(super) struct Table {
     at_start: HashMap<PathBuf, u64>,
     gone: VecDeque<(PathBuf, u64)>,
     orders: u64,
+    /// When files were looked for last; saved with the rows, and never without those of the files that were seen.
+    pub(super) looked: Option<SystemTime>,
 }
 
 impl Table {
@@ -69,7 +73,7 @@ impl Table {
     /// Where the position file is the one that was saved with the hints, or right before them, these know it all. Another
     /// one was written by Fluentd or an operator: it is the truth about what it has lines of, and hints add to it.
     pub(super) fn load(position_file: &[u8], (head, hints): (Head, Vec<Hint>), follow_inodes: bool) -> Table {
-        let mut table = Table { follow_inodes, ..Table::default() };
+        let mut table = Table { follow_inodes, looked: head.looked, ..Table::default() };
         let (lines, torn) = posfile::parse(position_file, follow_inodes);
         let lines: Vec<Line> = lines.into_iter().filter(|line| line.position != UNWATCHED).collect();
         table.at_start = lines.iter().map(|line| (line.path.clone(), line.inode)).collect();
@@ -144,9 +148,12 @@ impl Table {
     }
 
     fn forget_oldest(&mut self) {
+        let looked = self.looked.map_or(u64::MAX, nanos);
         while self.parked.len() > MAX_PARKED
-            && let Some(oldest) = self.parked.keys().next().copied()
+            && let Some((oldest, row)) = self.parked.first_key_value()
+            && row.born <= looked
         {
+            let oldest = *oldest;
             self.unpark(oldest);
         }
     }

@@ -173,9 +173,13 @@ async fn a_save_that_fails_is_not_waited_for() {
     let path = dir.path().join("positions/tail.pos");
     let claim = Claim::open(Some(&path), false).unwrap();
     std::fs::remove_dir_all(dir.path().join("positions")).unwrap();
+    let (file, meta, _) = file(dir.path(), 0);
+    let (log, newest) = (dir.path().join("a.log"), |_: &str| None);
+    let arrived = Arrived { path: &log, file: &file, meta, how: Arrival::Later, newest: &newest };
+    let (row, _) = claim.adopt(&arrived).unwrap();
     let stopper = Stopper::new();
     let saver = tokio::spawn(claim.clone().keep_saved(stopper.listener()));
-    tokio::time::timeout(Duration::from_secs(10), claim.saved()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), claim.saved(&row)).await.unwrap();
     stopper.stop();
     saver.await.unwrap();
     assert!(!path.exists());

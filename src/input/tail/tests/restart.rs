@@ -198,6 +198,45 @@ async fn a_file_rotated_away_before_anybody_saw_it_is_read() {
 }
 
 #[tokio::test]
+async fn however_many_rotations_there_were_while_nobody_looked_all_is_read() {
+    let world = World::with(|settings| settings.rotate_wait = Duration::from_millis(50));
+    world.write("in.log", "first\n");
+    let running = world.start().await;
+    world.until_events(1).await;
+    running.stop().await;
+    let mut expected = vec!["first".to_owned()];
+    for n in 0..250 {
+        world.append("in.log", format!("{n}\n"));
+        world.rename("in.log", &format!("in.log-{n:06}"));
+        expected.push(n.to_string());
+    }
+    world.write("in.log", "last\n");
+    expected.push("last".to_owned());
+    let running = world.start().await;
+    world.until_exactly(&expected).await;
+    assert_eq!(world.collector.messages(), expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_and_goes_while_the_input_starts_is_read() {
+    let world = World::new();
+    world.write("in.log", "a1\n");
+    let running = world.start().await;
+    world.until_events(1).await;
+    running.stop().await;
+    let opened = world.open().await.unwrap();
+    world.rename("in.log", "in.log-1");
+    world.write("in.log", "b1\n");
+    world.rename("in.log", "in.log-2");
+    world.write("in.log", "c1\n");
+    quiet_time().await;
+    let running = world.run(opened);
+    world.until_messages(&["a1", "b1", "c1"]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn fluentds_position_finds_a_file_rotated_meanwhile_by_inode_and_name() {
     let world = World::new();
     world.write("in.log", "a1\na2\n");
