@@ -6,6 +6,7 @@ mod daemon;
 mod docs;
 mod examples;
 mod faults;
+mod objects;
 mod options;
 mod report;
 mod security;

@@ -32,6 +32,9 @@ const SECRET_ENDINGS: &[&str] = &[
     "service_key",
     "signature",
     "cookie",
+    "customer_key",
+    "encryption_key",
+    "credentials_json",
 ];
 
 /// Whether a parameter of this name is taken for a secret wherever it stands.
@@ -167,6 +170,8 @@ mod tests {
             "api-key",
             "http_token",
             "Authorization",
+            "sse_customer_key",
+            "credentials_json",
         ] {
             assert!(looks_secret(name), "{name}");
         }

@@ -7,6 +7,7 @@ mod ltsv;
 mod msgpack;
 mod newline;
 mod out_file;
+mod parquet;
 mod single_value;
 mod stdout;
 mod text;
@@ -22,6 +23,7 @@ pub const FORMATTERS: &[Plugin<dyn Formatter>] = &[
     formatter::<ltsv::Ltsv>(&["ltsv"]),
     formatter::<msgpack::Msgpack>(&["msgpack"]),
     formatter::<out_file::OutFile>(&["out_file"]),
+    formatter::<parquet::Parquet>(&["parquet"]),
     formatter::<single_value::SingleValue>(&["single_value"]),
     formatter::<stdout::Stdout>(&["stdout"]),
     formatter::<tsv::Tsv>(&["tsv"]),

@@ -1,6 +1,7 @@
 //! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
 
 pub mod accept;
+pub mod aws;
 pub mod dns;
 pub(crate) mod forward;
 mod gate;

@@ -1,12 +1,17 @@
 //! Outputs: the table of `<match> @type`. `copy`, `relabel` and `roundrobin` are targets of the engine's routes.
 
+mod azurestorage;
 mod buffer;
 mod exec;
 mod exec_filter;
 mod file;
 mod forward;
+mod gcs;
 mod http;
 mod null;
+mod object;
+mod object_url;
+mod s3;
 mod secondary_file;
 mod stdout;
 
@@ -14,13 +19,17 @@ use crate::plugin::{DynOutput, Plugin, output};
 
 /// One line per output.
 pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
+    output::<azurestorage::AzureStorage>(&["azurestorage"]),
     output::<buffer::Buffer>(&["buffer"]),
     output::<exec::Exec>(&["exec"]),
     output::<exec_filter::ExecFilter>(&["exec_filter"]),
     output::<file::File>(&["file"]),
     output::<forward::Forward>(&["forward"]),
+    output::<gcs::Gcs>(&["gcs"]),
     output::<http::Http>(&["http"]),
     output::<null::Null>(&["null"]),
+    output::<object_url::ObjectUrl>(&["object"]),
+    output::<s3::S3>(&["s3"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),
 ];

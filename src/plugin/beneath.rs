@@ -59,6 +59,27 @@ impl Root {
         Ok(Opened { file: File::from(file), directory: File::from(dir), is_new })
     }
 
+    /// Opens `relative` for reading; `None` where it is not there.
+    ///
+    /// Errors: as [`open`](Self::open).
+    pub fn find(&self, relative: &Path) -> io::Result<Option<File>> {
+        let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let mut dir = match openat(CWD, &self.path, flags | OFlags::DIRECTORY, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let mut parts = relative.components().filter(|part| *part != Component::CurDir).peekable();
+        while let Some(part) = parts.next() {
+            let Component::Normal(name) = part else { return Err(outside(relative)) };
+            let kind = if parts.peek().is_some() { OFlags::DIRECTORY } else { OFlags::empty() };
+            dir = match beneath(&dir, Path::new(name), flags | kind, Mode::empty()) {
+                Err(Errno::NOENT) => return Ok(None),
+                other => other?,
+            };
+        }
+        Ok(Some(File::from(dir)))
+    }
+
     fn step(&self, dir: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         match beneath(dir, name, flags, Mode::empty()) {

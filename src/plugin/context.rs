@@ -232,6 +232,33 @@ impl<'a> BuildContext<'a> {
         self.format
     }
 
+    /// As [`render`](Self::render), for an output that writes whole files. `kind`: the one format that it may be, whatever
+    /// `<format>` names, with defaults for what that does not say.
+    pub fn render_whole(
+        &mut self,
+        default: &'static str,
+        kind: Option<(&str, &[(&str, &str)])>,
+    ) -> Result<Render, Diagnostic> {
+        self.format = Some(default);
+        let formatter = match kind {
+            None => self.inner("format", "formatter", Some(default), |r| r.formatters)?,
+            Some((kind, defaults)) => {
+                let other = |section: &&Section| section.plugin_type().is_some_and(|written| written != kind);
+                let mut section = match self.section.child("format").filter(other) {
+                    None => self.child_with("format", defaults),
+                    Some(other) => {
+                        let mut section = Section::new("format", other.span.clone());
+                        defaults.iter().for_each(|(name, text)| section.set_text(name, *text));
+                        section
+                    }
+                };
+                section.set_text("@type", kind);
+                self.inner_of(&section, "format", "formatter", None, |r| r.formatters)?
+            }
+        };
+        Ok(Render::new(formatter, self.inject()?))
+    }
+
     /// A permission in octal, or the default.
     pub fn octal(&self, parameter: &str, text: Option<&str>, default: u32) -> Result<u32, Diagnostic> {
         text.map_or(Ok(default), permission).map_err(|e| self.fault(parameter, e))
@@ -341,7 +368,16 @@ impl<'a> BuildContext<'a> {
 
     /// The plugin of the `<format>` section; where there is none, that of the default type with no parameters.
     pub fn formatter(&mut self, default: &'static str) -> Result<Arc<dyn Formatter>, Diagnostic> {
-        self.inner("format", "formatter", Some(default), |r| r.formatters)
+        let formatter = self.inner("format", "formatter", Some(default), |r| r.formatters)?;
+        if formatter.whole().is_some() {
+            let kind = self.section.child("format").and_then(Section::plugin_type).unwrap_or(default);
+            let message = format!("{kind} is a format of whole files: object, s3, gcs and azurestorage write them");
+            return Err(Diagnostic::error(
+                message,
+                self.section.child("format").map_or(&self.section.span, |f| &f.span),
+            ));
+        }
+        Ok(formatter)
     }
 
     /// A formatter by type, with no parameters but those of this section.

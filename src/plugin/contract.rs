@@ -265,4 +265,36 @@ pub trait Formatter: Send + Sync + 'static {
             self.format_entry(tag, &entry, arena, out);
         }
     }
+
+    /// For formats of whole files, where no event can be written without the others; `None` for the rest. Only outputs that
+    /// ask for it ([`BuildContext::render_whole`]) get such a format.
+    fn whole(&self) -> Option<&dyn WholeFormat> {
+        None
+    }
+}
+
+/// A format of whole files, such as columns.
+pub trait WholeFormat: Send + Sync {
+    /// Begins a file.
+    fn begin(&self) -> Box<dyn WholeFile>;
+}
+
+/// A file in the making. First `look` with each event where [`looks`](WholeFile::looks) says so, then `write` with each
+/// event, then `finish`. The bytes are a function of the events alone.
+pub trait WholeFile: Send {
+    /// Whether the events must be looked at before they are written.
+    fn looks(&self) -> bool;
+
+    /// Looks at an event.
+    fn look(&mut self, tag: &Tag, time: EventTime, record: &Record<'_>);
+
+    /// Takes an event; appends to `out` what is ready.
+    ///
+    /// Errors: why these events can never be such a file, for the operator.
+    fn write(&mut self, tag: &Tag, time: EventTime, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Appends the rest.
+    ///
+    /// Errors: as [`write`](WholeFile::write).
+    fn finish(self: Box<Self>, out: &mut Vec<u8>) -> Result<(), String>;
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::contract::Formatter;
+use super::contract::{Formatter, WholeFile, WholeFormat};
 use super::inject::Inject;
 use crate::buffer::Block;
-use crate::event::{Arena, Entries, Entry, Record, Tag};
+use crate::event::{Arena, Entries, Entry, EventTime, Record, Tag};
 
 /// Formatter and injection of one output.
 pub struct Render {
@@ -35,6 +35,40 @@ impl Render {
             self.entry(tag, &entry, arena, &mut text);
             each(&text);
         });
+    }
+
+    /// The format of whole files, where it is one.
+    pub fn whole(&self) -> Option<&dyn WholeFormat> {
+        self.formatter.whole()
+    }
+
+    /// Shows every event of a block to a file that is about to be written.
+    pub fn look(&self, block: &Block, file: &mut dyn WholeFile) {
+        self.records(block, |tag, time, record| file.look(tag, time, record));
+    }
+
+    /// Writes every event of a block to such a file.
+    ///
+    /// Errors: as [`WholeFile::write`].
+    pub fn write(&self, block: &Block, file: &mut dyn WholeFile, out: &mut Vec<u8>) -> Result<(), String> {
+        let mut outcome = Ok(());
+        self.records(block, |tag, time, record| {
+            if outcome.is_ok() {
+                outcome = file.write(tag, time, record, out);
+            }
+        });
+        outcome
+    }
+
+    fn records(&self, block: &Block, mut each: impl FnMut(&Tag, EventTime, &Record<'_>)) {
+        for entry in Entries::new(&block.entries).map_while(Result::ok) {
+            let arena = Arena::new();
+            let Ok(mut record) = Record::decode(entry.record, &arena) else { continue };
+            if let Some(inject) = &self.inject {
+                inject.apply(&block.tag, entry.time, &mut record, &arena);
+            }
+            each(&block.tag, entry.time, &record);
+        }
     }
 
     fn each(&self, block: &Block, mut each: impl FnMut(&Tag, Entry<'_>, &Arena)) {
