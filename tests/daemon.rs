@@ -16,9 +16,14 @@ const PORTS: std::ops::Range<u16> = 11_000..31_000;
 /// Pause between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The binary that is tested: another where `SUIRO_BINARY` names one, for figures of a release build.
+fn binary() -> PathBuf {
+    std::env::var_os("SUIRO_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_suiro").into(), PathBuf::from)
+}
+
 /// The binary, without settings of the environment that the tests run in.
 pub fn suiro() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_suiro"));
+    let mut command = Command::new(binary());
     command.env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
     command
 }
@@ -27,7 +32,7 @@ pub fn suiro() -> Command {
 fn suiro_behind(commands: &str) -> Command {
     let mut command = Command::new("sh");
     let script = format!("set -e\n{commands}\nexec \"$0\" \"$@\"");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_suiro")]).env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
+    command.args(["-c", &script]).arg(binary()).env_remove("FLUENT_CONF").env("RUST_BACKTRACE", "0");
     command
 }
 

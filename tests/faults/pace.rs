@@ -1,5 +1,5 @@
 //! What an acknowledgement costs. Figures of a release build on a machine with nothing else to do, so these are run by hand:
-//! `cargo test --release --test integration faults::pace -- --ignored --nocapture --test-threads=1`.
+//! `SUIRO_BINARY=$PWD/target/release/suiro cargo test --test integration faults::pace -- --ignored --nocapture --test-threads=1`.
 
 use std::fs;
 use std::process::Command;

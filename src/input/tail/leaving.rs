@@ -68,8 +68,7 @@ impl Discovery {
                 return;
             }
             let (siblings, mark) = (Listings::default().around(&file.path), progress.mark());
-            let found =
-                siblings.renamed(file.id.inode, file.born, mark).and_then(|s| s.open(mark, None).ok().flatten());
+            let found = siblings.renamed(file.id.inode, file.born, mark).and_then(|s| s.open(mark, &[]).ok().flatten());
             progress.file = found.map(|(_, open)| OpenFile::new(open, &self.shared.open_files));
         }
     }
@@ -95,12 +94,27 @@ impl Discovery {
         for Leaving { file, gone, .. } in &done {
             self.shared.positions.retire(&file.row, *gone && !self.watches.contains_key(&file.path));
         }
-        if done.is_empty() {
+        let mut by_path: BTreeMap<PathBuf, (Before, SystemTime)> = BTreeMap::new();
+        for Leaving { file, looked, .. } in done {
+            let (before, since) = by_path.entry(file.path.clone()).or_insert_with(|| (Before::default(), looked));
+            before.add(&file);
+            *since = looked.min(*since);
+            self.finished(&file, there);
+        }
+        self.look_behind(by_path);
+    }
+
+    /// Looks once more behind files that were let go of: names hold still by now, so one that was passed over while they
+    /// changed is found.
+    fn look_behind(&mut self, by_path: BTreeMap<PathBuf, (Before, SystemTime)>) {
+        if by_path.is_empty() {
             return;
         }
         let mut search = self.search();
-        for leaving in done {
-            self.finished(leaving, there, &mut search);
+        for (path, (before, since)) in by_path {
+            for unseen in self.unseen(&path, &before, since, &mut search) {
+                self.shared.queue.wake(&unseen);
+            }
         }
     }
 
@@ -112,14 +126,9 @@ impl Discovery {
         leaving.file.flags.at_end.load(SeqCst) && now.duration_since(leaving.since) >= wait && quiet
     }
 
-    fn finished(&mut self, leaving: Leaving, there: &HashMap<&Path, Meta>, search: &mut Search) {
-        let Leaving { file, looked, .. } = leaving;
+    fn finished(&mut self, file: &Arc<Followed>, there: &HashMap<&Path, Meta>) {
         if let Some(next) = file.take_next() {
             self.shared.queue.wake(&next);
-        }
-        // Names hold still by now, so a file that was passed over while they changed is found.
-        for unseen in self.unseen_after(&file, looked, search) {
-            self.shared.queue.wake(&unseen);
         }
         // The file is followed under its new path from now on.
         let waits = |watch: &Watch| matches!(watch, Watch::Waiting(id) if *id == file.id);
@@ -224,11 +233,11 @@ impl Discovery {
             unfollowed.inodes.iter().filter_map(|inode| Some((siblings.rotated(path, *inode)?, Mark::default())));
         let mut renamed: Vec<(&Sibling, Mark)> = rows.chain(lines).collect();
         renamed.sort_by_key(|(sibling, _)| sibling.meta.modified);
-        let last = renamed.last().map(|(s, mark)| Before { modified: s.meta.modified, mark: *mark });
+        let last = renamed.last().map(|(s, mark)| Before { modified: Some(s.meta.modified), marks: vec![*mark] });
         // What was read to its end long ago is left in peace.
         renamed.retain(|(sibling, mark)| sibling.meta.size > mark.position);
         let renamed = renamed.into_iter().map(|(sibling, mark)| (sibling.clone(), mark)).collect();
-        let (mut chain, held_still) = self.open_siblings(path, renamed, None, search);
+        let (mut chain, held_still) = self.open_siblings(path, renamed, &[], search);
         if !held_still {
             self.behind.insert(path.to_owned());
         }
@@ -237,19 +246,19 @@ impl Discovery {
             _ => None,
         };
         if self.shared.positions.last_look().is_some() || !self.is_waiting_for_first_look() {
-            chain.extend(self.unseen(path, last, self.last_pass, search));
+            chain.extend(self.unseen(path, &last.unwrap_or_default(), self.last_pass, search));
         }
         chain.extend(current);
         chain_up(&chain);
     }
 
-    /// Follows files that went by `path` to their ends, but for those that hold what `not_like` stands for: as many as may
-    /// be open at once, the next pass goes on with the others. Gives also whether all could be opened under their names.
+    /// Follows files that went by `path` to their ends, but for those that hold what one of `not_like` stands for: as many as
+    /// may be open at once, the next pass goes on with the others. Gives also whether all could be opened under their names.
     fn open_siblings(
         &mut self,
         path: &Path,
         siblings: Vec<(Sibling, Mark)>,
-        not_like: Option<Mark>,
+        not_like: &[Mark],
         search: &mut Search,
     ) -> (Vec<Arc<Followed>>, bool) {
         let (mut chain, mut held_still) = (Vec::new(), true);
@@ -302,11 +311,9 @@ impl Discovery {
         since: SystemTime,
         search: &mut Search,
     ) -> Vec<Arc<Followed>> {
-        let progress = old.progress();
-        let modified = progress.file.as_ref().and_then(|open| Meta::of_file(open).ok()).map(|meta| meta.modified);
-        let before = modified.map(|modified| Before { modified, mark: progress.mark() });
-        drop(progress);
-        self.unseen(&old.path, before, since, search)
+        let mut before = Before::default();
+        before.add(old);
+        self.unseen(&old.path, &before, since, search)
     }
 
     /// The same for paths where a file was a moment ago, or is named to be, and none is now.
@@ -320,7 +327,7 @@ impl Discovery {
         }
         let mut search = self.search();
         for path in missing {
-            let chain = self.unseen(path, None, self.last_pass, &mut search);
+            let chain = self.unseen(path, &Before::default(), self.last_pass, &mut search);
             chain_up(&chain);
         }
         for old in last_of_each.into_values() {
@@ -330,20 +337,14 @@ impl Discovery {
         }
     }
 
-    fn unseen(
-        &mut self,
-        path: &Path,
-        before: Option<Before>,
-        since: SystemTime,
-        search: &mut Search,
-    ) -> Vec<Arc<Followed>> {
+    fn unseen(&mut self, path: &Path, before: &Before, since: SystemTime, search: &mut Search) -> Vec<Arc<Followed>> {
         let mut chain = Vec::new();
         for _ in 0..MAX_TRIES {
             let now = Meta::of_path(path).ok();
             let between = Between { of: path, since, before, now, known: &search.known };
             let found = between.find(&search.listings.around(path));
             let found = found.into_iter().map(|sibling| (sibling, Mark::default())).collect();
-            let (more, held_still) = self.open_siblings(path, found, before.map(|before| before.mark), search);
+            let (more, held_still) = self.open_siblings(path, found, &before.marks, search);
             chain.extend(more);
             if held_still {
                 return chain;

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use smallvec::SmallVec;
 
+use super::follow::Followed;
 use super::glob::base_name;
 use super::identity::{FileId, Meta, nanos, same_birth};
 use super::positions::{Mark, still_has};
@@ -70,7 +71,7 @@ impl Siblings {
         }
         let mut copies: Vec<&Sibling> = self.all().filter(|s| is_rotated_name(&s.path, of)).collect();
         copies.sort_by_key(|s| std::cmp::Reverse(s.meta.modified));
-        copies.into_iter().find_map(|sibling| sibling.open(mark, None).ok().flatten())
+        copies.into_iter().find_map(|sibling| sibling.open(mark, &[]).ok().flatten())
     }
 }
 
@@ -121,21 +122,21 @@ fn list_once(directory: &Path) -> Vec<Sibling> {
 }
 
 impl Sibling {
-    /// Opens the file; `None` where the bytes that `mark` stands for are not in it, or those that `not_like` stands for are.
+    /// Opens the file; `None` where the bytes that `mark` stands for are not in it, or those are that one of `not_like`
+    /// stands for.
     ///
     /// Errors: it was renamed meanwhile, or can't be opened.
-    pub(super) fn open(&self, mark: Mark, not_like: Option<Mark>) -> io::Result<Option<(Sibling, File)>> {
+    pub(super) fn open(&self, mark: Mark, not_like: &[Mark]) -> io::Result<Option<(Sibling, File)>> {
         let file = File::open(&self.path)?;
         let meta = Meta::of_file(&file)?;
         if meta.id != self.meta.id {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let same = still_has(&file, meta.size, mark)?;
-        let is_copy = match not_like.filter(|mark| can_tell_copies(*mark)) {
-            Some(mark) => still_has(&file, meta.size, mark)?,
-            None => false,
-        };
-        Ok((same && !is_copy).then(|| (Sibling { path: self.path.clone(), meta }, file)))
+        let mut wanted = still_has(&file, meta.size, mark)?;
+        for mark in not_like.iter().filter(|mark| can_tell_copies(**mark)) {
+            wanted &= !still_has(&file, meta.size, *mark)?;
+        }
+        Ok(wanted.then(|| (Sibling { path: self.path.clone(), meta }, file)))
     }
 }
 
@@ -150,13 +151,24 @@ fn can_tell_copies(mark: Mark) -> bool {
     mark.position > 0 && mark.head.len > 0 && mark.tail.len > 0
 }
 
-/// The last file that was seen at a path.
-#[derive(Clone, Copy, Debug)]
+/// Files that were seen at a path before others.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Before {
-    /// When it was changed last.
-    pub(super) modified: SystemTime,
-    /// What was read of it: a copy of it holds the same.
-    pub(super) mark: Mark,
+    /// When the first of them that is still there was changed last.
+    pub(super) modified: Option<SystemTime>,
+    /// What was read of each: a copy of it holds the same.
+    pub(super) marks: Vec<Mark>,
+}
+
+impl Before {
+    pub(super) fn add(&mut self, file: &Followed) {
+        let progress = file.progress();
+        let meta = progress.file.as_ref().and_then(|open| Meta::of_file(open).ok());
+        if let Some(Meta { modified, .. }) = meta {
+            self.modified = Some(self.modified.map_or(modified, |before| before.min(modified)));
+            self.marks.push(progress.mark());
+        }
+    }
 }
 
 /// Files that are known, with their births.
@@ -179,8 +191,8 @@ pub(super) struct Between<'a> {
     pub(super) of: &'a Path,
     /// Nobody looked since.
     pub(super) since: SystemTime,
-    /// The file that was at the path before them, if it was found.
-    pub(super) before: Option<Before>,
+    /// What is known of those that were at the path before them.
+    pub(super) before: &'a Before,
     /// What is at the path now.
     pub(super) now: Option<Meta>,
     pub(super) known: &'a Known,
@@ -198,7 +210,7 @@ impl Between<'_> {
         let meta = &sibling.meta;
         let since = self.since.checked_sub(CLOCK_SLACK).unwrap_or(SystemTime::UNIX_EPOCH);
         // Lines may come late to the file before, so its time says something only where births are not known.
-        let later = || self.before.is_none_or(|before| meta.modified >= before.modified);
+        let later = || self.before.modified.is_none_or(|before| meta.modified >= before);
         let came = if meta.born == 0 { meta.modified > since && later() } else { meta.born > nanos(since) };
         came && meta.size > 0
             && !self.known.has(meta)
@@ -279,7 +291,7 @@ mod tests {
         fs::write(&path, "one\ntwo\n").unwrap();
         let (meta, at) = (Meta::of_path(&path).unwrap(), mark(&path, 4));
         fs::rename(&path, &moved).unwrap();
-        let renamed = || around(&path).renamed(meta.id.inode, meta.born, at).unwrap().open(at, None).unwrap();
+        let renamed = || around(&path).renamed(meta.id.inode, meta.born, at).unwrap().open(at, &[]).unwrap();
         assert_eq!(renamed().unwrap().0.path, moved);
         fs::write(&moved, "other bytes").unwrap();
         assert!(renamed().is_none());
@@ -315,16 +327,17 @@ mod tests {
         };
         touch("a.log.2", 20);
         touch("a.log.1", 10);
+        let before = Before { modified: Some(SystemTime::UNIX_EPOCH), marks: vec![mark(&path, 8)] };
         let mut between = Between {
             of: &path,
             since: SystemTime::now() - Duration::from_secs(60),
-            before: Some(Before { modified: SystemTime::UNIX_EPOCH, mark: mark(&path, 8) }),
+            before: &before,
             now: None,
             known: &Known::default(),
         };
         let names = |b: &Between<'_>| {
-            let mark = b.before.map(|before| before.mark);
-            let found = b.find(&around(&path)).into_iter().filter_map(|s| s.open(Mark::default(), mark).unwrap());
+            let marks = &b.before.marks;
+            let found = b.find(&around(&path)).into_iter().filter_map(|s| s.open(Mark::default(), marks).unwrap());
             found.map(|(s, _)| s.path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(&between), ["a.log.2", "a.log.1"]);
