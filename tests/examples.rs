@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 use crate::cli::send;
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
+use crate::objects::bucket::Bucket;
+use crate::objects::servers;
 
 /// Ports that the examples name; each stands for a free one in a test.
 const PORTS: [&str; 8] = ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140"];
@@ -273,6 +275,53 @@ fn docker_and_included_parts_print_their_events() {
     let included = host.start("included.conf");
     assert_eq!(host.post("/app.login", r#"{"user":"alice"}"#), "HTTP/1.0 200 OK");
     printed(&included, &["{\"alive\":true,\"tag\":\"heartbeat\",", "{\"user\":\"alice\",\"tag\":\"app.login\","]);
+}
+
+#[test]
+fn events_become_columns_below_their_partitions() {
+    let host = Host::new();
+    let mut daemon = host.start("object.conf");
+    assert_eq!(host.post("/event.login?time=1700000000", r#"{"user":"alice","n":1}"#), "HTTP/1.0 200 OK");
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let folder = host.path("var/lib/suiro/lake/dt=2023-11-14/kind=login");
+    let file = fs::File::open(folder.join("2023111422_0.parquet")).unwrap_or_else(|e| panic!("{e}: {}", daemon.log()));
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let batch = reader.build().unwrap().next().unwrap().unwrap();
+    let columns: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(columns, ["event_time", "user", "n"]);
+    assert_eq!(batch.num_rows(), 1);
+}
+
+#[test]
+fn an_app_server_stores_its_logs_in_s3() {
+    let servers = servers::s3();
+    let Some(server) = servers.first() else { return };
+    let host = Host::new();
+    host.write("var/log/app/shop.log", "{\"time\":\"2023-11-14T22:13:20Z\",\"message\":\"ready\"}\n");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples/s3.conf")).unwrap();
+    let own = format!(
+        "s3_region us-east-1\n  s3_endpoint http://127.0.0.1:{}\n  aws_key_id {}\n  aws_sec_key {}",
+        server.port,
+        servers::KEY,
+        servers::SECRET
+    );
+    let text = text.replace("s3_region eu-west-1", &own).replace("check_bucket false", "check_bucket true");
+    let text =
+        text.replace("store_as gzip", "store_as text").replace("timekey 1h", "timekey 1h\n    flush_at_shutdown true");
+    let text = text.replace("path /var/log/app", "read_from_head true\n  path /var/log/app");
+    let config = host.path("s3.conf");
+    fs::write(&config, host.moved(&text)).unwrap();
+    let mut daemon = Daemon::start_file(&config, host.dir.path());
+    let position = host.path("var/lib/suiro/app.pos");
+    let read = |row: &str| row.split('\t').nth(1).is_some_and(|at| u64::from_str_radix(at, 16).is_ok_and(|at| at > 0));
+    wait_for("the log to be read", || fs::read_to_string(&position).is_ok_and(|p| p.lines().any(read)).then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let name = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let bucket = Bucket::of(server, "example-logs");
+    let found = bucket.names(&format!("logs/dt=2023-11-14/{name}"));
+    assert_eq!(found.len(), 1, "{}", daemon.log());
+    assert!(found[0].ends_with(".var.log.app.shop.log_2023111422_0.txt"), "{found:?}");
+    assert!(String::from_utf8(bucket.get(&found[0])).unwrap().contains("\"message\":\"ready\""));
 }
 
 fn send_to(host: &Host, tag: &str) {

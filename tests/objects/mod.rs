@@ -5,13 +5,13 @@
 //! with `SUIRO_SERVERS_REQUIRED` set that is a failure.
 #![allow(clippy::unwrap_used)]
 
-mod bucket;
+pub mod bucket;
 mod files;
 mod gcs;
 mod parquet;
 mod proxy;
 mod s3;
-mod servers;
+pub mod servers;
 
 use std::fs;
 use std::path::Path;

@@ -11,8 +11,6 @@ use super::free_port;
 /// What happens to a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conduct {
-    /// It goes through.
-    Pass,
     /// It goes through, and its answer is swallowed.
     Swallow,
     /// It is refused with 503 SlowDown.

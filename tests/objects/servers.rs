@@ -83,6 +83,8 @@ fn seaweed() -> Option<Server> {
     let ports = weed_ports();
     let mut command = Command::new(weed);
     command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=20"]);
+    // Ports that it would take beside those that are named; a second server fails on them.
+    command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
     command.args(["-master.volumeSizeLimitMB=64", &format!("-dir={}", data.display())]);
     command.arg(format!("-s3.config={}", rights.display()));
     for (name, port) in ["master.port", "volume.port", "filer.port", "s3.port"].iter().zip(ports) {
@@ -127,6 +129,11 @@ pub fn s3() -> Vec<Server> {
 /// SeaweedFS alone, where signatures count.
 pub fn strict() -> Option<Server> {
     seaweed()
+}
+
+/// moto alone, where buckets are not made by puts and there are roles.
+pub fn broad() -> Option<Server> {
+    moto()
 }
 
 /// An emulator of Google's.

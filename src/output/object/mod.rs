@@ -158,11 +158,8 @@ impl Objects {
         for index in 0..MAX_INDEX {
             let name = key.with(index);
             match self.owner(&name) {
-                Some(owner) if owner == id => return Ok(name),
-                Some(_) if !self.overwrite => {
-                    crowded = true;
-                    continue;
-                }
+                Some(owner) if owner == id => return Ok(self.recognised(store, name, &id).await),
+                Some(_) if !self.overwrite => continue,
                 _ => {}
             }
             if self.overwrite || !crowded || !self.is_taken(store, &name, &id).await? {
@@ -176,15 +173,20 @@ impl Objects {
                 }
             }
             if self.owner(&name).is_some_and(|owner| owner == id) {
-                tracing::info!("{name} is there already: an earlier attempt went through, its answer was lost");
-                if let Store::Cloud(cloud) = store {
-                    cloud.clear_up(&name, &id).await;
-                }
-                return Ok(name);
+                return Ok(self.recognised(store, name, &id).await);
             }
             crowded = true;
         }
         Err(WriteError::Retry(format!("{}: {MAX_INDEX} objects of this name are there already", key.stem())))
+    }
+
+    /// The chunk is stored under this name already.
+    async fn recognised(&self, store: &Store, name: String, id: &str) -> String {
+        tracing::info!("{name} is there already: an earlier attempt went through, its answer was lost");
+        if let Store::Cloud(cloud) = store {
+            cloud.clear_up(&name, id).await;
+        }
+        name
     }
 
     /// Asks whose name it is, and remembers the answer.
