@@ -422,6 +422,8 @@ pub(super) struct Ledger {
     rows: HashMap<Arc<AccountKey>, Row>,
     /// Accounts with events of the present group.
     touched: Vec<Arc<AccountKey>>,
+    /// The day on which accounts were put together last.
+    folded: u32,
 }
 
 impl Ledger {
@@ -440,8 +442,9 @@ impl Ledger {
         if let Some((known, _)) = self.rows.get_key_value(&key) {
             return known.clone();
         }
-        if self.rows.len() >= MAX_ACCOUNTS {
+        if self.rows.len() >= MAX_ACCOUNTS && self.folded != key.day {
             self.fold(key.day);
+            self.folded = key.day;
         }
         // A few more than that are kept: one for each input and day.
         let key = if self.rows.len() >= MAX_ACCOUNTS { key.of_others() } else { key };
