@@ -117,7 +117,7 @@ impl Asked {
                 let mut words = head.split(' ');
                 let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
                 let (path, query) = target.split_once('?').unwrap_or((target, ""));
-                let (method, path, query) = (method.to_owned(), path.to_owned(), query.to_owned());
+                let (method, path, query) = (method.to_owned(), decoded(path), query.to_owned());
                 return Ok(Some(Asked { method, path, query, head: lower, body: got[end + 4..].to_vec() }));
             }
             match stream.read(&mut buf)? {
@@ -134,6 +134,10 @@ impl Asked {
     fn parameter(&self, name: &str) -> Option<&str> {
         self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
@@ -221,7 +225,7 @@ fn answer(asked: &Asked, state: &State) -> (u16, String, String) {
             if exists && asked.header("if-none-match") == Some("*") {
                 return (409, String::new(), "<Error><Code>BlobAlreadyExists</Code></Error>".into());
             }
-            let source = asked.header("x-goog-copy-source").map(|source| format!("/{source}"));
+            let source = asked.header("x-goog-copy-source").map(|source| format!("/{}", decoded(source)));
             let stored = match source.and_then(|source| objects.get(&source).cloned()) {
                 Some(copied) => copied,
                 None => Stored { said: asked.head.clone(), bytes: asked.body.clone() },
