@@ -92,7 +92,8 @@ pub struct GcsParams {
     encryption_key: Option<Secret>,
     /// Metadata.
     object_metadata: Vec<MetadataParams>,
-    /// Address of an emulator, which is asked without credentials.
+    /// Address of the service, where it is not Google's own: an emulator's, which is asked without credentials unless a key
+    /// is given.
     endpoint: Option<String>,
 }
 

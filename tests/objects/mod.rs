@@ -6,12 +6,13 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod bucket;
+mod clouds;
 mod files;
-mod gcs;
 mod parquet;
 mod proxy;
 mod s3;
 pub mod servers;
+mod standin;
 
 use std::fs;
 use std::path::Path;

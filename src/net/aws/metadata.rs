@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{Lent, Printed, variable};
-use crate::net::http::{Answer, Client};
+use crate::net::http::{Answer, Client, ClientOptions};
 
 /// The instance's service, where nothing else is said.
 const INSTANCE: &str = "http://169.254.169.254";
@@ -99,6 +99,9 @@ impl Metadata {
         headers: HeaderMap,
     ) -> Result<Answer, String> {
         let url = base.join(path).map_err(|e| e.to_string())?;
+        // These services are on this machine: a proxy would ask its own.
+        let direct = Client::new(ClientOptions { reuse: false, ..ClientOptions::default() });
+        let client = if url.scheme() == "https" { client } else { &direct };
         let answer = timeout(self.wait, client.send(method, &url, headers, Bytes::new())).await;
         let answer = answer.map_err(|_| format!("{url} does not answer"))?.map_err(|e| format!("{url}: {e}"))?;
         match answer.status {

@@ -119,7 +119,7 @@ impl From<Failure> for WriteError {
 
 /// What a chunk's events become.
 enum Body {
-    Text(Encoder),
+    Text(Box<Encoder>),
     Whole(Box<dyn WholeFile>),
 }
 
@@ -141,7 +141,7 @@ impl<'a> Parts<'a> {
     /// Errors: the chunk can't be read.
     pub fn new(chunk: &'a Chunk, render: &'a Render, store_as: StoreAs, part: usize) -> io::Result<Parts<'a>> {
         let body = match render.whole() {
-            None => Body::Text(Encoder::new(store_as)?),
+            None => Body::Text(Box::new(Encoder::new(store_as)?)),
             Some(format) => {
                 let mut file = format.begin();
                 if file.looks() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
-use object_store::Attributes;
-use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder};
+use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder};
+use object_store::{Attributes, StaticCredentialProvider};
 use url::Url;
 
 use super::aws::{BucketError, no_retries};
@@ -29,7 +29,8 @@ pub struct GcsBucket {
     pub keyfile: Option<String>,
     /// The key itself.
     pub key: Option<Secret>,
-    /// Address of the service, where it is not Google's: an emulator's, which is asked without credentials.
+    /// Address of the service, where it is not Google's own: an emulator's, say, which is asked without credentials unless
+    /// a key is given.
     pub endpoint: Option<Url>,
     /// Sends requests.
     pub client: Arc<Client>,
@@ -52,9 +53,19 @@ impl GcsBucket {
             builder = builder.with_application_credentials(path);
         }
         if let Some(endpoint) = &self.endpoint {
-            builder = builder.with_base_url(endpoint.as_str().trim_end_matches('/')).with_skip_signature(true);
+            builder = builder.with_base_url(endpoint.as_str().trim_end_matches('/'));
+        }
+        if self.is_anonymous() {
+            // The library asks for a token of the machine even where it signs nothing.
+            let nobody = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+            builder = builder.with_credentials(Arc::new(nobody));
         }
         builder.build().map_err(|e| format!("can't use the credentials for GCS: {e}"))
+    }
+
+    /// An emulator that is given no key is sent none.
+    fn is_anonymous(&self) -> bool {
+        self.endpoint.is_some() && self.key.is_none() && self.keyfile.is_none()
     }
 
     /// Objects in this bucket.
@@ -111,7 +122,7 @@ impl GcsBucket {
         let url = Url::parse(&format!("{base}{path}")).map_err(|e| refused(e.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if self.endpoint.is_none() {
+        if !self.is_anonymous() {
             let token = store.credentials().get_credential().await;
             let token = token.map_err(|e| BucketError::Unreachable(format!("no credentials for GCS: {e}")))?;
             let value =

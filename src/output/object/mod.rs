@@ -112,6 +112,7 @@ impl Objects {
         let mut metadata = Vec::new();
         if let Some((parameter, pairs)) = params.metadata {
             for pair in pairs {
+                check_metadata(&pair.name, pair.text()).map_err(|why| cx.fault(parameter, why))?;
                 metadata.push((pair.name.clone(), Template::new(pair.text(), parameter, cx)?));
             }
         }
@@ -232,6 +233,18 @@ impl Objects {
         if SystemTime::now().duration_since(slice).is_ok_and(|age| age > longest) {
             tracing::warn!("delayed events were stored as {name}");
         }
+    }
+}
+
+/// Metadata are headers: names of letters, digits, `-` and `_`, values of plain ASCII.
+fn check_metadata(name: &str, value: &str) -> Result<(), String> {
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.is_empty() || !name.chars().all(named) || name.eq_ignore_ascii_case(store::ID_METADATA) {
+        return Err(format!("{name:?} can't be the name of metadata: write letters, digits, - and _"));
+    }
+    match value.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(format!("the value of metadata {name:?} has other characters than plain ASCII")),
     }
 }
 

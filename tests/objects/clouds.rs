@@ -1,0 +1,129 @@
+//! `gcs` and `azurestorage` against a stand-in, and `gcs` against an emulator where it is installed.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use object_store::ClientOptions;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use tempfile::TempDir;
+
+use super::bucket::Bucket;
+use super::standin::StandIn;
+use super::{Daemon, buffer, config, free_port, ids, is_drained, send_all, servers, wait_for};
+
+fn wanted(count: usize) -> Vec<String> {
+    ids(count).iter().map(|id| format!("{{\"message\":\"{id}\"}}\n")).collect()
+}
+
+/// Sends events whose first answers are swallowed; each must be one object in the end.
+fn answers_are_lost(standin: &StandIn, output: &str, place: &str, said: &[&str]) {
+    let (dir, port) = (TempDir::new().unwrap(), free_port());
+    let output = format!("{output}\n<format>\n@type json\n</format>\n{}", buffer(dir.path()));
+    let mut daemon = Daemon::start(&config(port, &output), dir.path());
+    standin.swallow(2);
+    send_all(port, &ids(3));
+    wait_for("the answers to be lost", || standin.has_swallowed().then_some(()));
+    wait_for("the objects", || is_drained(dir.path()).then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let objects = standin.objects();
+    let names: Vec<&String> = objects.keys().collect();
+    assert_eq!(
+        names,
+        [0, 1, 2].map(|n| format!("{place}/logs/_{n}.txt")).iter().collect::<Vec<_>>(),
+        "{}",
+        daemon.log()
+    );
+    let mut texts: Vec<String> = objects.values().map(|o| String::from_utf8(o.bytes.clone()).unwrap()).collect();
+    texts.sort();
+    assert_eq!(texts, wanted(3));
+    let put = &objects.values().next().unwrap().said;
+    said.iter().for_each(|line| assert!(put.contains(line), "{line}: {put}"));
+    assert!(daemon.log().contains("its answer was lost"), "{}", daemon.log());
+}
+
+#[test]
+fn an_answer_of_google_that_is_lost_doubles_nothing() {
+    let standin = StandIn::start();
+    let output = format!(
+        "@type gcs\nproject p\nbucket made\nendpoint http://127.0.0.1:{}\npath logs/\nstore_as text\nacl project_private\n\
+         storage_class nearline\n<object_metadata>\nkey origin\nvalue test\n</object_metadata>",
+        standin.port
+    );
+    let said = [
+        "x-goog-if-generation-match: 0",
+        "x-goog-acl: project-private",
+        "x-goog-storage-class: nearline",
+        "x-goog-meta-origin: test",
+        "content-type: text/plain",
+    ];
+    answers_are_lost(&standin, &output, "/made", &said);
+    assert_eq!(standin.made(), ["made"]);
+}
+
+#[test]
+fn an_answer_of_azure_that_is_lost_doubles_nothing() {
+    let standin = StandIn::start();
+    let output = format!(
+        "@type azurestorage\nazure_storage_account acc\nazure_storage_access_key a2V5\nazure_container logs\n\
+         endpoint http://127.0.0.1:{}\npath logs/\nstore_as text",
+        standin.port
+    );
+    let said =
+        ["if-none-match: *", "x-ms-blob-type: blockblob", "authorization: sharedkey acc:", "x-ms-meta-suirochunkid: "];
+    answers_are_lost(&standin, &output, "/logs", &said);
+    assert_eq!(standin.made(), ["/logs"]);
+}
+
+#[test]
+fn large_objects_of_google_are_put_together_beside_their_names() {
+    let standin = StandIn::start();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().display();
+    let mut log = std::io::BufWriter::new(std::fs::File::create(dir.path().join("large.log")).unwrap());
+    let line = "x".repeat(999);
+    (0..40_000).for_each(|_| writeln!(log, "{line}").unwrap());
+    log.flush().unwrap();
+    let config = format!(
+        "<source>\n@type tail\ntag app.web\npath {path}/large.log\npos_file {path}/pos\nread_from_head true\n<parse>\n@type none\n\
+         </parse>\n</source>\n<match app.**>\n@type gcs\nproject p\nbucket made\nendpoint http://127.0.0.1:{}\nstore_as text\n\
+         <format>\n@type single_value\n</format>\n<buffer tag>\n@type file\npath {path}/buffer\nflush_mode interval\n\
+         flush_interval 3\n</buffer>\n</match>\n",
+        standin.port
+    );
+    let mut daemon = Daemon::start(&config, dir.path());
+    let size = || {
+        standin.objects().iter().filter(|(name, _)| name.ends_with(".txt")).map(|(_, o)| o.bytes.len()).sum::<usize>()
+    };
+    wait_for("the objects", || (size() == 40_000_000 && is_drained(dir.path())).then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    assert!(standin.parts() >= 2, "no upload in parts");
+    let left: Vec<String> = standin.objects().keys().filter(|name| !name.ends_with(".txt")).cloned().collect();
+    assert!(left.is_empty(), "{left:?}: {}", daemon.log());
+}
+
+#[test]
+fn objects_go_to_an_emulator_of_google_and_a_bucket_is_made() {
+    let Some(server) = servers::gcs() else { return };
+    let (dir, port) = (TempDir::new().unwrap(), free_port());
+    let output = format!(
+        "@type gcs\nproject p\nbucket made\nendpoint http://127.0.0.1:{}\npath logs/\nstore_as text\n<format>\n@type json\n\
+         </format>\n{}",
+        server.port,
+        buffer(dir.path())
+    );
+    let mut daemon = Daemon::start(&config(port, &output), dir.path());
+    send_all(port, &ids(3));
+    wait_for("the objects", || is_drained(dir.path()).then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let store = GoogleCloudStorageBuilder::new()
+        .with_base_url(&format!("http://127.0.0.1:{}", server.port))
+        .with_bucket_name("made")
+        .with_skip_signature(true)
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build();
+    let bucket = Bucket::over(Arc::new(store.unwrap()));
+    let mut texts: Vec<String> =
+        (0..3).map(|n| String::from_utf8(bucket.get(&format!("logs/_{n}.txt"))).unwrap()).collect();
+    texts.sort();
+    assert_eq!(texts, wanted(3));
+}
