@@ -4,25 +4,19 @@
 //! with the sync behind each group, by one sender and by sixteen; and a whole run from a tailed file to a file.
 #![allow(clippy::expect_used, reason = "a bench that can't go on has nothing to say")]
 
+mod work;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use suiro::buffer::{Buffer, BufferConfig, BufferKind, ChunkKeys, Env, FlushMode, Origin, Overflow};
-use suiro::config::{self, LoadOptions, Settings};
-use suiro::daemon;
-use suiro::engine::Engine;
-use suiro::event::{Batch, BatchBuilder, EventTime, Packing, Record, Tag, Value};
-use suiro::plugin::{Category, Process};
+use suiro::buffer::{BufferKind, Origin};
+use suiro::event::Batch;
 use tokio::runtime::Runtime;
+use work::workloads::{EVENTS, LINE, batch, buffer, routes, started, taken};
 
-/// Events of a batch that is routed or appended.
-const EVENTS: u32 = 1000;
-/// Bytes of the one field of an event: an access log's line.
-const LINE: &str =
-    "203.0.113.9 - - [24/Nov/2026:10:00:00 +0000] \"GET /api/v1/items/24099 HTTP/1.1\" 200 39632 \"-\" \"curl/8.5\"";
 /// Lines of the file that a whole run reads.
 const LINES: usize = 200_000;
 /// Senders of the appends that share a sync.
@@ -38,42 +32,7 @@ fn runtime() -> Runtime {
     Runtime::new().expect("a runtime")
 }
 
-fn batch(tag: &str) -> Batch {
-    let mut builder = BatchBuilder::new();
-    for n in 0..EVENTS {
-        let mut record = Record::new();
-        record.push(b"message", Value::str(LINE));
-        record.push(b"n", Value::Int(i64::from(n)));
-        builder.push(EventTime::from_secs(1_700_000_000), &record);
-    }
-    builder.finish(Tag::from(tag))
-}
-
-async fn started(text: &str) -> (Engine, Arc<Process>) {
-    let options = LoadOptions::new(config::Surroundings::default());
-    let loaded = config::load_text("bench.conf", text, &options).expect("a configuration without faults");
-    let process = daemon::process(&Settings::default(), None);
-    let engine = Engine::start(&loaded.root, &suiro::REGISTRY, process.clone()).await;
-    (engine.unwrap_or_else(|e| panic!("{e:?}")), process)
-}
-
 // ---- routing ----
-
-/// So many routes, of which the last matches; `filters` before it. They are in the label of the own log: what is emitted
-/// there passes routing as from an input, and needs none.
-fn routes(count: usize, filters: usize) -> String {
-    let filter = "<filter app.**>\n@type grep\n<regexp>\nkey message\npattern /GET/\n</regexp>\n</filter>\n";
-    let other = |n| format!("<match other{n}.**>\n@type null\n</match>\n");
-    let others: String = (1..count).map(other).collect();
-    format!("<label @FLUENT_LOG>\n{}{others}<match app.**>\n@type null\n</match>\n</label>\n", filter.repeat(filters))
-}
-
-/// Events that outputs took.
-fn taken(process: &Process) -> u64 {
-    let view = process.view.lock().expect("a view").clone().expect("running plugins");
-    let outputs = view.plugins().into_iter().filter(|plugin| plugin.category == Category::Output);
-    outputs.flat_map(|plugin| plugin.counts).filter(|(name, _)| *name == "emit_records").map(|(_, count)| count).sum()
-}
 
 fn route(bencher: Bencher<'_, '_>, config: &str, tags: usize) {
     let runtime = runtime();
@@ -107,30 +66,6 @@ fn routing_through_filters(bencher: Bencher<'_, '_>, filters: usize) {
 }
 
 // ---- appends ----
-
-fn buffer(kind: BufferKind, dir: &Path) -> Buffer {
-    let config = BufferConfig {
-        id: "bench".into(),
-        kind,
-        keys: ChunkKeys::default(),
-        chunk_limit_size: 8 << 20,
-        chunk_limit_records: None,
-        total_limit_size: 64 << 20,
-        queue_limit_length: None,
-        queued_chunks_limit_size: None,
-        chunk_full_threshold: 0.95,
-        compress: Packing::Plain,
-        flush_mode: FlushMode::Lazy,
-        flush_interval: Duration::from_secs(60),
-        timekey_wait: Duration::ZERO,
-        overflow: Overflow::DropOldestChunk,
-        file_mode: 0o600,
-        dir_mode: 0o700,
-        flush_at_shutdown: false,
-        backup_dir: dir.join("backup"),
-    };
-    Buffer::open(config, Env::real()).expect("an open buffer").0
-}
 
 /// Appends by so many senders at once; each waits for its receipt.
 fn append(bencher: Bencher<'_, '_>, in_file: bool, senders: usize) {

@@ -23,6 +23,9 @@ from measure import Broken, Tool
 from rivals import ROOT, all_rivals
 from workloads import ALL, Bench
 
+# What stands behind this line of docs/performance.md is written by hand and stays.
+BY_HAND = "# Part by part\n"
+
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,7 +109,9 @@ def main():
     if given.write:
         docs = ROOT / "docs"
         docs.mkdir(exist_ok=True)
-        (docs / "performance.md").write_text(report.markdown(results, [], about(given, rivals, absent)))
+        page = docs / "performance.md"
+        _, heading, by_hand = page.read_text().partition(BY_HAND) if page.exists() else ("", "", "")
+        page.write_text(report.markdown(results, [], about(given, rivals, absent)) + heading + by_hand)
         (docs / "performance.svg").write_text(report.plot(results))
         print(f"\nwritten: {docs}/performance.md, {docs}/performance.svg")
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
 use super::convert::to_i;
-use super::lines;
+use super::lines::{self, Line};
 use crate::config::{Diagnostic, Regexp};
 use crate::event::{Arena, BatchBuilder, EventTime, Record, Value};
 use crate::plugin::{BuildContext, Configure, ParseError, Parser};
@@ -50,7 +50,7 @@ impl Parser for Apache2 {
         let time = match lines::apache2(text) {
             Some(line) => {
                 line.put(record);
-                Value::Str(line.time)
+                Value::Str(line.time())
             }
             None => by_expression(&self.expression, text, record)?,
         };
@@ -71,7 +71,7 @@ impl Parser for Apache2 {
         if !self.common.keeps_time()
             && let Some(line) = lines::apache2(text)
         {
-            let time = self.common.time(Value::Str(line.time))?;
+            let time = self.common.time(Value::Str(line.time()))?;
             batch.push_with(time, |out| line.encode(out));
             return Ok(());
         }

@@ -15,85 +15,66 @@ use memchr::memchr;
 use super::convert::to_i;
 use crate::event::{Record, Value, msgpack};
 
-/// Most fields of a line, its time counted.
-const MOST_FIELDS: usize = 10;
-
-/// A field's name as it stands in a MessagePack map: its first byte is the length's.
-type Key = &'static [u8];
-
-const TIME: Key = b"\xa4time";
-const REMOTE: Key = b"\xa6remote";
-const HOST: Key = b"\xa4host";
-const USER: Key = b"\xa4user";
-const METHOD: Key = b"\xa6method";
-const PATH: Key = b"\xa4path";
-const CODE: Key = b"\xa4code";
-const SIZE: Key = b"\xa4size";
-const REFERER: Key = b"\xa7referer";
-const AGENT: Key = b"\xa5agent";
-const FORWARDED: Key = b"\xb4http_x_forwarded_for";
-const LEVEL: Key = b"\xa5level";
-const PID: Key = b"\xa3pid";
-const CLIENT: Key = b"\xa6client";
-const MESSAGE: Key = b"\xa7message";
-
-/// The fields of a line in the order of its expression's groups.
-pub(super) struct Line<'a> {
+/// A line whose fields were found.
+pub(super) trait Line<'a> {
     /// What the time's group holds.
-    pub time: &'a [u8],
-    fields: [(Key, Value<'a>); MOST_FIELDS],
-    count: usize,
-    /// So many fields stand before the time.
-    before_time: usize,
-}
+    fn time(&self) -> &'a [u8];
 
-impl<'a> Line<'a> {
-    fn new() -> Line<'a> {
-        Line { time: b"", fields: [(b"", Value::Nil); MOST_FIELDS], count: 0, before_time: 0 }
+    /// The number of fields, the time not counted.
+    fn count(&self) -> usize;
+
+    /// Gives the fields in the order of the expression's groups, the time at its place.
+    fn give(&self, to: &mut impl Fields<'a>);
+
+    /// Writes the fields but the time as a MessagePack map.
+    #[inline(always)]
+    fn encode(&self, out: &mut Vec<u8>) {
+        msgpack::put_map_len(out, self.count());
+        self.give(&mut Encoded(out));
     }
 
-    fn add(&mut self, key: Key, value: &'a [u8]) {
-        self.add_value(key, Value::Str(value));
+    /// Puts the fields into an empty record, the time too.
+    fn put(&self, record: &mut Record<'a>) {
+        self.give(&mut Listed(record));
+    }
+}
+
+/// Takes the fields of a line.
+pub(super) trait Fields<'a> {
+    /// A field. Its name is as it stands in MessagePack: the first byte is the length's.
+    fn field<const N: usize>(&mut self, name: &'static [u8; N], value: Value<'a>);
+
+    /// The time.
+    fn time(&mut self, text: &'a [u8]);
+
+    #[inline(always)]
+    fn text<const N: usize>(&mut self, name: &'static [u8; N], text: &'a [u8]) {
+        self.field(name, Value::Str(text));
+    }
+}
+
+struct Encoded<'o>(&'o mut Vec<u8>);
+
+impl<'a> Fields<'a> for Encoded<'_> {
+    #[inline(always)]
+    fn field<const N: usize>(&mut self, name: &'static [u8; N], value: Value<'a>) {
+        self.0.extend_from_slice(name);
+        value.encode(self.0);
     }
 
     #[inline(always)]
-    fn add_value(&mut self, key: Key, value: Value<'a>) {
-        if let Some(field) = self.fields.get_mut(self.count) {
-            *field = (key, value);
-            self.count += 1;
-        }
+    fn time(&mut self, _: &'a [u8]) {}
+}
+
+struct Listed<'r, 'a>(&'r mut Record<'a>);
+
+impl<'a> Fields<'a> for Listed<'_, 'a> {
+    fn field<const N: usize>(&mut self, name: &'static [u8; N], value: Value<'a>) {
+        self.0.push(&name[1..], value);
     }
 
-    fn add_time(&mut self, time: &'a [u8]) {
-        (self.time, self.before_time) = (time, self.count);
-    }
-
-    fn fields(&self) -> &[(Key, Value<'a>)] {
-        self.fields.get(..self.count).unwrap_or_default()
-    }
-
-    /// Writes the fields but the time as a MessagePack map.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        msgpack::put_map_len(out, self.count);
-        for (key, value) in self.fields() {
-            out.extend_from_slice(key);
-            value.encode(out);
-        }
-    }
-
-    /// Puts the fields into an empty record, with the time at its place.
-    pub fn put_with_time(&self, record: &mut Record<'a>) {
-        for (at, (key, value)) in self.fields().iter().enumerate() {
-            if at == self.before_time {
-                record.push(&TIME[1..], Value::Str(self.time));
-            }
-            record.push(&key[1..], *value);
-        }
-    }
-
-    /// Puts the fields but the time into an empty record.
-    pub fn put(&self, record: &mut Record<'a>) {
-        self.fields().iter().for_each(|(key, value)| record.push(&key[1..], *value));
+    fn time(&mut self, text: &'a [u8]) {
+        self.0.push(b"time", Value::Str(text));
     }
 }
 
@@ -150,9 +131,10 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn request(&mut self, escapes: Escapes) -> Option<(&'a [u8], &'a [u8])> {
         let rest = self.rest();
-        let len = rest.iter().position(|b| is_space(*b) || *b == b'"')?;
+        // White space and what is not printed either; the expression knows what else a method may be.
+        let len = rest.iter().position(|byte| *byte <= b' ' || *byte == b'"')?;
         let method = rest.get(..len).filter(|_| len > 0 && rest[len] == b' ')?;
-        self.at += len;
+        self.at += len + 1;
         while self.text.get(self.at) == Some(&b' ') {
             self.at += 1;
         }
@@ -177,11 +159,24 @@ impl<'a> Scanner<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Answer<'a> {
     code: &'a [u8],
     size: &'a [u8],
     /// Referer and agent.
     client: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Answer<'a> {
+    #[inline(always)]
+    fn give(&self, to: &mut impl Fields<'a>) {
+        to.text(b"\xa4code", self.code);
+        to.text(b"\xa4size", self.size);
+        if let Some((referer, agent)) = self.client {
+            to.text(b"\xa7referer", referer);
+            to.text(b"\xa5agent", agent);
+        }
+    }
 }
 
 /// Whether a quote behind a backslash belongs to the text.
@@ -212,7 +207,14 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// `path` and `protocol` apart: the path ends before the spaces in front of the last word, where spaces are what stands there.
+#[inline(always)]
 fn path_of(request: &[u8]) -> &[u8] {
+    // Nearly all requests end like this.
+    if let [path @ .., b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] = request
+        && path.last().is_some_and(|byte| *byte != b' ')
+    {
+        return path;
+    }
     let word = request.iter().rposition(|b| is_space(*b)).map_or(0, |at| at + 1);
     match request.get(..word) {
         Some(head @ [.., b' ']) => {
@@ -223,75 +225,140 @@ fn path_of(request: &[u8]) -> &[u8] {
     }
 }
 
+/// The fields of `nginx`.
+pub(super) struct Nginx<'a> {
+    remote: &'a [u8],
+    host: &'a [u8],
+    user: &'a [u8],
+    time: &'a [u8],
+    method: &'a [u8],
+    path: &'a [u8],
+    answer: Answer<'a>,
+    forwarded: Option<&'a [u8]>,
+}
+
 /// nginx's `combined` format, perhaps with a quoted field behind it.
-pub(super) fn nginx(text: &[u8]) -> Option<Line<'_>> {
+#[inline(always)]
+pub(super) fn nginx(text: &[u8]) -> Option<Nginx<'_>> {
     let mut scanner = Scanner::new(text)?;
-    let mut line = Line::new();
-    line.add(REMOTE, scanner.until(b' ')?);
-    line.add(HOST, scanner.until(b' ')?);
-    line.add(USER, scanner.until(b' ')?);
-    line.add_time(scanner.time()?);
+    let (remote, host, user) = (scanner.until(b' ')?, scanner.until(b' ')?, scanner.until(b' ')?);
+    let time = scanner.time()?;
     let (method, request) = scanner.request(Escapes::None)?;
     let answer = scanner.answer(Escapes::None)?;
-    line.add(METHOD, method);
-    line.add(PATH, path_of(request));
-    line.add(CODE, answer.code);
-    line.add(SIZE, answer.size);
-    if let Some((referer, agent)) = answer.client {
-        line.add(REFERER, referer);
-        line.add(AGENT, agent);
-    }
+    let mut forwarded = None;
     if !scanner.is_at_end() {
         scanner.eat(b" \"")?;
-        line.add(FORWARDED, scanner.until(b'"')?);
+        forwarded = Some(scanner.until(b'"')?);
     }
+    let line = Nginx { remote, host, user, time, method, path: path_of(request), answer, forwarded };
     scanner.is_at_end().then_some(line)
+}
+
+impl<'a> Line<'a> for Nginx<'a> {
+    fn time(&self) -> &'a [u8] {
+        self.time
+    }
+
+    fn count(&self) -> usize {
+        7 + 2 * usize::from(self.answer.client.is_some()) + usize::from(self.forwarded.is_some())
+    }
+
+    #[inline(always)]
+    fn give(&self, to: &mut impl Fields<'a>) {
+        to.text(b"\xa6remote", self.remote);
+        to.text(b"\xa4host", self.host);
+        to.text(b"\xa4user", self.user);
+        to.time(self.time);
+        to.text(b"\xa6method", self.method);
+        to.text(b"\xa4path", self.path);
+        self.answer.give(to);
+        if let Some(forwarded) = self.forwarded {
+            to.text(b"\xb4http_x_forwarded_for", forwarded);
+        }
+    }
+}
+
+/// The fields of `apache` and, before their nils and integers, of `apache2`.
+pub(super) struct Apache<'a> {
+    host: &'a [u8],
+    user: &'a [u8],
+    time: &'a [u8],
+    method: &'a [u8],
+    path: &'a [u8],
+    answer: Answer<'a>,
 }
 
 /// Apache's `combined` format as old configurations read it.
-pub(super) fn apache(text: &[u8]) -> Option<Line<'_>> {
+pub(super) fn apache(text: &[u8]) -> Option<Apache<'_>> {
+    apache_with(text, Escapes::None, |request| {
+        // The path is the first word, and there is but one behind it.
+        let (path, last) = request.split_at(memchr(b' ', request)?);
+        let last = &last[last.iter().position(|byte| *byte != b' ').unwrap_or(last.len())..];
+        (!last.iter().any(|byte| is_space(*byte))).then_some(path)
+    })
+}
+
+fn apache_with(text: &[u8], escapes: Escapes, path: impl Fn(&[u8]) -> Option<&[u8]>) -> Option<Apache<'_>> {
     let mut scanner = Scanner::new(text)?;
-    let mut line = Line::new();
-    line.add(HOST, scanner.until(b' ')?);
+    let host = scanner.until(b' ')?;
     scanner.until(b' ')?;
-    line.add(USER, scanner.until(b' ')?);
-    line.add_time(scanner.time()?);
-    let (method, request) = scanner.request(Escapes::None)?;
-    // The path is the first word, and there is but one behind it.
-    let len = memchr(b' ', request)?;
-    let last = request[len..].iter().position(|b| *b != b' ').map_or(&b""[..], |at| &request[len + at..]);
-    if last.iter().any(|b| is_space(*b)) {
-        return None;
-    }
-    let answer = scanner.answer(Escapes::None)?;
-    line.add(METHOD, method);
-    line.add(PATH, &request[..len]);
-    line.add(CODE, answer.code);
-    line.add(SIZE, answer.size);
-    if let Some((referer, agent)) = answer.client {
-        line.add(REFERER, referer);
-        line.add(AGENT, agent);
-    }
+    let (user, time) = (scanner.until(b' ')?, scanner.time()?);
+    let (method, request) = scanner.request(escapes)?;
+    let line = Apache { host, user, time, method, path: path(request)?, answer: scanner.answer(escapes)? };
     scanner.is_at_end().then_some(line)
 }
 
-/// Apache's `combined` format: `-` is nil but in the request, code and size are integers, and every field is there.
-pub(super) fn apache2(text: &[u8]) -> Option<Line<'_>> {
-    let mut scanner = Scanner::new(text)?;
-    let mut line = Line::new();
-    line.add_value(HOST, or_nil(scanner.until(b' ')?));
-    scanner.until(b' ')?;
-    line.add_value(USER, or_nil(scanner.until(b' ')?));
-    line.add_time(scanner.time()?);
-    let (method, request) = scanner.request(Escapes::Backslash)?;
-    let answer = scanner.answer(Escapes::Backslash)?;
-    line.add(METHOD, method);
-    line.add(PATH, path_of(request));
-    line.add_value(CODE, code(answer.code));
-    line.add_value(SIZE, if answer.size == b"-" { Value::Nil } else { to_i(answer.size) });
-    line.add_value(REFERER, answer.client.map_or(Value::Nil, |(referer, _)| or_nil(referer)));
-    line.add_value(AGENT, answer.client.map_or(Value::Nil, |(_, agent)| or_nil(agent)));
-    scanner.is_at_end().then_some(line)
+impl<'a> Line<'a> for Apache<'a> {
+    fn time(&self) -> &'a [u8] {
+        self.time
+    }
+
+    fn count(&self) -> usize {
+        6 + 2 * usize::from(self.answer.client.is_some())
+    }
+
+    #[inline(always)]
+    fn give(&self, to: &mut impl Fields<'a>) {
+        to.text(b"\xa4host", self.host);
+        to.text(b"\xa4user", self.user);
+        to.time(self.time);
+        to.text(b"\xa6method", self.method);
+        to.text(b"\xa4path", self.path);
+        self.answer.give(to);
+    }
+}
+
+/// The fields of `apache2`: `-` is nil but in the request, code and size are integers, and every field is there. The time is
+/// not among them.
+pub(super) struct Apache2<'a>(Apache<'a>);
+
+/// Apache's `combined` format.
+#[inline(always)]
+pub(super) fn apache2(text: &[u8]) -> Option<Apache2<'_>> {
+    apache_with(text, Escapes::Backslash, |request| Some(path_of(request))).map(Apache2)
+}
+
+impl<'a> Line<'a> for Apache2<'a> {
+    fn time(&self) -> &'a [u8] {
+        self.0.time
+    }
+
+    fn count(&self) -> usize {
+        8
+    }
+
+    #[inline(always)]
+    fn give(&self, to: &mut impl Fields<'a>) {
+        let Answer { code: status, size, client } = self.0.answer;
+        to.field(b"\xa4host", or_nil(self.0.host));
+        to.field(b"\xa4user", or_nil(self.0.user));
+        to.text(b"\xa6method", self.0.method);
+        to.text(b"\xa4path", self.0.path);
+        to.field(b"\xa4code", code(status));
+        to.field(b"\xa4size", if size == b"-" { Value::Nil } else { to_i(size) });
+        to.field(b"\xa7referer", client.map_or(Value::Nil, |(referer, _)| or_nil(referer)));
+        to.field(b"\xa5agent", client.map_or(Value::Nil, |(_, agent)| or_nil(agent)));
+    }
 }
 
 fn or_nil(text: &[u8]) -> Value<'_> {
@@ -303,24 +370,53 @@ pub(super) fn code(text: &[u8]) -> Value<'static> {
     Some(to_i(text)).filter(|n| *n != Value::Int(0)).unwrap_or(Value::Nil)
 }
 
+/// The fields of `apache_error`.
+pub(super) struct ApacheError<'a> {
+    time: &'a [u8],
+    level: &'a [u8],
+    pid: Option<&'a [u8]>,
+    client: Option<&'a [u8]>,
+    message: &'a [u8],
+}
+
 /// Apache's error log.
-pub(super) fn apache_error(text: &[u8]) -> Option<Line<'_>> {
+pub(super) fn apache_error(text: &[u8]) -> Option<ApacheError<'_>> {
     let mut scanner = Scanner::new(text)?;
-    let mut line = Line::new();
     scanner.eat(b"[")?;
     scanner.until(b' ')?;
-    line.add_time(scanner.until(b']')?);
+    let time = scanner.until(b']')?;
     scanner.eat(b" [")?;
-    line.add(LEVEL, scanner.until(b']')?);
-    if scanner.eat(b" [pid ").is_some() {
-        line.add(PID, scanner.until(b']')?);
-    }
-    if scanner.eat(b" [client ").is_some() {
-        line.add(CLIENT, scanner.until(b']')?);
-    }
+    let level = scanner.until(b']')?;
+    let mut bracketed = |head: &[u8]| match scanner.eat(head) {
+        Some(()) => scanner.until(b']').map(Some),
+        None => Some(None),
+    };
+    let (pid, client) = (bracketed(b" [pid ")?, bracketed(b" [client ")?);
     scanner.eat(b" ")?;
-    line.add(MESSAGE, scanner.rest());
-    Some(line)
+    Some(ApacheError { time, level, pid, client, message: scanner.rest() })
+}
+
+impl<'a> Line<'a> for ApacheError<'a> {
+    fn time(&self) -> &'a [u8] {
+        self.time
+    }
+
+    fn count(&self) -> usize {
+        2 + usize::from(self.pid.is_some()) + usize::from(self.client.is_some())
+    }
+
+    #[inline(always)]
+    fn give(&self, to: &mut impl Fields<'a>) {
+        to.time(self.time);
+        to.text(b"\xa5level", self.level);
+        if let Some(pid) = self.pid {
+            to.text(b"\xa3pid", pid);
+        }
+        if let Some(client) = self.client {
+            to.text(b"\xa6client", client);
+        }
+        to.text(b"\xa7message", self.message);
+    }
 }
 
 #[cfg(test)]

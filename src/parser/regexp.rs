@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use smallvec::SmallVec;
 
 use super::common::{Common, Defaults, SHARED};
 use super::lines::{self, Line};
@@ -50,6 +49,8 @@ pub struct Groups {
     expression: Regexp,
     /// The names as MessagePack, in the order of the expression.
     keys: Vec<Vec<u8>>,
+    /// Which of them is the time, where all that happens to a record is that it is taken out.
+    only_time: Option<usize>,
     common: Common,
 }
 
@@ -66,7 +67,11 @@ impl Groups {
             msgpack::put_str(&mut key, name.as_bytes());
             key
         };
-        Ok(Groups { keys: expression.names().map(key).collect(), expression, common: Common::build(cx, defaults)? })
+        let common = Common::build(cx, defaults)?;
+        // A key that no group has is the time of none.
+        let place = |key: &str| expression.names().position(|name| **name == *key).unwrap_or(usize::MAX);
+        let only_time = common.only_time_key().map(place);
+        Ok(Groups { keys: expression.names().map(key).collect(), only_time, expression, common })
     }
 
     /// Reads a text; gives its time and where the match ends. Groups that took no part are no fields.
@@ -99,7 +104,7 @@ impl Groups {
         now: EventTime,
         batch: &mut BatchBuilder,
     ) -> Result<(), ParseError> {
-        let Some(time_key) = self.common.only_time_key() else {
+        let Some(time_at) = self.only_time else {
             let (time, _) = self.parse(text, arena, record)?;
             batch.push(time.unwrap_or(now), record);
             return Ok(());
@@ -108,19 +113,21 @@ impl Groups {
         if !self.expression.captures_into(text, &mut slots) {
             return Err(ParseError::Unmatched);
         }
-        let (mut time, mut fields) = (now, SmallVec::<[(&[u8], &[u8]); 16]>::new());
-        for (key, (name, found)) in self.keys.iter().zip(self.expression.named(&slots)) {
-            match found {
-                Some(range) if **name == *time_key => time = self.common.time(Value::Str(&text[range]))?,
-                Some(range) => fields.push((key, &text[range])),
+        let (mut time, mut fields) = (now, 0);
+        for at in 0..self.keys.len() {
+            match self.expression.named_at(&slots, at) {
+                Some(range) if at == time_at => time = self.common.time(Value::Str(&text[range]))?,
+                Some(_) => fields += 1,
                 None => {}
             }
         }
         batch.push_with(time, |out| {
-            msgpack::put_map_len(out, fields.len());
-            for (key, value) in &fields {
-                out.extend_from_slice(key);
-                msgpack::put_str(out, value);
+            msgpack::put_map_len(out, fields);
+            for (at, key) in self.keys.iter().enumerate() {
+                if let Some(range) = self.expression.named_at(&slots, at).filter(|_| at != time_at) {
+                    out.extend_from_slice(key);
+                    msgpack::put_str(out, &text[range]);
+                }
             }
         });
         Ok(())
@@ -188,7 +195,7 @@ pub trait Format: Send + Sync + 'static {
     /// Form of its time; any common form where there is none.
     const TIME_FORMAT: Option<&'static str>;
     /// Finds the expression's groups by hand on the usual lines, and nothing on others.
-    fn scan(text: &[u8]) -> Option<Line<'_>>;
+    fn scan(text: &[u8]) -> Option<impl Line<'_>>;
 }
 
 /// `nginx`
@@ -202,7 +209,7 @@ impl Format for Nginx {
     const PATTERN: &'static str = NGINX;
     const TIME_FORMAT: Option<&'static str> = Some(CLF_TIME);
 
-    fn scan(text: &[u8]) -> Option<Line<'_>> {
+    fn scan(text: &[u8]) -> Option<impl Line<'_>> {
         lines::nginx(text)
     }
 }
@@ -211,7 +218,7 @@ impl Format for Apache {
     const PATTERN: &'static str = APACHE;
     const TIME_FORMAT: Option<&'static str> = Some(CLF_TIME);
 
-    fn scan(text: &[u8]) -> Option<Line<'_>> {
+    fn scan(text: &[u8]) -> Option<impl Line<'_>> {
         lines::apache(text)
     }
 }
@@ -220,7 +227,7 @@ impl Format for ApacheError {
     const PATTERN: &'static str = APACHE_ERROR;
     const TIME_FORMAT: Option<&'static str> = None;
 
-    fn scan(text: &[u8]) -> Option<Line<'_>> {
+    fn scan(text: &[u8]) -> Option<impl Line<'_>> {
         lines::apache_error(text)
     }
 }
@@ -249,7 +256,7 @@ impl<F: Format> Parser for Fixed<F> {
             return self.0.parse(text, arena, record).map(|(time, _)| time);
         };
         record.clear();
-        line.put_with_time(record);
+        line.put(record);
         self.0.common.finish(record, arena)
     }
 
@@ -265,12 +272,12 @@ impl<F: Format> Parser for Fixed<F> {
             return self.0.parse_into(text, arena, record, now, batch);
         };
         if self.0.common.only_time_key() == Some("time") {
-            let time = self.0.common.time(Value::Str(line.time))?;
+            let time = self.0.common.time(Value::Str(line.time()))?;
             batch.push_with(time, |out| line.encode(out));
             return Ok(());
         }
         record.clear();
-        line.put_with_time(record);
+        line.put(record);
         let time = self.0.common.finish(record, arena)?;
         batch.push(time.unwrap_or(now), record);
         Ok(())

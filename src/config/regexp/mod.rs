@@ -293,6 +293,15 @@ impl Regexp {
         self.0.names.iter().map(|name| (&name.name, name.groups.iter().rev().find_map(|group| slots.get(*group))))
     }
 
+    /// The named group at a place in the order of [`Self::names`].
+    #[inline]
+    pub fn named_at(&self, slots: &Slots, at: usize) -> Option<Range<usize>> {
+        match self.0.names.get(at)?.groups.as_slice() {
+            [group] => slots.get(*group),
+            groups => groups.iter().rev().find_map(|group| slots.get(*group)),
+        }
+    }
+
     /// The bytes of the group called `name`.
     pub fn group(&self, slots: &Slots, name: &str) -> Option<Range<usize>> {
         self.named(slots).find(|(given, _)| &***given == name).and_then(|(_, range)| range)

@@ -10,6 +10,8 @@
 //! the automaton is asked. It is asked too where an expression has what no step knows: word ends, sets that divide the
 //! characters beyond ASCII, repeats of what may be empty.
 
+use std::cell::Cell;
+
 use memchr::{memchr, memchr2, memchr3, memrchr, memrchr2, memrchr3};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
@@ -21,6 +23,8 @@ const MAX_STEPS: usize = 1000;
 const MAX_COPIES: u32 = 16;
 /// Most alternatives that are kept in mind at once.
 const MAX_KEPT: usize = 200;
+/// A run that is looked through for another end, in bytes.
+const SHORT: usize = 16;
 /// Steps and bytes that a search may look at for each byte of the text, and at least.
 const WORK_PER_BYTE: usize = 16;
 const LEAST_WORK: usize = 4096;
@@ -49,6 +53,7 @@ enum Start {
 enum Step {
     /// One character of the set.
     One(Set),
+    Byte(u8),
     Literal(Box<[u8]>),
     Run(Box<Run>),
     /// Notes the place in a slot.
@@ -62,6 +67,8 @@ enum Step {
 
 /// Characters of a set, one after the other.
 struct Run {
+    /// The slot of its start, where the run is a group; that of its end is the next.
+    slot: Option<usize>,
     set: Set,
     /// Finds the first byte that is not in the set.
     end: Finder,
@@ -172,7 +179,12 @@ impl Writer {
     fn write(&mut self, hir: &Hir) -> Option<()> {
         match hir.kind() {
             HirKind::Empty => {}
-            HirKind::Literal(literal) => drop(self.push(Step::Literal(literal.0.clone()))?),
+            HirKind::Literal(literal) => {
+                self.push(match *literal.0 {
+                    [byte] => Step::Byte(byte),
+                    _ => Step::Literal(literal.0.clone()),
+                })?;
+            }
             HirKind::Class(class) => {
                 let set = set(class, self.characters)?;
                 self.push(Step::One(set))?;
@@ -181,12 +193,17 @@ impl Writer {
                 self.push(Step::Look(*look))?;
             }
             HirKind::Look(_) => return None,
-            HirKind::Repetition(repetition) => self.repetition(repetition)?,
+            HirKind::Repetition(repetition) => self.repetition(repetition, None)?,
             HirKind::Capture(capture) => {
                 let slot = capture.index as usize * 2;
-                self.push(Step::Note(slot))?;
-                self.write(&capture.sub)?;
-                self.push(Step::Note(slot + 1))?;
+                match capture.sub.kind() {
+                    HirKind::Repetition(run) if self.set_of(&run.sub).is_some() => self.repetition(run, Some(slot))?,
+                    _ => {
+                        self.push(Step::Note(slot))?;
+                        self.write(&capture.sub)?;
+                        self.push(Step::Note(slot + 1))?;
+                    }
+                }
             }
             HirKind::Concat(parts) => parts.iter().try_for_each(|part| self.write(part))?,
             HirKind::Alternation(parts) => self.alternation(parts)?,
@@ -213,38 +230,37 @@ impl Writer {
         Step::Split(Box::new([(first, Follow::none()), (second, Follow::none())]))
     }
 
-    fn repetition(&mut self, repetition: &Repetition) -> Option<()> {
-        let of_one = match repetition.sub.kind() {
-            HirKind::Class(class) => Some(set(class, self.characters)?),
-            HirKind::Literal(literal) => <[u8; 1]>::try_from(&*literal.0).ok().map(|[byte]| {
-                let mut set = Box::new([false; 256]);
-                set[usize::from(byte)] = true;
-                set
-            }),
+    /// The set of what is one character; none where it is more, or no step knows it.
+    fn set_of(&self, hir: &Hir) -> Option<Set> {
+        match hir.kind() {
+            HirKind::Class(class) => set(class, self.characters),
+            HirKind::Literal(literal) => match *literal.0 {
+                // A lone byte beyond ASCII is part of a character.
+                [byte] if byte.is_ascii() || !self.characters => {
+                    let mut set = Box::new([false; 256]);
+                    set[usize::from(byte)] = true;
+                    Some(set)
+                }
+                _ => None,
+            },
             _ => None,
-        };
-        let Some(set) = of_one else { return self.repetition_of_parts(repetition) };
-        // A lone byte beyond ASCII is part of a character.
-        if self.characters && set.iter().filter(|is_in| **is_in).count() == 1 && !set[..128].contains(&true) {
-            return None;
         }
+    }
+
+    /// A repeat; of one character it is a run, which may be the group of a slot.
+    fn repetition(&mut self, repetition: &Repetition, slot: Option<usize>) -> Option<()> {
+        let Some(set) = self.set_of(&repetition.sub) else { return self.repetition_of_parts(repetition) };
         let end = Finder::of(|byte| !set[byte]);
         let (least, most, greedy) = (repetition.min, repetition.max, repetition.greedy);
-        self.push(Step::Run(Box::new(Run {
-            set,
-            end,
-            least,
-            most,
-            greedy,
-            follow: Follow::none(),
-            has_one_end: false,
-        })))?;
+        let follow = Follow::none();
+        self.push(Step::Run(Box::new(Run { slot, set, end, least, most, greedy, follow, has_one_end: false })))?;
         Some(())
     }
 
     fn repetition_of_parts(&mut self, repetition: &Repetition) -> Option<()> {
         let Repetition { min, max, greedy, sub } = repetition;
-        if *min > MAX_COPIES || max.is_some_and(|max| max > MAX_COPIES) {
+        // A class that no step knows, or too many copies.
+        if matches!(sub.kind(), HirKind::Class(_)) || *min > MAX_COPIES || max.is_some_and(|max| max > MAX_COPIES) {
             return None;
         }
         // What may be empty is not repeated without end, and its perhaps is not told from its nothing.
@@ -334,6 +350,7 @@ fn follow(steps: &[Step], from: usize, characters: bool) -> Follow {
         }
         match &steps[at] {
             Step::One(set) => found.add(set),
+            Step::Byte(byte) => found.set[usize::from(*byte)] = true,
             Step::Literal(literal) => match literal.first() {
                 Some(byte) => found.set[usize::from(*byte)] = true,
                 None => todo.push(at + 1),
@@ -418,20 +435,30 @@ impl Finder {
 
 // ---- the search ----
 
+thread_local! {
+    /// Memory for what is kept in mind.
+    static KEPT: Cell<Vec<Kept>> = const { Cell::new(Vec::new()) };
+}
+
 impl Steps {
     /// The first match at or after `from`, with its groups.
     pub(super) fn search(&self, text: &[u8], from: usize, places: &mut Places) -> Outcome {
-        let mut search = Search { text, places, kept: SmallVec::new(), work: WORK_PER_BYTE * text.len() + LEAST_WORK };
+        let work = (WORK_PER_BYTE * text.len() + LEAST_WORK) as isize;
+        places.clear();
+        places.resize(self.slots, UNSET);
+        let mut search = Search { text, places, kept: KEPT.take(), work };
         let mut next = Some(from);
+        let mut outcome = Outcome::NotFound;
         while let Some(start) = next.and_then(|at| self.start(text, at)) {
-            search.places.clear();
-            search.places.resize(self.slots, UNSET);
-            match self.run(&mut search, start) {
-                Outcome::NotFound => next = (start < text.len()).then_some(start + 1),
-                outcome => return outcome,
+            outcome = self.run(&mut search, start);
+            if outcome != Outcome::NotFound {
+                break;
             }
+            search.places.fill(UNSET);
+            next = (start < text.len()).then_some(start + 1);
         }
-        Outcome::NotFound
+        KEPT.set(search.kept);
+        outcome
     }
 
     /// Where a match may begin, at or after `at`.
@@ -452,28 +479,29 @@ impl Steps {
     fn run(&self, search: &mut Search<'_>, start: usize) -> Outcome {
         let text = search.text;
         search.kept.clear();
+        search.work -= 1;
         let (mut step, mut at) = (0, start);
         loop {
-            if !search.spend(1) {
-                return Outcome::GivenUp;
-            }
             let went_on = match &self.steps[step] {
-                Step::Literal(literal) => {
-                    let fits = text[at..].starts_with(literal);
-                    at += literal.len();
-                    step += 1;
-                    fits
-                }
                 Step::Run(run) => match self.take_run(search, run, step, at) {
                     Some(end) => {
-                        (step, at) = (step + 1, end);
+                        at = end;
                         true
                     }
                     None => false,
                 },
+                Step::Byte(byte) => {
+                    let fits = text.get(at) == Some(byte);
+                    at += 1;
+                    fits
+                }
+                Step::Literal(literal) => {
+                    let fits = text[at..].starts_with(literal);
+                    at += literal.len();
+                    fits
+                }
                 Step::Note(slot) => {
                     search.note(*slot, at);
-                    step += 1;
                     true
                 }
                 Step::Split(ways) => match [&ways[0], &ways[1]].map(|(_, follow)| follow.may_go_on(text, at)) {
@@ -482,40 +510,37 @@ impl Steps {
                             search.keep(Kept::Way { step: ways[1].0, at });
                         }
                         step = ways[0].0;
-                        true
+                        continue;
                     }
-                    [false, second] => {
+                    [false, true] => {
                         step = ways[1].0;
-                        second
+                        continue;
                     }
+                    [false, false] => false,
                 },
                 Step::One(set) => {
                     let fits = text.get(at).is_some_and(|byte| set[usize::from(*byte)]);
                     at += self.width(text, at);
-                    step += 1;
                     fits
                 }
-                Step::Jump(to) => {
+                Step::Jump(to) if search.may_go_on() => {
                     step = *to;
-                    true
+                    continue;
                 }
-                Step::Look(look) => {
-                    step += 1;
-                    is_there(*look, text, at)
-                }
+                Step::Jump(_) => return Outcome::GivenUp,
+                Step::Look(look) => is_there(*look, text, at),
                 Step::Match => {
                     (search.places[0], search.places[1]) = (start, at);
                     return Outcome::Found;
                 }
             };
+            step += 1;
             if !went_on {
                 match search.go_back(&self.steps) {
                     Some(way) => (step, at) = way,
+                    None if search.work < 0 => return Outcome::GivenUp,
                     None => return Outcome::NotFound,
                 }
-            }
-            if search.kept.len() > MAX_KEPT {
-                return Outcome::GivenUp;
             }
         }
     }
@@ -524,16 +549,26 @@ impl Steps {
     #[inline(always)]
     fn take_run(&self, search: &mut Search<'_>, run: &Run, step: usize, at: usize) -> Option<usize> {
         let text = search.text;
-        let rest = &text[at..];
+        let rest = text.get(at..)?;
         let len = run.end.first(rest, |byte| !run.set[usize::from(byte)]).unwrap_or(rest.len());
+        search.work -= len as isize;
+        if let Some(slot) = run.slot {
+            search.note(slot, at);
+        }
+        if run.has_one_end && run.most.is_none() && run.least <= 1 {
+            let end = (len >= run.least as usize).then_some(at + len)?;
+            if let Some(slot) = run.slot {
+                search.note(slot + 1, end);
+            }
+            return Some(end);
+        }
         let mut end = at + len;
-        search.work = search.work.saturating_sub(len);
         if let Some(most) = run.most {
             end = self.forward(text, at, end, most).unwrap_or(end);
         }
-        let least = if run.least == 0 { at } else { self.forward(text, at, end, run.least)? };
+        let least = self.forward(text, at, end, run.least)?;
         match (run.has_one_end, run.greedy) {
-            (true, _) => Some(end),
+            (true, _) => search.ends(run, end),
             (false, true) => search.shorter(run, step, least, end + 1),
             (false, false) => search.longer(run, step, least, end),
         }
@@ -576,17 +611,18 @@ fn is_there(look: Look, text: &[u8], at: usize) -> bool {
 
 struct Search<'s> {
     text: &'s [u8],
-    places: &'s mut Places,
-    kept: SmallVec<[Kept; 16]>,
-    /// What may still be looked at.
-    work: usize,
+    places: &'s mut [usize],
+    kept: Vec<Kept>,
+    /// What may still be looked at; below zero the search is over. Steps that only go forward are not counted: there are
+    /// few of them between two that are.
+    work: isize,
 }
 
 impl Search<'_> {
-    #[inline(always)]
-    fn spend(&mut self, work: usize) -> bool {
-        self.work = self.work.saturating_sub(work);
-        self.work > 0
+    /// For loops: whether there is work left and room to keep alternatives.
+    fn may_go_on(&mut self) -> bool {
+        self.work -= 1;
+        self.work >= 0 && self.kept.len() < MAX_KEPT
     }
 
     fn keep(&mut self, kept: Kept) {
@@ -602,21 +638,35 @@ impl Search<'_> {
         }
     }
 
+    /// Notes where a run ends.
+    #[inline(always)]
+    fn ends(&mut self, run: &Run, at: usize) -> Option<usize> {
+        if let Some(slot) = run.slot {
+            self.note(slot + 1, at);
+        }
+        Some(at)
+    }
+
     /// The longest run that ends before `end` where what follows may go on.
     fn shorter(&mut self, run: &Run, step: usize, least: usize, end: usize) -> Option<usize> {
-        let text = self.text;
-        let place = if end > text.len() && run.follow.at_end {
-            text.len()
-        } else {
-            let within = text.get(least..end.min(text.len()))?;
-            let found = run.follow.finder.last(within, |byte| run.follow.set[usize::from(byte)])?;
-            least + found
-        };
-        self.work = self.work.saturating_sub(end - place);
-        if place > least {
+        let place = self.last_end(run, least, end)?;
+        self.work -= (end - place) as isize;
+        // In a short run it is soon seen that there is no other end, and nothing has to be kept.
+        let may_be_another = place - least > SHORT || place > least && self.last_end(run, least, place).is_some();
+        if may_be_another {
             self.keep(Kept::Shorter { step, least, end: place });
         }
-        Some(place)
+        self.ends(run, place)
+    }
+
+    fn last_end(&self, run: &Run, least: usize, end: usize) -> Option<usize> {
+        let text = self.text;
+        if end > text.len() && run.follow.at_end {
+            return Some(text.len());
+        }
+        let within = text.get(least..end.min(text.len()))?;
+        let found = run.follow.finder.last(within, |byte| run.follow.set[usize::from(byte)])?;
+        Some(least + found)
     }
 
     /// The shortest run that ends at `from` or behind it where what follows may go on.
@@ -626,17 +676,17 @@ impl Search<'_> {
         let found = run.follow.finder.first(within, |byte| run.follow.set[usize::from(byte)]);
         let at_end = (end == text.len() && from <= end && run.follow.at_end).then_some(text.len());
         let place = found.map(|n| from + n).or(at_end)?;
-        self.work = self.work.saturating_sub(place - from);
+        self.work -= (place - from) as isize;
         if place < end {
             self.keep(Kept::Longer { step, from: place + 1, end });
         }
-        Some(place)
+        self.ends(run, place)
     }
 
     /// The last alternative that was kept in mind and is one.
     fn go_back(&mut self, steps: &[Step]) -> Option<(usize, usize)> {
-        loop {
-            self.work = self.work.saturating_sub(1);
+        while self.work >= 0 {
+            self.work -= 1;
             let way = match self.kept.pop()? {
                 Kept::Way { step, at } => Some((step, at)),
                 Kept::Slot { slot, place } => {
@@ -656,6 +706,7 @@ impl Search<'_> {
                 return way;
             }
         }
+        None
     }
 }
 

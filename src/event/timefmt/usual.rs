@@ -1,7 +1,9 @@
 //! The times of usual logs, read without going through a format's steps: `24/Nov/2026:10:00:00 +0000` of web servers and
 //! `2026-11-24T10:00:00.000Z` of syslog and many others.
 //!
-//! A date costs a few multiplications: to remember the last one, and to compare with it, would take as long.
+//! Each thread remembers the last date, with the second in which it begins: that of the next line is the same.
+
+use std::cell::Cell;
 
 use super::civil::{DAY, days};
 use super::strptime::fraction;
@@ -41,6 +43,21 @@ impl Usual {
     }
 }
 
+/// A date with what stands around it, and the second in which it begins. Lines mostly have that of the line before.
+#[derive(Clone, Copy)]
+struct Day<const D: usize, const Z: usize> {
+    date: [u8; D],
+    zone: [u8; Z],
+    start: i64,
+}
+
+thread_local! {
+    /// `24/Nov/2026:` and ` +0000`.
+    static CLF_DAY: Cell<Day<12, 6>> = const { Cell::new(Day { date: [0; 12], zone: [0; 6], start: 0 }) };
+    /// `2026-11-24T`; its zone is of any length, and is counted apart.
+    static ISO_DAY: Cell<Day<11, 0>> = const { Cell::new(Day { date: [0; 11], zone: [], start: 0 }) };
+}
+
 /// Pairs of digits, and whether they were such.
 struct Pairs<'t> {
     text: &'t [u8],
@@ -48,6 +65,10 @@ struct Pairs<'t> {
 }
 
 impl Pairs<'_> {
+    fn new(text: &[u8]) -> Pairs<'_> {
+        Pairs { text, are_numbers: true }
+    }
+
     #[inline(always)]
     fn at(&mut self, at: usize) -> u32 {
         let digit = |at: usize| self.text.get(at).map_or(u8::MAX, |byte| byte.wrapping_sub(b'0'));
@@ -55,36 +76,47 @@ impl Pairs<'_> {
         self.are_numbers &= tens < 10 && ones < 10;
         u32::from(tens) * 10 + u32::from(ones)
     }
+}
 
-    /// Seconds of the day at `hh:mm:ss`.
-    #[inline(always)]
-    fn clock(&mut self, at: usize) -> i64 {
-        let (hour, minute, second) = (self.at(at), self.at(at + 3), self.at(at + 6));
-        self.are_numbers &= hour < 24 && minute < 60 && second <= 60;
-        i64::from(hour * 3600 + minute * 60 + second)
-    }
+/// Seconds of the day at `hh:mm:ss`.
+#[inline(always)]
+fn of_day(clock: &[u8; 8]) -> Option<i64> {
+    let mut pairs = Pairs::new(clock);
+    let (hour, minute, second) = (pairs.at(0), pairs.at(3), pairs.at(6));
+    let fits = pairs.are_numbers && clock[2] == b':' && clock[5] == b':' && hour < 24 && minute < 60 && second <= 60;
+    fits.then(|| i64::from(hour * 3600 + minute * 60 + second))
 }
 
 fn clf(text: &[u8]) -> Option<EventTime> {
-    let [_, _, b'/', m, o, n, b'/', _, _, _, _, b':', _, _, b':', _, _, b':', _, _, b' ', sign, _, _, _, _] =
-        *text.first_chunk::<26>()?
-    else {
-        return None;
+    let text = text.first_chunk::<26>()?;
+    let (date, zone) = (text.first_chunk()?, text.last_chunk()?);
+    let last = CLF_DAY.get();
+    let start = if last.date == *date && last.zone == *zone {
+        last.start
+    } else {
+        let start = clf_start(date, zone)?;
+        CLF_DAY.set(Day { date: *date, zone: *zone, start });
+        start
     };
-    let mut pairs = Pairs { text: text.first_chunk::<26>()?, are_numbers: true };
-    let (day, year) = (pairs.at(0), pairs.at(7) * 100 + pairs.at(9));
-    let of_day = pairs.clock(12);
-    let (zone_hours, zone_minutes) = (pairs.at(22), pairs.at(24));
-    if !pairs.are_numbers || !(1..=31).contains(&day) || zone_hours > 23 || zone_minutes > 59 {
+    Some(EventTime::from_secs(start + of_day(text[12..].first_chunk()?)?))
+}
+
+fn clf_start(date: &[u8; 12], zone: &[u8; 6]) -> Option<i64> {
+    let [_, _, b'/', m, o, n, b'/', _, _, _, _, b':'] = *date else { return None };
+    let [b' ', sign, _, _, _, _] = *zone else { return None };
+    let (mut dates, mut zones) = (Pairs::new(date), Pairs::new(zone));
+    let (day, year) = (dates.at(0), dates.at(7) * 100 + dates.at(9));
+    let (hours, minutes) = (zones.at(2), zones.at(4));
+    if !dates.are_numbers || !zones.are_numbers || !(1..=31).contains(&day) || hours > 23 || minutes > 59 {
         return None;
     }
-    let offset = i64::from(zone_hours * 3600 + zone_minutes * 60);
+    let offset = i64::from(hours * 3600 + minutes * 60);
     let east = match sign {
         b'+' => offset,
         b'-' => -offset,
         _ => return None,
     };
-    Some(EventTime::from_secs(days(i64::from(year), month([m, o, n])?, day) * DAY + of_day - east))
+    Some(days(i64::from(year), month([m, o, n])?, day) * DAY - east)
 }
 
 fn month(name: [u8; 3]) -> Option<u32> {
@@ -94,16 +126,17 @@ fn month(name: [u8; 3]) -> Option<u32> {
 }
 
 fn iso(text: &[u8], with_fraction: bool) -> Option<EventTime> {
-    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _] = *text.first_chunk::<19>()? else {
-        return None;
+    let (date, rest) = text.split_first_chunk::<11>()?;
+    let last = ISO_DAY.get();
+    let start = if last.date == *date {
+        last.start
+    } else {
+        let start = iso_start(date)?;
+        ISO_DAY.set(Day { date: *date, zone: [], start });
+        start
     };
-    let mut pairs = Pairs { text: text.first_chunk::<19>()?, are_numbers: true };
-    let (year, month, day) = (pairs.at(0) * 100 + pairs.at(2), pairs.at(5), pairs.at(8));
-    let of_day = pairs.clock(11);
-    if !pairs.are_numbers || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let mut zone = &text[19..];
+    let (clock, mut zone) = rest.split_first_chunk()?;
+    let of_day = of_day(clock)?;
     let mut nanos = 0;
     if with_fraction {
         let digits = zone.strip_prefix(b".")?;
@@ -115,8 +148,15 @@ fn iso(text: &[u8], with_fraction: bool) -> Option<EventTime> {
         [b'Z', next, ..] if !next.is_ascii_alphabetic() => 0,
         _ => parse_offset(zone)?.0,
     };
-    let secs = days(i64::from(year), month, day) * DAY + of_day - i64::from(east);
-    Some(EventTime::new(secs, nanos))
+    Some(EventTime::new(start + of_day - i64::from(east), nanos))
+}
+
+fn iso_start(date: &[u8; 11]) -> Option<i64> {
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T'] = *date else { return None };
+    let mut pairs = Pairs::new(date);
+    let (year, month, day) = (pairs.at(0) * 100 + pairs.at(2), pairs.at(5), pairs.at(8));
+    let fits = pairs.are_numbers && (1..=12).contains(&month) && (1..=31).contains(&day);
+    fits.then(|| days(i64::from(year), month, day) * DAY)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod functions;
 use std::cell::RefCell;
 
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::functions::FUNCTIONS;
@@ -12,7 +13,7 @@ pub(crate) use self::functions::FUNCTIONS;
 use self::functions::FUNCTIONS;
 use self::functions::seconds;
 use crate::config::{Diagnostic, Pairs};
-use crate::event::{EventTime, Record, RecordPath, Value};
+use crate::event::{EventTime, Field, RecordPath, Value};
 use crate::plugin::ruby::{Context, Options, Scratch, TagInfo, Template};
 use crate::plugin::{BuildContext, Configure, Event, Filter, Verdict};
 
@@ -60,6 +61,9 @@ pub struct RecordTransformer {
     time_key: Option<String>,
     hostname: String,
 }
+
+/// The fields to set in one event, each once.
+type Expanded<'a> = SmallVec<[Field<'a>; 8]>;
 
 thread_local! {
     /// Memory for expressions, kept from event to event of one thread.
@@ -109,7 +113,7 @@ impl Filter for RecordTransformer {
                 }
                 match tag {
                     Some(tag) => self.expand(event, scratch, tag),
-                    None => Ok(Record::new()),
+                    None => Ok(Expanded::new()),
                 }
             })
         });
@@ -127,27 +131,30 @@ impl Filter for RecordTransformer {
 }
 
 impl RecordTransformer {
-    fn expand<'a>(&'a self, event: &Event<'a>, scratch: &Scratch, tag: &TagInfo) -> Result<Record<'a>, String> {
+    fn expand<'a>(&'a self, event: &Event<'a>, scratch: &Scratch, tag: &TagInfo) -> Result<Expanded<'a>, String> {
         let cx = Context::new(scratch, tag, &self.hostname, event.time, &event.record);
-        let mut out = Record::new();
+        let mut out = Expanded::new();
         for (key, value) in &self.fields {
             let value = match value {
                 Some(value) => value.expand(&cx, event.arena).map_err(|e| e.to_string())?,
                 None => Value::Nil,
             };
             let key = key.expand_key(&cx, event.arena).map_err(|e| e.to_string())?;
-            out.set(key, value);
+            match out.iter_mut().find(|(name, _)| *name == key) {
+                Some(field) => field.1 = value,
+                None => out.push((key, value)),
+            }
         }
         for (name, value) in cx.changed(event.arena)? {
             // A field that an expression changed in place shows the change, as in Ruby; set fields come after it.
-            if out.get(name).is_none() {
-                out.push(event.arena.bytes(name), value);
+            if out.iter().all(|(known, _)| *known != name) {
+                out.push((event.arena.bytes(name), value));
             }
         }
         Ok(out)
     }
 
-    fn reform<'a>(&'a self, event: &mut Event<'a>, expanded: Record<'a>) {
+    fn reform<'a>(&'a self, event: &mut Event<'a>, expanded: Expanded<'a>) {
         if self.renew {
             let keep = &self.keep;
             event.record.retain(|(name, _)| keep.iter().any(|k| k.as_bytes() == *name));

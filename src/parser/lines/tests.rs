@@ -6,25 +6,37 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::super::apache2;
-use super::super::regexp::{Apache, ApacheError, Format, Nginx};
+use super::super::regexp;
+use super::super::regexp::Format;
 use super::*;
 use crate::config::Regexp;
+use crate::event::Arena;
 
-static NGINX: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(Nginx::PATTERN).unwrap());
-static APACHE: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(Apache::PATTERN).unwrap());
-static APACHE_ERROR: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(ApacheError::PATTERN).unwrap());
+static NGINX: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(regexp::Nginx::PATTERN).unwrap());
+static APACHE: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(regexp::Apache::PATTERN).unwrap());
+static APACHE_ERROR: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(regexp::ApacheError::PATTERN).unwrap());
 static APACHE2: LazyLock<Regexp> = LazyLock::new(|| Regexp::new(apache2::PATTERN).unwrap());
 
 /// Fields with the time among them.
-type Fields = Vec<(String, String)>;
+type Found = Vec<(String, String)>;
 
-fn by_hand(line: &Line<'_>) -> Fields {
-    let mut record = Record::new();
-    line.put_with_time(&mut record);
+fn by_hand<'a>(line: &impl Line<'a>) -> Found {
+    let (mut record, mut encoded) = (Record::new(), Vec::new());
+    line.put(&mut record);
+    let all = shown(&record);
+    // Written straight, the time is not among them.
+    line.encode(&mut encoded);
+    record.remove(b"time");
+    let arena = Arena::new();
+    assert_eq!(shown(&Record::decode(&encoded, &arena).unwrap()), shown(&record));
+    all
+}
+
+fn shown(record: &Record<'_>) -> Found {
     record.iter().map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), format!("{value:?}"))).collect()
 }
 
-fn by_expression(expression: &Regexp, text: &[u8]) -> Option<Fields> {
+fn by_expression(expression: &Regexp, text: &[u8]) -> Option<Found> {
     let slots = expression.captures(text)?;
     let fields =
         expression.named(&slots).filter_map(|(name, range)| Some((name.to_string(), Value::Str(&text[range?]))));
@@ -32,30 +44,27 @@ fn by_expression(expression: &Regexp, text: &[u8]) -> Option<Fields> {
 }
 
 /// As the parser has it: every field, with its nils and integers, and the time behind them all.
-fn apache2_by_expression(text: &[u8]) -> Option<(Fields, String)> {
+fn apache2_by_expression(text: &[u8]) -> Option<(Found, String)> {
     let mut record = Record::new();
     let time = apache2::by_expression(&APACHE2, text, &mut record).ok()?;
-    let fields = record.iter().map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), format!("{value:?}")));
-    Some((fields.collect(), format!("{time:?}")))
+    Some((shown(&record), format!("{time:?}")))
 }
 
 /// Checks all four; gives how many read the line by hand.
 fn check(text: &[u8]) -> usize {
     let mut read = 0;
-    let formats: [(fn(&[u8]) -> Option<Line<'_>>, &Regexp); 3] =
-        [(nginx, &NGINX), (apache, &APACHE), (apache_error, &APACHE_ERROR)];
-    for (scan, expression) in formats {
-        if let Some(line) = scan(text) {
+    let mut compare = |found: Option<Found>, expression: &Regexp| {
+        if found.is_some() {
             read += 1;
-            assert_eq!(Some(by_hand(&line)), by_expression(expression, text), "{}", text.escape_ascii());
+            assert_eq!(found, by_expression(expression, text), "{}", text.escape_ascii());
         }
-    }
+    };
+    compare(nginx(text).map(|line| by_hand(&line)), &NGINX);
+    compare(apache(text).map(|line| by_hand(&line)), &APACHE);
+    compare(apache_error(text).map(|line| by_hand(&line)), &APACHE_ERROR);
     if let Some(line) = apache2(text) {
         read += 1;
-        let mut record = Record::new();
-        line.put(&mut record);
-        let fields = record.iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), format!("{v:?}"))).collect();
-        let found = (fields, format!("{:?}", Value::Str(line.time)));
+        let found = (by_hand(&line), format!("{:?}", Value::Str(line.time())));
         assert_eq!(Some(found), apache2_by_expression(text), "{}", text.escape_ascii());
     }
     read

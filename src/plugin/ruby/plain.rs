@@ -3,6 +3,8 @@
 //! A placeholder is `${...}` up to the first `}`, or `__LIKE_THIS__` from Fluentd's past, which names nothing any more.
 //! Source: `PlaceholderExpander` of Fluentd's record_transformer.
 
+use std::borrow::Cow;
+
 use super::clock::{self, RubyTime};
 use super::context::{Context, Inner};
 use super::error::Checked;
@@ -99,16 +101,16 @@ impl Piece {
                 cx.inner.notice(written);
                 Value::Nil
             }),
-            other => other.text(cx.inner).map_or(Value::Nil, |text| arena.str(text)),
+            other => other.text(cx.inner).map_or(Value::Nil, |text| arena.str(text.as_bytes())),
         }
     }
 
     /// The text of a placeholder that is no field; `None` where it names nothing.
-    fn text(&self, cx: &Inner<'_>) -> Option<String> {
+    fn text<'t>(&self, cx: &'t Inner<'_>) -> Option<Cow<'t, str>> {
         let (found, written) = match self {
-            Piece::Tag => return Some(cx.tag.tag().into()),
-            Piece::Hostname => return Some(cx.hostname.into()),
-            Piece::Time => return Some(clock::to_s(RubyTime::local(cx.time))),
+            Piece::Tag => return Some(Cow::Borrowed(cx.tag.tag())),
+            Piece::Hostname => return Some(Cow::Borrowed(cx.hostname)),
+            Piece::Time => return Some(Cow::Owned(clock::to_s(RubyTime::local(cx.time)))),
             Piece::Part(List::Parts, n, written) => (cx.tag.part(*n), written),
             Piece::Part(List::Prefix, n, written) => (cx.tag.prefix(*n), written),
             Piece::Part(List::Suffix, n, written) => (cx.tag.suffix(*n), written),
@@ -118,7 +120,7 @@ impl Piece {
         if found.is_none() {
             cx.notice(written);
         }
-        found.map(str::to_owned)
+        found.map(Cow::Borrowed)
     }
 
     fn write(&self, cx: &Inner<'_>, out: &mut Buf) -> Checked<()> {
