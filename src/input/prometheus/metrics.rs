@@ -31,6 +31,8 @@ const COUNTS: &[(&str, &str)] = &[
 
 /// A figure of a buffer.
 type Figure = fn(&BufferStats) -> f64;
+/// A figure of an account.
+type Value = fn(&Account) -> f64;
 
 /// Buffers' figures by fluent-plugin-prometheus's names.
 const FIGURES: &[(&str, &str, Figure)] = &[
@@ -109,7 +111,7 @@ fn ledger(rows: &[LedgerRow], to: &mut DescriptorEncoder) -> fmt::Result {
     for row in rows {
         sums.entry((&row.key.input, &row.output)).or_default().merge(&row.account);
     }
-    let simple: [(Told<'_>, fn(&Account) -> f64); 3] = [
+    let simple: [(Told<'_>, Value); 3] = [
         (Told("suiro_events_in", "Events that came to an output, or to none", true), |a| a.taken_in as f64),
         (Told("suiro_events_buffered", "Events in the buffer", false), |a| a.held as f64),
         (Told("suiro_events_missing", "Events that are accounted for nowhere", false), |a| a.missing() as f64),
