@@ -23,9 +23,9 @@ const SPARE_BYTES: u64 = 5;
 const RECORDED: &[(&str, u64, u64)] = &[
     ("json to entries", 6, 437_308),
     ("entries to json", 0, 0),
-    ("routing", 111, 8_048),
-    ("routing, 1 grep", 25, 2_855),
-    ("routing, record_transformer", 34, 272_061),
+    ("routing", 10, 1_848),
+    ("routing, 1 grep", 11, 1_864),
+    ("routing, record_transformer", 20, 271_056),
     ("append to memory", 11, 760),
     ("nginx", 3, 330_382),
     ("regexp", 3, 330_382),
