@@ -22,6 +22,7 @@ count() {
 [ $# -eq 0 ] || names=("$@")
 worse=0
 [ -z "${RECORD:-}" ] || : >"$recorded"
+[ -f "$recorded" ] || { echo "nothing is recorded yet: RECORD=1 scripts/instructions.sh" >&2; exit 2; }
 printf '%-30s %12s %12s %8s\n' "1,000 events" recorded now change
 for name in "${names[@]}"; do
     few=$(count "$name" 2) many=$(count "$name" 12)

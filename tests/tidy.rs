@@ -14,6 +14,8 @@ const MAX_FILE_LINES: usize = 1_000;
 const MAX_FEATURES: usize = 5;
 /// Most `macro_rules!` in all of `src`.
 const MAX_MACROS: usize = 2;
+/// The files with `unsafe`; the lints deny it to all others.
+const UNSAFE: &[&str] = &["src/event/json/simd.rs", "tests/allocations/counting.rs"];
 
 /// What stands above the contract and below the plugins.
 const BELOW_PLUGINS: &[&str] = &["event", "config", "buffer", "net", "plugin"];
@@ -263,6 +265,11 @@ fn file_faults(text: &str) -> Vec<String> {
     faults
 }
 
+/// Whether a file lifts the lint against `unsafe`; told from blanked text, so that a comment does not.
+fn lifts_unsafe_lint(blanked: &str) -> bool {
+    blanked.contains("(unsafe_code") || blanked.contains(", unsafe_code")
+}
+
 /// The names under every `[...dependencies]` of a manifest.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -372,6 +379,20 @@ fn features_and_macros_stay_few() {
 }
 
 #[test]
+fn unsafe_code_is_only_where_it_is_accounted_for() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("\nunsafe_code = \"deny\"\n"), "the lint against unsafe is gone");
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let files = ["src", "tests", "benches", "fuzz"].into_iter().flat_map(rust_files);
+    let lifting = files.filter(|(_, text)| lifts_unsafe_lint(&blanked(text)));
+    let lifting: Vec<String> = lifting.map(|(path, _)| path.display().to_string()).collect();
+    assert_eq!(lifting, UNSAFE);
+    for path in lifting {
+        assert!(text.contains(&format!("`{path}`")), "ARCHITECTURE.md does not account for {path}");
+    }
+}
+
+#[test]
 fn every_dependency_has_its_reason() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -431,6 +452,13 @@ fn a_file_without_a_comment_or_with_too_many_lines_is_found() {
     assert_eq!(file_faults("use std::fs;\n").len(), 1);
     assert_eq!(file_faults(&format!("//! Text.\n{}", "\n".repeat(MAX_FILE_LINES))).len(), 1);
     assert!(file_faults("//! Text.\n").is_empty());
+}
+
+#[test]
+fn a_lifted_lint_is_found_and_a_comment_on_it_is_not() {
+    assert!(lifts_unsafe_lint(&blanked("#![allow(unsafe_code)]")));
+    assert!(lifts_unsafe_lint(&blanked("#![cfg_attr(x, expect(dead_code, unsafe_code))]")));
+    assert!(!lifts_unsafe_lint(&blanked("// allow(unsafe_code)\nlet x = \"(unsafe_code\";")));
 }
 
 #[test]
