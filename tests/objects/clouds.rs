@@ -61,6 +61,28 @@ fn an_answer_of_google_that_is_lost_doubles_nothing() {
 }
 
 #[test]
+fn names_that_may_not_be_asked_about_are_tried() {
+    let standin = StandIn::start();
+    standin.hide();
+    let output = format!(
+        "@type gcs\nproject p\nbucket made\nendpoint http://127.0.0.1:{}\npath logs/\nstore_as text\n<format>\n@type json\n\
+         </format>\n",
+        standin.port
+    );
+    // Each process meets what those before it have stored.
+    for (n, id) in ids(3).iter().enumerate() {
+        let (dir, port) = (TempDir::new().unwrap(), free_port());
+        let mut daemon = Daemon::start(&config(port, &format!("{output}{}", buffer(dir.path()))), dir.path());
+        send_all(port, std::slice::from_ref(id));
+        wait_for("the object", || (standin.objects().len() == n + 1).then_some(()));
+        wait_for("the buffer", || is_drained(dir.path()).then_some(()));
+        assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    }
+    let names: Vec<String> = standin.objects().keys().cloned().collect();
+    assert_eq!(names, ["/made/logs/_0.txt", "/made/logs/_1.txt", "/made/logs/_2.txt"]);
+}
+
+#[test]
 fn an_answer_of_azure_that_is_lost_doubles_nothing() {
     let standin = StandIn::start();
     let output = format!(

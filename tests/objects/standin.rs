@@ -28,6 +28,8 @@ struct State {
     made: Mutex<Vec<String>>,
     /// Answers to puts of objects that are still to be swallowed.
     swallow: Mutex<usize>,
+    /// Whether a name that is free is answered as one that nobody may ask about.
+    hides: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -59,6 +61,11 @@ impl StandIn {
     /// The next puts of objects go through, and their answers do not.
     pub fn swallow(&self, count: usize) {
         *self.state.swallow.lock().unwrap() = count;
+    }
+
+    /// From now on it does not tell free names from forbidden ones.
+    pub fn hide(&self) {
+        self.state.hides.store(true, SeqCst);
     }
 
     /// Whether all those answers are swallowed.
@@ -185,7 +192,7 @@ fn answer(asked: &Asked, state: &State) -> (u16, String, String) {
     let mut objects = state.objects.lock().unwrap();
     match asked.method.as_str() {
         "HEAD" => match objects.get(&asked.path) {
-            None => nothing(404),
+            None => nothing(if state.hides.load(SeqCst) { 403 } else { 404 }),
             Some(stored) => {
                 let meta = stored.said.lines().filter(|l| l.starts_with("x-goog-meta-") || l.starts_with("x-ms-meta-"));
                 let meta: String = meta.map(|line| format!("{line}\r\n")).collect();

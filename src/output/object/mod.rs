@@ -163,11 +163,11 @@ impl Objects {
                 Some(_) if !self.overwrite => continue,
                 _ => {}
             }
-            if self.overwrite || !crowded || !self.is_taken(store, &name, &id).await? {
+            if self.overwrite || !crowded || !self.is_taken(store, &name, &id, Asking::Ahead).await? {
                 match self.put(store, chunk, &name, &id, index).await? {
                     Put::Done => return Ok(self.note(name, id)),
                     Put::Exists => {
-                        if !self.is_taken(store, &name, &id).await? {
+                        if !self.is_taken(store, &name, &id, Asking::Behind).await? {
                             return Err(conflict(&name));
                         }
                     }
@@ -191,10 +191,13 @@ impl Objects {
     }
 
     /// Asks whose name it is, and remembers the answer.
-    async fn is_taken(&self, store: &Store, name: &str, id: &str) -> Result<bool, WriteError> {
-        match store.find(name).await? {
-            Found::Nothing => Ok(false),
-            Found::Owner(owner) => {
+    async fn is_taken(&self, store: &Store, name: &str, id: &str, asking: Asking) -> Result<bool, WriteError> {
+        match (store.find(name).await?, asking) {
+            (Found::Nothing, _) => Ok(false),
+            // The put will tell.
+            (Found::Hidden, Asking::Ahead) => Ok(false),
+            (Found::Hidden, Asking::Behind) => Err(hidden(name)),
+            (Found::Owner(owner), _) => {
                 let owner = owner.unwrap_or_else(|| "somebody else".into());
                 tracing::debug!("{name} belongs to chunk {owner}, this is {id}");
                 self.note(name.to_owned(), owner);
@@ -246,6 +249,21 @@ fn check_metadata(name: &str, value: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("the value of metadata {name:?} has other characters than plain ASCII")),
     }
+}
+
+/// When a name is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    /// Before a put.
+    Ahead,
+    /// Behind a put that was refused because the name is taken.
+    Behind,
+}
+
+fn hidden(name: &str) -> WriteError {
+    let why = "the name is taken, and this key may not look whose object it is. What helps: allow it to look at objects \
+               (s3:GetObject, storage.objects.get), or give names that are not shared, with ${chunk_id} or %{hex_random}";
+    WriteError::Retry(format!("{name}: {why}"))
 }
 
 fn conflict(name: &str) -> WriteError {

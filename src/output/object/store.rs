@@ -24,6 +24,8 @@ pub enum Found {
     Nothing,
     /// An object, and the id of the chunk it was made from where it says so.
     Owner(Option<String>),
+    /// The store does not say. S3 answers so for names that are free, too, to keys that may not list the bucket.
+    Hidden,
 }
 
 /// What became of an object that must be new.
@@ -111,6 +113,7 @@ impl Cloud {
                 Ok(Found::Owner(id.map(|id| id.as_ref().to_owned())))
             }
             Err(Error::NotFound { .. }) => Ok(Found::Nothing),
+            Err(Error::PermissionDenied { .. }) => Ok(Found::Hidden),
             Err(e) => Err(judge(&format!("can't look at {}", self.at(name)), &e)),
         }
     }
