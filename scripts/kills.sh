@@ -12,6 +12,7 @@ status=0
 cargo test --quiet --test integration faults::kills:: -- --nocapture --test-threads=2 >"$log" 2>&1 || status=$?
 echo "| input | kills | acknowledged or written | lost | doubled | chunks sent again |"
 echo "|---|---|---|---|---|---|"
-grep '^| ' "$log" || true
+# A dot of the test runner may stand before a line.
+sed -n 's/^\.*| /| /p' "$log"
 [ $status -eq 0 ] || { echo "kills.sh: failed; the whole output:" >&2; cat "$log" >&2; }
 exit $status
