@@ -75,12 +75,15 @@ pub fn report(name: &str, verdict: Verdict, sent_again: usize) {
 }
 
 /// `before` is how many processes were killed before the load began.
-fn assert_and_report(name: &str, acknowledged: &[String], target: &Target, before: usize) {
+fn assert_and_report(name: &str, acknowledged: &[String], place: &Place, target: &Target, before: usize) {
     target.wait_for_all(acknowledged);
     let seen = target.seen();
     report(name, seen.ids.judge(acknowledged), seen.sent_again());
-    // One flush thread: each kill leaves one chunk at most whose acknowledgement nobody took.
-    assert!(seen.sent_again() <= kills() + before, "{name}: {} sent again", seen.sent_again());
+    // One flush thread: each kill leaves one chunk at most whose acknowledgement nobody took. On a busy machine one may also
+    // come too late for `ack_response_timeout`.
+    let late = place.logged("failed to flush the buffer");
+    let reasons = kills() + before + late;
+    assert!(seen.sent_again() <= reasons, "{name}: {} sent again, {late} came late", seen.sent_again());
 }
 
 fn to_target(place: &Place, target: &Target) -> String {
@@ -105,7 +108,7 @@ fn acknowledged_http_events_land_once_across_kills() {
     let load = Load::start(SENDERS, || http_sender(port));
     let mut daemon = lives(&config, place.path());
     load.wait_for_more(1);
-    assert_and_report("http", &load.finish(), &target, 0);
+    assert_and_report("http", &load.finish(), &place, &target, 0);
     daemon.end_within(Duration::from_secs(5));
 }
 
@@ -117,7 +120,7 @@ fn acknowledged_forward_chunks_land_once_across_kills() {
     let load = Load::start(SENDERS, || forward_sender(port));
     let mut daemon = lives(&config, place.path());
     load.wait_for_more(1);
-    assert_and_report("forward", &load.finish(), &target, 0);
+    assert_and_report("forward", &load.finish(), &place, &target, 0);
     daemon.end_within(Duration::from_secs(5));
 }
 
@@ -131,7 +134,7 @@ fn tailed_lines_land_once_across_kills_and_rotations() {
         logs.into_iter().zip([200, 1500]).map(|(log, lines)| Writing::start(log, lines)).collect();
     let mut daemon = lives(&config, place.path());
     let written: Vec<String> = writers.into_iter().flat_map(Writing::finish).collect();
-    assert_and_report("tail", &written, &target, 2);
+    assert_and_report("tail", &written, &place, &target, 2);
     daemon.end_within(Duration::from_secs(5));
 }
 

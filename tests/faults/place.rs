@@ -45,6 +45,13 @@ impl Place {
         Log::open(&dir, name)
     }
 
+    /// How often the logs of all processes hold a text.
+    pub fn logged(&self, text: &str) -> usize {
+        let files = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path());
+        let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).matches(text).count()).sum()
+    }
+
     /// Ids in the files of the folder `out`.
     pub fn landed(&self) -> Tally {
         Tally::of_files(&self.join("out"))
