@@ -37,7 +37,8 @@ use super::env::{Disk, DiskFile, read_full};
 use super::error::is_full;
 use super::format::{Head, decode_origin, encode_origin};
 use super::id::ChunkId;
-use super::ledger::{Balance, MAX_ENTRY_BYTES, Recorded, Settled};
+use super::ledger::{Balance, Fate, MAX_ENTRY_BYTES, Recorded, Settled};
+use super::letter::Cause;
 use super::origin::{Origin, Origins};
 use super::shared::Known;
 
@@ -165,6 +166,15 @@ impl Remembered {
         }
         let half = head.partial && self.watermark.is_some_and(|whole| head.group > whole);
         half.then_some("it ends in frames of a write that was not complete; its source was not answered")
+    }
+
+    /// What became of events that are in neither the journal nor the files, where that is known; `damage`: some of the files
+    /// are damaged.
+    pub(super) fn explains(&self, damage: bool) -> Option<Fate> {
+        match self.watermark {
+            None => Some(Fate::Unrecorded),
+            Some(_) => damage.then_some(Fate::SetAside(Cause::Damaged)),
+        }
     }
 
     fn take(&mut self, record: Record) {

@@ -11,7 +11,6 @@ use super::env::Env;
 use super::error::BufferError;
 use super::files::{Folder, LOCK};
 use super::journal::{self, JOURNAL, Journal, Remembered};
-use super::ledger::Fate;
 use super::letter::{Cause, Note};
 use super::recovery::{Found, RecoveryReport, recover};
 use super::shared::Shared;
@@ -59,20 +58,13 @@ pub(super) fn settle(config: BufferConfig, env: &Env, dir: &Path, any_shape: boo
     keep_bad_journal(&folder, &known, &mut found.report);
     found.report.close();
     let group = found.group.max(known.highest);
+    let explained = known.explains(found.damage || found.report.set_aside > 0);
     *shared.origins() = known.origins;
-    *shared.ledger() = found.holdings.settle(known.recorded, explanation(&known.watermark, &found));
+    *shared.ledger() = found.holdings.settle(known.recorded, explained);
     let aborted = std::mem::take(&mut found.aborted);
     let journal = Journal::create(env.disk.clone(), dir, folder.file_mode, group, aborted, &shared.known);
     let journal = journal.map_err(failed("write the journal in"))?;
     Ok(Site { shared, files: Files { folder, journal, lock }, found, group, clean })
-}
-
-/// What became of events that neither the journal nor the files know.
-fn explanation(watermark: &Option<u64>, found: &Found) -> Option<Fate> {
-    match watermark {
-        None => Some(Fate::Unrecorded),
-        Some(_) => (found.damage || found.report.set_aside > 0).then_some(Fate::SetAside(Cause::Damaged)),
-    }
 }
 
 fn lock(folder: &Folder) -> Result<Box<dyn Send + Sync>, BufferError> {

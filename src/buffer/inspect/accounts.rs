@@ -9,8 +9,7 @@ use super::{State, Stored, Survey, Unreadable, survey};
 use crate::buffer::disk::ReadDisk;
 use crate::buffer::files::Total;
 use crate::buffer::journal;
-use crate::buffer::ledger::{Account, AccountKey, Fate, Holdings};
-use crate::buffer::letter::Cause;
+use crate::buffer::ledger::{Account, AccountKey, Holdings};
 
 /// Readings of a directory that changes meanwhile.
 const TRIES: usize = 20;
@@ -56,10 +55,7 @@ fn read(dir: &Path) -> io::Result<(BTreeMap<AccountKey, Account>, bool)> {
         }
         holdings.add(id, &look.total.tally, look.group, look.sealed);
     }
-    let explained = match remembered.watermark {
-        None => Some(Fate::Unrecorded),
-        Some(_) => damage.then_some(Fate::SetAside(Cause::Damaged)),
-    };
+    let explained = remembered.explains(damage);
     Ok((holdings.settle(remembered.recorded, explained).accounts(), owner.is_some()))
 }
 

@@ -45,7 +45,7 @@ const FIGURES: &[(&str, &str, Figure)] = &[
 ];
 
 /// What a scrape reads.
-pub(super) struct Metrics(pub(super) Arc<Process>);
+struct Metrics(Arc<Process>);
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
