@@ -11,6 +11,8 @@ mod http;
 mod null;
 mod object;
 mod object_url;
+mod pg;
+mod postgresql;
 mod s3;
 mod secondary_file;
 mod stdout;
@@ -29,6 +31,7 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<http::Http>(&["http"]),
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
+    output::<postgresql::Postgresql>(&["postgresql"]),
     output::<s3::S3>(&["s3"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),
