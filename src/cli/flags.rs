@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::backfill::BackfillArgs;
 use super::buffer::BufferCommand;
 use super::daemonize::Stage;
 use super::dlq::DlqCommand;
@@ -132,6 +133,8 @@ pub enum Command {
     },
     /// The ledger: what came in, went out, was dropped and is buffered; status 1 when events are missing.
     Report(ReportArgs),
+    /// Read objects of a range of time once more and send their events through the configuration.
+    Backfill(BackfillArgs),
     /// List the plugins.
     Plugins,
 }

@@ -2,8 +2,10 @@
 
 mod azurestorage;
 mod buffer;
+mod clickhouse;
 mod exec;
 mod exec_filter;
+mod fields;
 mod file;
 mod forward;
 mod gcs;
@@ -13,6 +15,7 @@ mod object;
 mod object_url;
 mod pg;
 mod postgresql;
+mod redshift;
 mod s3;
 mod secondary_file;
 mod stdout;
@@ -23,6 +26,7 @@ use crate::plugin::{DynOutput, Plugin, output};
 pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<azurestorage::AzureStorage>(&["azurestorage"]),
     output::<buffer::Buffer>(&["buffer"]),
+    output::<clickhouse::Clickhouse>(&["clickhouse"]),
     output::<exec::Exec>(&["exec"]),
     output::<exec_filter::ExecFilter>(&["exec_filter"]),
     output::<file::File>(&["file"]),
@@ -32,6 +36,7 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
     output::<postgresql::Postgresql>(&["postgresql"]),
+    output::<redshift::Redshift>(&["redshift"]),
     output::<s3::S3>(&["s3"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),

@@ -54,7 +54,7 @@ pub struct ConnectParams {
     /// The key's passphrase.
     tls_private_key_passphrase: Option<Secret>,
     /// How long connecting may take.
-    connect_timeout: Option<TimeSpan>,
+    pub connect_timeout: Option<TimeSpan>,
     /// How long one chunk may take; then its session is closed and it is tried again.
     query_timeout: Option<TimeSpan>,
 }

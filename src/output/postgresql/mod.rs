@@ -16,6 +16,7 @@ pub use self::params::PostgresqlParams;
 use self::columns::{Columns, NewFields, definitions};
 use self::load::{Batches, Load};
 use self::rows::{Layout, Plan};
+use super::fields::{mapping, required, table_part};
 use super::pg::{Connect, Meaning, Pool, Session, TableName, identifier, retry};
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
@@ -27,6 +28,14 @@ const FORGET_EVERY: Duration = Duration::from_secs(3600);
 const MAX_TABLES: usize = 1000;
 /// How long columns are remembered; a change of the table is seen after that, or once it gets in the way.
 const COLUMNS_KEPT: Duration = Duration::from_secs(60);
+
+/// Columns for all fields of a chunk's events: name and type.
+///
+/// Errors: the chunk can't be read.
+pub fn new_columns(chunk: &Chunk) -> std::io::Result<Vec<(String, &'static str)>> {
+    let fields = Layout::default().new_fields(chunk, None)?;
+    Ok(fields.into_iter().filter_map(|(name, seen)| Some((name, seen.sql()?))).collect())
+}
 
 /// The output.
 pub struct Postgresql {
@@ -53,9 +62,9 @@ impl Configure for Postgresql {
     fn new(params: PostgresqlParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         cx.buffer_defaults(BufferDefaults { buffered: true, ..BufferDefaults::default() });
         params.check(cx)?;
-        let database = PostgresqlParams::required(&params.database, "database", cx)?;
-        let username = PostgresqlParams::required(&params.username, "username", cx)?;
-        let table = PostgresqlParams::required(&params.table, "table", cx)?;
+        let database = required(&params.database, "database", cx)?;
+        let username = required(&params.username, "username", cx)?;
+        let table = required(&params.table, "table", cx)?;
         let table = Template::new(table, "table", cx)?;
         if table.is_constant() {
             TableName::parse(table.source(), params.schema.as_deref()).map_err(|why| cx.fault("table", why))?;
@@ -67,7 +76,7 @@ impl Configure for Postgresql {
             pool: Pool::default(),
             table,
             layout: Layout {
-                mapping: params.mapping(cx)?,
+                mapping: mapping(params.column_mapping.as_deref(), cx)?,
                 time: params.time_column.clone(),
                 tag: params.tag_column.clone(),
                 json: params.json_column.clone(),
@@ -252,11 +261,4 @@ impl Output for Postgresql {
     fn patience(&self) -> Duration {
         self.query_timeout
     }
-}
-
-/// A value of an event as part of a table's name: letters, digits, `_`, `-` and `$` alone; a point becomes `_`, so that no
-/// event chooses a schema.
-fn table_part(value: &str) -> Option<String> {
-    let good = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '.');
-    value.chars().all(good).then(|| value.replace('.', "_"))
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::{Diagnostic, Secret, TimeSpan};
-use crate::event::RecordPath;
+use crate::output::fields::check_own;
 use crate::output::pg::ConnectParams;
 use crate::plugin::BuildContext;
 
@@ -74,54 +74,12 @@ impl Default for PostgresqlParams {
     }
 }
 
-/// A field and its column.
-#[derive(Debug)]
-pub struct Mapped {
-    /// The field.
-    pub path: RecordPath,
-    /// The column.
-    pub column: String,
-}
-
 impl PostgresqlParams {
-    /// A parameter that must be there.
-    pub fn required<'a>(value: &'a Option<String>, name: &str, cx: &BuildContext<'_>) -> Result<&'a str, Diagnostic> {
-        value
-            .as_deref()
-            .filter(|v| !v.is_empty())
-            .ok_or_else(|| cx.fault(name, format!("'{name}' parameter is required")))
-    }
-
-    /// Reads `column_mapping`.
-    pub fn mapping(&self, cx: &BuildContext<'_>) -> Result<Option<Vec<Mapped>>, Diagnostic> {
-        let Some(text) = &self.column_mapping else { return Ok(None) };
-        let fault = |why: String| cx.fault("column_mapping", why);
-        let mut mapped: Vec<Mapped> = Vec::new();
-        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-            let (field, column) = pair.rsplit_once(':').unwrap_or((pair, pair));
-            let path = RecordPath::parse(field.trim()).map_err(|e| fault(e.to_string()))?;
-            let column = column.trim().to_owned();
-            if column.is_empty() || mapped.iter().any(|other| other.column == column) {
-                return Err(fault(format!("{pair:?}: each column is named once, as field:column")));
-            }
-            mapped.push(Mapped { path, column });
-        }
-        match mapped.is_empty() {
-            true => Err(fault("it names no column; write field:column, or take it out".into())),
-            false => Ok(Some(mapped)),
-        }
-    }
-
     /// What contradicts itself.
     pub fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
-        let of_events =
+        let own =
             [("time_column", &self.time_column), ("tag_column", &self.tag_column), ("json_column", &self.json_column)];
-        for (at, (name, column)) in of_events.iter().enumerate() {
-            let twice = column.is_some() && of_events[..at].iter().any(|(_, other)| other == column);
-            if twice || column.as_deref() == Some("") {
-                return Err(cx.fault(name, format!("{name} needs a column of its own")));
-            }
-        }
+        check_own(&own, cx)?;
         if self.add_columns && (self.json_column.is_some() || self.column_mapping.is_some()) {
             let why = "add_columns has no effect here: json_column takes what has no column, column_mapping leaves it out; \
                        take one of them out";

@@ -8,10 +8,10 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::columns::{Columns, Kind, MAX_NEW_COLUMNS, NewFields};
-use super::params::Mapped;
 use super::row;
 use crate::buffer::{Block, Chunk};
 use crate::event::{Arena, Entries, EventTime, Record, Tag, Value, json};
+use crate::output::fields::{Mapped, unmapped};
 use crate::output::pg::{MAX_NAME_BYTES, identifier};
 use crate::plugin::{Inject, RefusedEvent};
 
@@ -21,6 +21,7 @@ const PIECE_BYTES: usize = 4 << 20;
 const MAX_PIECES: usize = 8;
 
 /// Which fields go where.
+#[derive(Default)]
 pub struct Layout {
     /// Fields and their columns; `None`: by name.
     pub mapping: Option<Vec<Mapped>>,
@@ -204,13 +205,8 @@ impl<'a> Plan<'a> {
                 for (mapped, at) in mapping.iter().zip(&self.mapped) {
                     slots[*at] = mapped.path.get(record);
                 }
-                let is_mapped =
-                    |name: &[u8]| mapping.iter().any(|m| !m.path.is_nested() && m.path.to_string().as_bytes() == name);
                 if self.json.is_some() {
-                    record
-                        .iter()
-                        .filter(|(name, _)| !is_mapped(name))
-                        .for_each(|(name, value)| rest.push(name, *value));
+                    rest = unmapped(mapping, record);
                 }
             }
             None => {
