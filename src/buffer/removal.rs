@@ -42,7 +42,10 @@ impl Writer {
             if fate != Fate::Overflow {
                 self.shared.forget(&chunk);
             }
-            chunk.done.tell();
+            // Whoever waits for what is lost learns of it when the chunk goes.
+            if fate != Fate::Lost {
+                chunk.done.tell();
+            }
         }
     }
 

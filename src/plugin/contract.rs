@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 use super::context::BuildContext;
 use super::emitter::Emitter;
 use super::stop::Stop;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
 use crate::event::{Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
 
@@ -38,6 +39,9 @@ impl<E: std::error::Error> From<E> for InputError {
         InputError(e.to_string())
     }
 }
+
+/// The answer that is still to come for a chunk: see [`Output::settling`].
+pub type Settling = oneshot::Receiver<std::io::Result<()>>;
 
 /// Takes events from outside.
 pub trait Input: Send + 'static {
@@ -162,6 +166,14 @@ pub trait Output: Send + Sync + 'static {
     /// May be called for several chunks at once (`flush_thread_count`); a chunk may come again after an error or a crash,
     /// always under the same id and with the same bytes.
     fn write(&self, chunk: &Chunk) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// What is still to come before a chunk is safe at the target that `write` has just taken whole: a sync of its bytes that
+    /// other writes need not wait for. Called once after each write that gave `Ok`; the chunk is deleted only when the
+    /// answer has come, and written again if it is an error.
+    fn settling(&self, chunk: ChunkId) -> Option<Settling> {
+        let _ = chunk;
+        None
+    }
 
     /// Called after the last write, within the deadline of the stop: close what `start` opened.
     fn close(&self) -> impl Future<Output = ()> + Send {

@@ -25,7 +25,7 @@ pub use beneath::{Opened, Root, is_bad_name};
 pub use context::{BufferDefaults, BuildContext, LogFile, Process, chunk_key_names, find, unknown_type};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MultilineRule, Output, ParseError,
-    Parser, Verdict, WholeFile, WholeFormat, WriteError,
+    Parser, Settling, Verdict, WholeFile, WholeFormat, WriteError,
 };
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
 pub use inject::{Extract, Inject};

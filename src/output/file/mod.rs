@@ -3,6 +3,7 @@
 //! A chunk counts as delivered once its bytes are synced to disk, and the name of a new file with them.
 
 mod name;
+mod sync;
 mod write;
 
 use std::io;
@@ -12,10 +13,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::name::{FileName, slice_format};
+use self::sync::Syncer;
 pub(super) use self::write::{Sink, refused};
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
-use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
+use crate::plugin::{
+    BufferDefaults, BuildContext, Configure, Output, Render, Root, Settling, Template, WriteError, path_part,
+};
 
 /// `timekey` where the configuration has none: Fluentd's day.
 const DEFAULT_TIMEKEY: Duration = Duration::from_secs(86_400);
@@ -91,6 +95,7 @@ pub struct File {
     /// One writer at a time: chunks of one file must not be mixed. What it holds is memory for text, kept from chunk to
     /// chunk so that a block costs no allocation.
     turn: tokio::sync::Mutex<Vec<u8>>,
+    syncer: Syncer,
 }
 
 impl Configure for File {
@@ -124,6 +129,7 @@ impl Configure for File {
             symlink: config.symlink_path.map(|p| (p, config.symlink_path_use_relative)),
             render: cx.render("out_file")?,
             turn: tokio::sync::Mutex::default(),
+            syncer: Syncer::default(),
         })
     }
 }
@@ -166,9 +172,14 @@ impl Output for File {
             self.render.block(&block?, &mut text);
             sink.write(&text)?;
         }
-        let path = sink.finish().await?;
-        self.link(&path);
+        let written = sink.finish()?;
+        self.link(&written.path);
+        self.syncer.push(chunk.id(), written).await?;
         Ok(())
+    }
+
+    fn settling(&self, chunk: ChunkId) -> Option<Settling> {
+        self.syncer.take(chunk)
     }
 }
 
