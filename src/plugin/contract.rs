@@ -14,7 +14,7 @@ use super::emitter::Emitter;
 use super::stop::Stop;
 use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
-use crate::event::{Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
+use crate::event::{Added, Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
 
 /// A type that is made from its section of the configuration.
 pub trait Configure: Sized {
@@ -85,7 +85,13 @@ pub struct Failure {
     pub reason: String,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// One without fields.
+    pub fn new(tag: &'a Tag, arena: &'a Arena) -> Event<'a> {
+        let (time, record) = (EventTime::default(), Record::new());
+        Event { tag, time, record, arena, failures: Vec::new(), more: Vec::new() }
+    }
+
     /// Sends a copy of the event, as it is now, to `@ERROR`.
     pub fn fail(&mut self, reason: impl Into<String>) {
         let mut record = Vec::new();
@@ -107,6 +113,13 @@ pub enum Verdict {
 pub trait Filter: Send + Sync + 'static {
     /// Looks at one event.
     fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict;
+
+    /// The fields that [`filter`](Filter::filter) sets in every event of a tag, where that is all that it does, whatever is
+    /// in the record. Asked once a batch; events may then get them without being decoded.
+    fn sets(&self, tag: &Tag) -> Option<Added> {
+        let _ = tag;
+        None
+    }
 
     /// What [`filter`](Filter::filter) would say of an event with this record, one encoded map, where that follows from the
     /// record alone and leaves it as it is. `None`: `filter` has to be asked. It is asked first, of every event; filters that
