@@ -367,6 +367,46 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Appends the object at this place to `out`, without the field `apart`; gives the last value of that one.
+    pub(super) fn append_but(
+        &mut self,
+        apart: &[u8],
+        arena: &'a Arena,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Value<'a>>, Reason> {
+        let header = begin(out, 0x80, 0)?;
+        if self.open(b'}')? {
+            return Ok(None);
+        }
+        let (mut seen, mut repeated, mut taken) = (Seen::default(), false, None);
+        loop {
+            let at = out.len();
+            if self.token()? != b'"' {
+                return Err(Reason::Unexpected);
+            }
+            let body = self.append_string(out)?;
+            self.colon()?;
+            if out[body..] == *apart {
+                out.truncate(at);
+                taken = Some(self.value(arena, scratch)?);
+            } else {
+                self.marks.push(at);
+                repeated |= !seen.is_new(&out[body..]) && self.is_repeated(out, 0);
+                self.append(out, 1)?;
+            }
+            if !self.more(b'}')? {
+                break;
+            }
+        }
+        let mut len = self.marks.len();
+        if repeated {
+            len = names::settle_pairs(out, &self.marks);
+        }
+        finish(out, header, len, msgpack::put_map_len);
+        Ok(taken)
+    }
+
     #[inline(always)]
     fn name(&mut self, arena: &'a Arena, scratch: &mut Vec<u8>) -> Result<&'a [u8], Reason> {
         if self.token()? != b'"' {
