@@ -108,7 +108,7 @@ impl<'f> Encoded<'f> {
             let verdict = match added {
                 Some(added) => {
                     self.spare.clear();
-                    added.append(now, &mut self.spare).is_ok_and(|done| done).then_some(Verdict::Keep)
+                    added.set_in(now, &mut self.spare).is_ok_and(|done| done).then_some(Verdict::Keep)
                 }
                 None => node.filter.judge(now),
             };
