@@ -180,6 +180,9 @@ impl Request {
 /// Serves requests in order; neighbours of a kind are served together. Chunks that end do not part appends, which go first:
 /// neither is anything to the other.
 fn handle(writer: &mut Writer, requests: Vec<Request>) {
+    if requests.len() == 1 {
+        return serve(writer, requests);
+    }
     let mut requests = requests.into_iter().peekable();
     while requests.peek().is_some() {
         let mut appends = Vec::new();
