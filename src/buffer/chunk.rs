@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,6 +40,8 @@ pub struct Chunk {
     pub(super) shares: Shares,
     /// Events that the last reading to the end did not find.
     pub(super) unread: AtomicU64,
+    /// An output has written something down about it.
+    pub(super) has_memo: AtomicBool,
     pub(super) source: Source,
     pub(super) done: Done,
     /// Frames that were found damaged while reading.
@@ -136,6 +138,7 @@ impl Chunk {
             has_origins: false,
             shares: Shares::default(),
             unread: AtomicU64::new(0),
+            has_memo: AtomicBool::new(false),
             source: Source::Memory(Frames::new(vec![frame])),
             done: Done::unwatched(),
             damaged: Arc::default(),

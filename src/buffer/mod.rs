@@ -32,6 +32,7 @@ mod key;
 mod ledger;
 mod letter;
 pub mod maintain;
+mod memo;
 mod memory;
 mod open;
 mod origin;

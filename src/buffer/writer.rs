@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -360,6 +360,7 @@ impl Writer {
             has_origins: open.has_origins,
             shares: open.total.tally.shares(),
             unread: AtomicU64::new(0),
+            has_memo: AtomicBool::new(false),
             source,
             done: open.done,
             damaged: self.shared.counts.damaged.clone(),

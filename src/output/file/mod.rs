@@ -2,6 +2,7 @@
 //!
 //! A chunk counts as delivered once its bytes are synced to disk, and the name of a new file with them.
 
+mod before;
 mod name;
 mod sync;
 mod write;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::before::Written;
 use self::name::{FileName, slice_format};
-use self::sync::Syncer;
+use self::sync::{Syncer, Unsynced};
 pub(super) use self::write::{Sink, refused};
 use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
@@ -166,12 +168,19 @@ impl Output for File {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
         let mut text = self.turn.lock().await;
+        if let Some(there) = self.find_written(chunk, &mut text)? {
+            self.link(&there.path);
+            self.syncer.push(chunk.id(), there).await?;
+            return Ok(());
+        }
         let mut sink = self.open(&name).map_err(refused)?;
         for block in chunk.blocks() {
             text.clear();
             self.render.block(&block?, &mut text);
             sink.write(&text)?;
         }
+        // Without it a later run writes the chunk again, should this one be killed now; that is no reason to fail.
+        let _ = chunk.set_memo(&sink.end()?.encode());
         let written = sink.finish()?;
         self.link(&written.path);
         self.syncer.push(chunk.id(), written).await?;
@@ -184,6 +193,20 @@ impl Output for File {
 }
 
 impl File {
+    /// What an earlier run has written of the chunk, where that is all of it.
+    fn find_written(&self, chunk: &Chunk, text: &mut Vec<u8>) -> io::Result<Option<Unsynced>> {
+        let Some(written) = chunk.memo().and_then(|memo| Written::decode(&memo)) else { return Ok(None) };
+        let Some(mut check) = written.check(&self.root, self.compress)? else { return Ok(None) };
+        for block in chunk.blocks() {
+            text.clear();
+            self.render.block(&block?, text);
+            if !check.write(text)? {
+                return Ok(None);
+            }
+        }
+        check.finish(&self.root)
+    }
+
     fn open(&self, name: &str) -> io::Result<Sink> {
         if self.append {
             return Sink::open(&self.root, Path::new(name), false, self.compress);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use flate2::write::GzEncoder;
 
 use super::Compress;
+use super::before::Written;
 use super::sync::Unsynced;
 use crate::plugin::{Root, WriteError, is_bad_name};
 
@@ -19,16 +20,53 @@ pub fn refused(e: io::Error) -> WriteError {
     if is_bad_name(&e) { WriteError::Reject(e.to_string()) } else { e.into() }
 }
 
-enum Encoder {
-    Plain(File),
-    Gzip(GzEncoder<File>),
-    Zstd(zstd::stream::write::Encoder<'static, File>),
+/// Text on its way into a file.
+pub(super) enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    pub(super) fn new(to: W, compress: Compress) -> io::Result<Encoder<W>> {
+        Ok(match compress {
+            Compress::Text => Encoder::Plain(to),
+            Compress::Gzip => Encoder::Gzip(GzEncoder::new(to, flate2::Compression::default())),
+            Compress::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(to, 0)?),
+        })
+    }
+
+    pub(super) fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Encoder::Plain(to) => to.write_all(text),
+            Encoder::Gzip(encoder) => encoder.write_all(text),
+            Encoder::Zstd(encoder) => encoder.write_all(text),
+        }
+    }
+
+    pub(super) fn inner(&self) -> &W {
+        match self {
+            Encoder::Plain(to) => to,
+            Encoder::Gzip(encoder) => encoder.get_ref(),
+            Encoder::Zstd(encoder) => encoder.get_ref(),
+        }
+    }
+
+    pub(super) fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::Plain(to) => Ok(to),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
+        }
+    }
 }
 
 /// An open file that a chunk is written to.
 pub struct Sink {
     path: PathBuf,
-    encoder: Option<Encoder>,
+    /// Beneath the root.
+    name: PathBuf,
+    encoder: Option<Encoder<File>>,
     directory: Option<File>,
     start: Option<(Arc<File>, u64)>,
 }
@@ -39,13 +77,15 @@ impl Sink {
         let opened = root.open(name, exclusive)?;
         // Kept to cut off what a failed write left behind: the chunk will come again whole.
         let start = (Arc::new(opened.file.try_clone()?), opened.file.metadata()?.len());
-        let encoder = match compress {
-            Compress::Text => Encoder::Plain(opened.file),
-            Compress::Gzip => Encoder::Gzip(GzEncoder::new(opened.file, flate2::Compression::default())),
-            Compress::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(opened.file, 0)?),
-        };
+        let encoder = Encoder::new(opened.file, compress)?;
         let directory = opened.is_new.then_some(opened.directory);
-        Ok(Sink { path: root.path().join(name), encoder: Some(encoder), directory, start: Some(start) })
+        Ok(Sink {
+            path: root.path().join(name),
+            name: name.to_owned(),
+            encoder: Some(encoder),
+            directory,
+            start: Some(start),
+        })
     }
 
     /// Creates the first file of a numbered row that is not there yet.
@@ -61,20 +101,23 @@ impl Sink {
 
     /// Writes some of the chunk's text.
     pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        match &mut self.encoder {
-            Some(Encoder::Plain(file)) => file.write_all(text),
-            Some(Encoder::Gzip(encoder)) => encoder.write_all(text),
-            Some(Encoder::Zstd(encoder)) => encoder.write_all(text),
-            None => Err(io::Error::other("the file is finished already")),
+        let encoder = self.encoder.as_mut().ok_or_else(|| io::Error::other("the file is finished already"))?;
+        encoder.write_all(text)
+    }
+
+    /// Ends the compressed stream. Gives where all of it is.
+    pub(super) fn end(&mut self) -> io::Result<Written> {
+        if let Some(encoder) = self.encoder.take() {
+            encoder.finish()?;
         }
+        let (file, start) = self.start.as_ref().ok_or_else(|| io::Error::other("the file is finished already"))?;
+        Written::new(&self.name, file, *start)
     }
 
     /// Ends the compressed stream. Gives what is to be synced; nothing is cut off any more.
     pub fn finish(mut self) -> io::Result<Unsynced> {
-        match self.encoder.take() {
-            Some(Encoder::Gzip(encoder)) => drop(encoder.finish()?),
-            Some(Encoder::Zstd(encoder)) => drop(encoder.finish()?),
-            Some(Encoder::Plain(_)) | None => {}
+        if let Some(encoder) = self.encoder.take() {
+            encoder.finish()?;
         }
         let (file, length) = self.start.as_ref().ok_or_else(|| io::Error::other("the file is finished already"))?;
         let bytes = file.metadata()?.len().saturating_sub(*length);
