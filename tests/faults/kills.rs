@@ -19,8 +19,6 @@ const KILLS: usize = 5;
 const SENDERS: usize = 4;
 /// How long a target takes, so that kills meet chunks on their way.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
-/// Events of one chunk of a file, so often a kill may meet one that is being written in a short run.
-const FEW: usize = 60;
 /// Longest life of a process before it is killed.
 const LONGEST_LIFE: u64 = 250;
 /// Longest life of a process that is killed while it starts.
@@ -114,10 +112,9 @@ fn acknowledged_http_events_land_once_across_kills() {
     daemon.end_within(Duration::from_secs(5));
 }
 
-/// A file is asked what an earlier run has written. Only the chunk that is being written when the process is killed may be
-/// there twice: what there is of it, and the whole.
+/// A file is asked what an earlier run has written of a chunk.
 #[test]
-fn acknowledged_http_events_are_in_a_file_once_but_for_the_chunk_that_was_being_written() {
+fn acknowledged_http_events_are_in_a_file_once_across_kills() {
     let (place, port) = (Place::new(), free_port());
     let config = http_source(port) + &matching(&place.file("all", QUICK));
     let load = Load::start(SENDERS, || http_sender(port));
@@ -125,11 +122,7 @@ fn acknowledged_http_events_are_in_a_file_once_but_for_the_chunk_that_was_being_
     load.wait_for_more(1);
     let acknowledged = load.finish();
     place.wait_for_all(&acknowledged);
-    let landed = place.landed();
-    let Verdict { acknowledged, lost, doubled } = landed.judge(&acknowledged);
-    println!("| http to file | {} | {acknowledged} | {lost} | {doubled} | - |", kills());
-    assert_eq!(lost, 0);
-    assert!(doubled <= FEW.max(acknowledged / 100), "{doubled} of {acknowledged}");
+    report("http to file", place.landed().judge(&acknowledged), 0);
     daemon.end_within(Duration::from_secs(5));
 }
 

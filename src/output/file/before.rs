@@ -1,14 +1,16 @@
-//! What an earlier run has written: a chunk that was whole in a file when the process was killed is not written twice.
+//! What an earlier run has written: a chunk that was in a file when the process was killed is not there twice.
 //!
-//! Behind each chunk that was written the run notes where its bytes are. The next run is handed the chunk again if it was
-//! not synced, or not yet forgotten; where the file still has just those bytes there, only the sync is made good. The note
-//! alone is not believed: a power cut may have left it and taken the bytes.
+//! Before a chunk is written the run notes where it begins, and behind it where it ends. The next run is handed the chunk
+//! again if it was not synced, or not yet forgotten. Where the file still has just those bytes there, only the sync is made
+//! good; where it ends within them, that part is cut off. The note alone is not believed: a power cut may have left it and
+//! taken the bytes.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,28 @@ const PIECE: usize = 64 << 10;
 /// in the file for whoever reads it, and not on the disk.
 static RUN: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or(0));
 
+/// Files that this run has written to. What they hold may be another chunk's even where it is equal to one that an earlier
+/// run had only begun.
+static TOUCHED: Mutex<Touched> = Mutex::new(Touched(BTreeSet::new()));
+/// Most of them that are remembered. Past it nothing is cut off.
+const MAX_TOUCHED: usize = 10_000;
+
+struct Touched(BTreeSet<(u64, u64)>);
+
+impl Touched {
+    fn note(file: (u64, u64)) {
+        let mut touched = TOUCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        if touched.0.len() < MAX_TOUCHED {
+            touched.0.insert(file);
+        }
+    }
+
+    fn may_have(file: (u64, u64)) -> bool {
+        let touched = TOUCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        touched.0.len() >= MAX_TOUCHED || touched.0.contains(&file)
+    }
+}
+
 /// Where a chunk's bytes are.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Written {
@@ -33,14 +57,21 @@ pub(super) struct Written {
     device: u64,
     inode: u64,
     start: u64,
-    end: u64,
+    /// None while it is being written.
+    end: Option<u64>,
 }
 
 impl Written {
-    pub(super) fn new(name: &Path, file: &File, start: u64) -> io::Result<Written> {
-        let status = file.metadata()?;
-        let (device, inode, end) = (status.dev(), status.ino(), status.len());
-        Ok(Written { run: *RUN, name: name.to_owned(), device, inode, start, end })
+    /// A chunk that is about to be written at the end of a file.
+    pub(super) fn begin(name: &Path, status: &Metadata) -> Written {
+        let (device, inode) = (status.dev(), status.ino());
+        Touched::note((device, inode));
+        Written { run: *RUN, name: name.to_owned(), device, inode, start: status.len(), end: None }
+    }
+
+    /// The file ends behind the chunk.
+    pub(super) fn end(&mut self, status: &Metadata) {
+        self.end = Some(status.len());
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -57,10 +88,12 @@ impl Written {
     pub(super) fn check(self, root: &Root, compress: Compress) -> io::Result<Option<Check>> {
         let Some(file) = root.find(&self.name)? else { return Ok(None) };
         let status = file.metadata()?;
-        if (status.dev(), status.ino()) != (self.device, self.inode) || status.len() < self.end {
+        let (id, length) = ((status.dev(), status.ino()), status.len());
+        let end = self.end.unwrap_or(length);
+        if id != (self.device, self.inode) || length < end || self.end.is_none() && Touched::may_have(id) {
             return Ok(None);
         }
-        let against = Against { file, at: self.start, end: self.end, differs: false };
+        let against = Against { file, at: self.start, end, short: false, differs: false };
         Ok(Some(Check { encoder: Encoder::new(against, compress)?, written: self }))
     }
 }
@@ -78,19 +111,33 @@ impl Check {
         Ok(!self.encoder.inner().differs)
     }
 
-    /// Where all of it is there: what is to be synced.
-    pub(super) fn finish(self, root: &Root) -> io::Result<Option<Unsynced>> {
+    /// What there is of it; a part at the end of the file is cut off.
+    pub(super) fn finish(self, root: &Root) -> io::Result<Found> {
         let Written { name, start, end, .. } = self.written;
-        let against = self.encoder.finish()?;
-        if against.differs || against.at != end {
-            return Ok(None);
+        let Against { at, short, differs, .. } = self.encoder.finish()?;
+        let all = end.is_none_or(|end| at == end);
+        if differs || !short && !all || short && end.is_some() || at < start {
+            return Ok(Found::Nothing);
         }
         // Another run may have made the file, and not synced its name.
         let opened = root.open(&name, false)?;
-        let bytes = usize::try_from(end - start).unwrap_or(usize::MAX);
+        if short {
+            opened.file.set_len(start)?;
+            return Ok(Found::Part(name, opened.directory));
+        }
+        let bytes = usize::try_from(at - start).unwrap_or(usize::MAX);
         let path = root.path().join(name);
-        Ok(Some(Unsynced { path, file: Arc::new(opened.file), directory: Some(opened.directory), bytes }))
+        Ok(Found::Whole(Unsynced { path, file: Arc::new(opened.file), directory: Some(opened.directory), bytes }))
     }
+}
+
+/// What there is of a chunk.
+pub(super) enum Found {
+    Nothing,
+    /// A part of it was at the end of this file, beneath the root: it goes there again. The file's directory is to be synced.
+    Part(PathBuf, File),
+    /// All of it, to be synced.
+    Whole(Unsynced),
 }
 
 /// Compares what is written with a part of a file.
@@ -98,21 +145,21 @@ struct Against {
     file: File,
     at: u64,
     end: u64,
+    /// More was written than there is.
+    short: bool,
     differs: bool,
 }
 
 impl Write for Against {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut have = [0; PIECE];
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let bytes = &bytes[..bytes.len().min(PIECE)];
-        let have = &mut have[..bytes.len()];
-        self.differs = self.differs
-            || self.end - self.at < bytes.len() as u64
-            || self.file.read_exact_at(have, self.at).is_err()
-            || have != bytes;
-        if !self.differs {
-            self.at += bytes.len() as u64;
-        }
+        let compared = bytes.len().min(left);
+        let have = &mut have[..compared];
+        self.short |= compared < bytes.len();
+        self.differs |= self.file.read_exact_at(have, self.at).is_err() || have != &bytes[..compared];
+        self.at += compared as u64;
         Ok(bytes.len())
     }
 
@@ -183,11 +230,54 @@ mod tests {
         buffer.flush_all();
     }
 
-    /// As if another run had written it.
-    fn of_another_run(chunk: &Chunk) {
+    /// As if another run had written it, or begun to.
+    fn of_another_run(chunk: &Chunk, whole: bool) -> Written {
         let mut written: Written = serde_json::from_slice(&chunk.memo().unwrap()).unwrap();
-        written.run ^= 1;
+        written.run = *RUN ^ 1;
+        written.end = written.end.filter(|_| whole);
         chunk.set_memo(&written.encode()).unwrap();
+        written
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_has_begun_is_cut_off_and_written_whole() {
+        for more in ["append true", "", "append true\ncompress gzip", "append true\ncompress zstd"] {
+            let place = Place::new(more);
+            let buffer = place.open();
+            for text in ["before", "begun"] {
+                fill(&buffer, text).await;
+            }
+            let chunks = [buffer.take().await.unwrap(), buffer.take().await.unwrap()];
+            place.write(&chunks[0]).await;
+            place.write(&chunks[1]).await;
+            let files = place.files();
+            let (path, size) = files.last().unwrap();
+            let whole = fs::read(path).unwrap();
+            let written = of_another_run(&chunks[1], false);
+            // The last is a run that was killed before it could note the end.
+            for length in [written.start, written.start + 1, (written.start + size) / 2, size - 1, *size] {
+                fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+                TOUCHED.lock().unwrap().0.remove(&(written.device, written.inode));
+                of_another_run(&chunks[1], false);
+                place.write(&chunks[1]).await;
+                assert_eq!(place.files(), files, "{more} {length}");
+                assert!(fs::read(path).unwrap() == whole, "{more} {length}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_cut_off_a_file_that_this_run_has_written_to() {
+        let place = Place::new("append true");
+        let buffer = place.open();
+        fill(&buffer, "begun").await;
+        let chunk = buffer.take().await.unwrap();
+        place.write(&chunk).await;
+        let (path, size) = place.files().remove(0);
+        of_another_run(&chunk, false);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(size - 1).unwrap();
+        place.write(&chunk).await;
+        assert_eq!(place.files()[0].1, 2 * size - 1);
     }
 
     #[tokio::test]
@@ -201,7 +291,7 @@ mod tests {
             let chunks = [buffer.take().await.unwrap(), buffer.take().await.unwrap()];
             for chunk in &chunks {
                 place.write(chunk).await;
-                of_another_run(chunk);
+                of_another_run(chunk, true);
             }
             let files = place.files();
             drop((chunks, buffer));
@@ -240,7 +330,7 @@ mod tests {
             fill(&buffer, "one").await;
             let chunk = buffer.take().await.unwrap();
             place.write(&chunk).await;
-            of_another_run(&chunk);
+            of_another_run(&chunk, true);
             let (path, size) = place.files().remove(0);
             change(&path);
             let left = fs::metadata(&path).map_or(0, |status| status.len());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use self::before::Written;
+use self::before::{Found, Written};
 use self::name::{FileName, slice_format};
 use self::sync::{Syncer, Unsynced};
 pub(super) use self::write::{Sink, refused};
@@ -168,20 +168,14 @@ impl Output for File {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
         let mut text = self.turn.lock().await;
-        if let Some(there) = self.find_written(chunk, &mut text)? {
-            self.link(&there.path);
-            self.syncer.push(chunk.id(), there).await?;
-            return Ok(());
-        }
-        let mut sink = self.open(&name).map_err(refused)?;
-        for block in chunk.blocks() {
-            text.clear();
-            self.render.block(&block?, &mut text);
-            sink.write(&text)?;
-        }
-        // Without it a later run writes the chunk again, should this one be killed now; that is no reason to fail.
-        let _ = chunk.set_memo(&sink.end()?.encode());
-        let written = sink.finish()?;
+        let written = match self.find_written(chunk, &mut text)? {
+            Found::Whole(there) => there,
+            Found::Part(there, directory) => {
+                let sink = Sink::open(&self.root, &there, false, self.compress);
+                Unsynced { directory: Some(directory), ..self.add(chunk, sink, &mut text)? }
+            }
+            Found::Nothing => self.add(chunk, self.open(&name), &mut text)?,
+        };
         self.link(&written.path);
         self.syncer.push(chunk.id(), written).await?;
         Ok(())
@@ -193,18 +187,40 @@ impl Output for File {
 }
 
 impl File {
-    /// What an earlier run has written of the chunk, where that is all of it.
-    fn find_written(&self, chunk: &Chunk, text: &mut Vec<u8>) -> io::Result<Option<Unsynced>> {
-        let Some(written) = chunk.memo().and_then(|memo| Written::decode(&memo)) else { return Ok(None) };
-        let Some(mut check) = written.check(&self.root, self.compress)? else { return Ok(None) };
+    /// What an earlier run has written of the chunk.
+    fn find_written(&self, chunk: &Chunk, text: &mut Vec<u8>) -> io::Result<Found> {
+        let Some(written) = chunk.memo().and_then(|memo| Written::decode(&memo)) else { return Ok(Found::Nothing) };
+        let Some(mut check) = written.check(&self.root, self.compress)? else { return Ok(Found::Nothing) };
         for block in chunk.blocks() {
             text.clear();
             self.render.block(&block?, text);
             if !check.write(text)? {
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
         }
         check.finish(&self.root)
+    }
+
+    /// Writes a chunk at the end of a file. Where it fails, nothing of it stays there.
+    fn add(&self, chunk: &Chunk, sink: io::Result<Sink>, text: &mut Vec<u8>) -> Result<Unsynced, WriteError> {
+        let mut sink = sink.map_err(refused)?;
+        let mut written = sink.begin()?;
+        // Without a memo a later run writes the chunk again, should this one be killed now; that is no reason to fail.
+        let _ = chunk.set_memo(&written.encode());
+        let added = self.fill(chunk, &mut sink, text).and_then(|()| sink.end(&mut written));
+        let memo = if added.is_ok() { written.encode() } else { Vec::new() };
+        let _ = chunk.set_memo(&memo);
+        added?;
+        Ok(sink.finish()?)
+    }
+
+    fn fill(&self, chunk: &Chunk, sink: &mut Sink, text: &mut Vec<u8>) -> io::Result<()> {
+        for block in chunk.blocks() {
+            text.clear();
+            self.render.block(&block?, text);
+            sink.write(text)?;
+        }
+        Ok(())
     }
 
     fn open(&self, name: &str) -> io::Result<Sink> {

@@ -105,13 +105,22 @@ impl Sink {
         encoder.write_all(text)
     }
 
-    /// Ends the compressed stream. Gives where all of it is.
-    pub(super) fn end(&mut self) -> io::Result<Written> {
+    /// Where what is written will be.
+    pub(super) fn begin(&self) -> io::Result<Written> {
+        Ok(Written::begin(&self.name, &self.file()?.metadata()?))
+    }
+
+    /// Ends the compressed stream, and notes where all of it is.
+    pub(super) fn end(&mut self, written: &mut Written) -> io::Result<()> {
         if let Some(encoder) = self.encoder.take() {
             encoder.finish()?;
         }
-        let (file, start) = self.start.as_ref().ok_or_else(|| io::Error::other("the file is finished already"))?;
-        Written::new(&self.name, file, *start)
+        written.end(&self.file()?.metadata()?);
+        Ok(())
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.start.as_ref().map(|(file, _)| &**file).ok_or_else(|| io::Error::other("the file is finished already"))
     }
 
     /// Ends the compressed stream. Gives what is to be synced; nothing is cut off any more.
