@@ -1,0 +1,2 @@
+//! Chunks into tables and out again, without an engine around.
+#![allow(clippy::unwrap_used)]

@@ -1,0 +1,1 @@
+//! Queries over a warehouse that was written here.
