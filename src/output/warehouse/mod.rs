@@ -21,6 +21,8 @@ mod schema;
 mod sheet;
 mod table;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
