@@ -28,7 +28,10 @@ fn kills() -> usize {
 fn acknowledged_events_are_there_once_across_kills() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let more = "compact_min_files 2\nmaintenance_interval 1\nsnapshot_retention 1\norphan_grace 5";
-    let text = config(port, &warehouse(dir.path(), more).replace("flush_interval 0.1", "flush_mode immediate\nflush_thread_count 3"));
+    let text = config(
+        port,
+        &warehouse(dir.path(), more).replace("flush_interval 0.1", "flush_mode immediate\nflush_thread_count 3"),
+    );
     let done = Arc::new(AtomicBool::new(false));
     let stop = done.clone();
     let sender = std::thread::spawn(move || {
@@ -62,7 +65,8 @@ fn acknowledged_events_are_there_once_across_kills() {
 /// Kills a daemon the moment that a condition holds, again and again.
 fn killed_when(name: &str, condition: impl Fn(&Path) -> bool) {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
-    let text = config(port, &warehouse(dir.path(), "compact false").replace("flush_interval 0.1", "flush_mode immediate"));
+    let text =
+        config(port, &warehouse(dir.path(), "compact false").replace("flush_interval 0.1", "flush_mode immediate"));
     let mut sent = 0;
     for _ in 0..6 {
         let mut daemon = Daemon::start(&text, dir.path());
@@ -84,7 +88,10 @@ fn killed_when(name: &str, condition: impl Fn(&Path) -> bool) {
 fn counts(dir: &Path) -> (usize, usize) {
     let table = dir.join("lake/raw/t");
     let versions = fs::read_dir(table.join("metadata")).into_iter().flatten().map(|e| e.unwrap().file_name());
-    (files_below(&table.join("data")), versions.filter(|name| name.to_string_lossy().ends_with(".metadata.json")).count())
+    (
+        files_below(&table.join("data")),
+        versions.filter(|name| name.to_string_lossy().ends_with(".metadata.json")).count(),
+    )
 }
 
 #[test]

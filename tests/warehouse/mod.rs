@@ -45,7 +45,8 @@ fn post(port: u16, tag: &str, events: &[String]) -> bool {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let length = body.len();
-        let head = format!("POST /{tag} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        let head =
+            format!("POST /{tag} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(format!("{head}{body}").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

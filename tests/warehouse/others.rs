@@ -41,7 +41,10 @@ fn read(script: &str, table: &Path, needs: &str) -> Option<String> {
             return Some(String::from_utf8(output.stdout).unwrap().trim().to_owned());
         }
     }
-    skip("tables by another engine", &format!("no python with {needs}: pip install 'pyiceberg[pyarrow]' duckdb, and set SUIRO_SERVERS"));
+    skip(
+        "tables by another engine",
+        &format!("no python with {needs}: pip install 'pyiceberg[pyarrow]' duckdb, and set SUIRO_SERVERS"),
+    );
     None
 }
 

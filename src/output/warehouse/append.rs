@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use iceberg::spec::DataFile;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::commit::{Change, prepare};
 use super::fault::{Done, Fault};
@@ -55,9 +56,11 @@ impl Open {
         let (answer, mut answered) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(Waiting { id, files, answer });
         let turn = self.committing.lock().await;
-        // Who had the turn before may have taken these files along.
-        if let Ok(outcome) = answered.try_recv() {
-            return outcome.map_err(Fault);
+        match answered.try_recv() {
+            // Who had the turn before has taken these files along.
+            Ok(outcome) => return outcome.map_err(Fault),
+            Err(TryRecvError::Closed) => return Err(Fault("a commit was given up half-way".into())),
+            Err(TryRecvError::Empty) => {}
         }
         let all = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let outcome = self.commit(&all).await.map_err(|fault| fault.0);

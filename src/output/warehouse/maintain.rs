@@ -29,7 +29,7 @@ const MAX_TRIES: u32 = 10;
 const KEPT_VERSIONS: u64 = 100;
 
 /// How old a version must be to be removed: longer than any writer builds upon one that it has read.
-const VERSION_GRACE: Duration = Duration::from_secs(86_400);
+const VERSION_GRACE: Duration = Duration::from_secs(6 * 3_600);
 
 /// Least time between two clean-ups of a table: they list all its files.
 const CLEAN_EACH: Duration = Duration::from_secs(3_600);

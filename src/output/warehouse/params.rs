@@ -112,7 +112,7 @@ impl Default for WarehouseParams {
             compact_min_files: 4,
             maintenance_interval: TimeSpan::secs(600.0),
             retention: None,
-            snapshot_retention: TimeSpan::secs(86_400.0),
+            snapshot_retention: TimeSpan::secs(10_800.0),
             orphan_grace: TimeSpan::secs(86_400.0),
             region: None,
             endpoint: None,

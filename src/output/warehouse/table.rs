@@ -4,8 +4,8 @@
 //! `metadata/version-hint.text`. A commit is the creation of the next number, which must be free: of two that try, one
 //! wins, and the other reads what won and tries again. The hint may lag behind; who reads looks for higher numbers.
 //!
-//! Old versions are removed only after a day (`maintain`), and a writer never builds on a version that it has read longer
-//! ago than [`FRESH`]: so a number that is free has never been used.
+//! Old versions are removed only after hours (`maintain`), and a writer never builds on a version that it has read longer ago
+//! than [`STALE`]: so a number that is free has never been used.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -20,6 +20,10 @@ use super::files::Files;
 
 /// How long a version that was read may be built upon without another look at the store.
 pub const FRESH: Duration = Duration::from_secs(600);
+
+/// How long ago the store may have been looked at when a commit is sent. A process that was stopped meanwhile for longer
+/// starts anew: the number that it was going to use may have been used and removed since.
+const STALE: Duration = Duration::from_secs(3_600);
 
 /// One version of a table. Never changes.
 #[derive(Debug)]
@@ -102,7 +106,10 @@ impl Table {
         };
         let newest = match self.newest(least).await? {
             Some(number) => number,
-            None => return Ok(None),
+            None => {
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                return Ok(None);
+            }
         };
         if let Some((version, _)) = known.filter(|(version, _)| version.number == newest) {
             self.remember(&version);
@@ -131,6 +138,12 @@ impl Table {
         }
     }
 
+    /// Whether the store was looked at within this time.
+    fn is_fresh(&self, within: Duration) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|(_, at)| at.elapsed().is_ok_and(|age| age < within))
+    }
+
     fn remember(&self, version: &Arc<Version>) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((version.clone(), SystemTime::now()));
     }
@@ -147,14 +160,14 @@ impl Table {
         })
     }
 
-    /// The highest version there is; at least `least` is known to be there.
+    /// The highest version there is; `least` was there once.
     async fn newest(&self, least: u64) -> Done<Option<u64>> {
         let hint = self.files.get(&self.hint_file()).await?;
         let hinted = hint.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u64>().ok());
         let mut newest = hinted.unwrap_or(0).max(least);
-        if newest == 0 || hinted.is_none() {
-            newest = newest.max(self.listed().await?);
-        } else if newest > least && !self.files.exists(&self.version_file(newest)).await? {
+        if hinted.is_none() || newest == 0 {
+            newest = self.listed().await?;
+        } else if !self.files.exists(&self.version_file(newest)).await? {
             let listed = self.listed().await?;
             if listed == 0 {
                 let place = format!("{}/{}", self.files.location(), self.hint_file());
@@ -191,6 +204,10 @@ impl Table {
     /// Errors: the store; whether the version is in force is then not known.
     pub async fn commit(&self, base: u64, metadata: TableMetadata) -> Done<Option<Arc<Version>>> {
         let number = base + 1;
+        if base > 0 && !self.is_fresh(STALE) {
+            self.forget();
+            return Ok(None);
+        }
         let text = serde_json::to_vec(&metadata).map_err(|e| Fault(e.to_string()))?;
         let bytes = text.len();
         let created = self.files.create(&self.version_file(number), Bytes::from(text)).await;

@@ -1,4 +1,5 @@
 //! Warehouses in memory, chunks, and a store that loses answers: for tests here and of queries.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 use std::fmt;
