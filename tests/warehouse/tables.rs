@@ -8,7 +8,7 @@ use super::*;
 fn events_are_queried_in_every_form() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let mut daemon = Daemon::start(&config(port, &warehouse(dir.path(), "")), dir.path());
-    let events = [r#"{"level":"info","ms":1,"userId":"a"}"#, r#"{"level":"warn","ms":2}"#, "{\"level\":\"x\u{7}y\"}"];
+    let events = [r#"{"level":"info","ms":1,"userId":"a"}"#, r#"{"level":"warn","ms":2}"#, r#"{"level":"x\u0007y"}"#];
     assert!(post(port, "app.web", &events.map(str::to_owned)));
     wait_for_row(dir.path(), &daemon, "select count(*), sum(ms) from raw.app_web", "3,3");
     let all = "select level, ms, userId from app_web order by ms";
