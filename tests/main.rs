@@ -12,3 +12,4 @@ mod report;
 mod security;
 mod tidy;
 mod unit;
+mod warehouse;

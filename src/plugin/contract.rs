@@ -197,6 +197,11 @@ pub trait Output: Send + Sync + 'static {
     fn patience(&self) -> Duration {
         Duration::from_secs(60)
     }
+
+    /// Counts of its own, by name, for monitor_agent and prometheus.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Why a text was not parsed.

@@ -82,6 +82,8 @@ pub trait DynOutput: Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
     /// See [`Output::patience`].
     fn patience(&self) -> Duration;
+    /// See [`Output::counts`].
+    fn counts(&self) -> Vec<(&'static str, u64)>;
 }
 
 impl<O: Output> DynOutput for O {
@@ -111,6 +113,10 @@ impl<O: Output> DynOutput for O {
 
     fn patience(&self) -> Duration {
         Output::patience(self)
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Output::counts(self)
     }
 }
 
