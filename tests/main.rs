@@ -14,3 +14,4 @@ mod report;
 mod security;
 mod tidy;
 mod unit;
+mod warehouse;

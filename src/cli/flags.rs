@@ -11,6 +11,7 @@ use super::daemonize::Stage;
 use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
 use super::report::ReportArgs;
+use super::sql::SqlArgs;
 
 /// Where the configuration is looked for: Fluentd's place.
 pub const DEFAULT_CONFIG: &str = "/etc/fluent/fluent.conf";
@@ -135,6 +136,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Read objects of a range of time once more and send their events through the configuration.
     Backfill(BackfillArgs),
+    /// Query the tables of a warehouse.
+    Sql(SqlArgs),
     /// List the plugins.
     Plugins,
 }

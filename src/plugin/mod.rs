@@ -25,7 +25,7 @@ pub use beneath::{Opened, Root, is_bad_name};
 pub use context::{BufferDefaults, BuildContext, LogFile, Process, chunk_key_names, find, unknown_type};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MAX_REFUSED, MultilineRule, Output,
-    ParseError, Parser, RefusedEvent, Verdict, WholeFile, WholeFormat, WriteError,
+    ParseError, Parser, RefusedEvent, Settling, Verdict, WholeFile, WholeFormat, WriteError,
 };
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
 pub use inject::{Extract, Inject};
