@@ -192,7 +192,8 @@ impl Flusher {
     }
 }
 
-struct AbortOnDrop(AbortHandle);
+/// Ends a task with whoever waits for it.
+pub struct AbortOnDrop(pub AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

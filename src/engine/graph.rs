@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::books::Books;
 use super::chain::{self, FilterNode};
-use super::pipeline::{Pipeline, Store, Target};
+use super::pipeline::{Pipeline, Target};
 use super::quiet::Quiet;
 use super::sink::Sink;
 use crate::buffer::{Fate, Origin, Receipt, branch_name};
@@ -112,7 +112,7 @@ impl Graph {
         Ok(filtered.batch)
     }
 
-    fn send<'g>(
+    pub(super) fn send<'g>(
         &'g self,
         target: &'g Target,
         batch: Batch,
@@ -123,38 +123,13 @@ impl Graph {
             match target {
                 Target::Sink(sink) => sink.take_in(&batch, from, &self.books).await,
                 Target::Label(pipeline) => self.deliver(*pipeline, batch, from, depth + 1).await,
-                Target::Copy(stores) => self.copy(stores, batch, from, depth).await,
+                Target::Copy(stores) => self.copy(stores, &batch, from, depth).await,
                 Target::RoundRobin(turns) => match turns.take_turn(&from.origin) {
                     Some(target) => self.send(target, batch, from, depth).await,
                     None => Ok(Receipt::durable()),
                 },
             }
         })
-    }
-
-    async fn copy(&self, stores: &[Store], batch: Batch, from: &Source, depth: usize) -> Result<Receipt, EmitError> {
-        let mut receipt = Receipt::durable();
-        let mut previous_failed = false;
-        for (at, store) in stores.iter().enumerate() {
-            if at > 0 && store.only_if_previous_failed && !previous_failed {
-                continue;
-            }
-            // Behind labels several ways may lead to one buffer, which is to take a copy from each.
-            let branch = store.target.relabels();
-            let branch = branch.then(|| Source { origin: from.origin.branch(at), input: from.input.clone() });
-            match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(from), depth).await {
-                Ok(stored) => {
-                    receipt = receipt.merge(stored);
-                    previous_failed = false;
-                }
-                Err(e) if store.ignore_error => {
-                    error!("ignore emit error in copy: tag=\"{}\" error=\"{e}\"", batch.tag.escape_debug());
-                    previous_failed = true;
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(receipt)
     }
 
     fn unmatched(&self, rules: &Pipeline, batch: &Batch, from: &Source) -> Receipt {

@@ -15,6 +15,7 @@ mod books;
 mod buffering;
 mod build;
 mod chain;
+mod copy;
 mod flush;
 mod graph;
 mod monitor;
@@ -41,11 +42,18 @@ pub use self::places::{OutputPlace, outputs};
 
 use self::books::Books;
 use self::build::{Plan, PlannedInput, Reusable};
+use self::flush::AbortOnDrop;
 use self::router::{InputRoute, InputStats, Router};
 use self::sink::Sink;
 use crate::buffer::{Buffer, Env};
 use crate::config::{Diagnostics, Section};
 use crate::plugin::{DynInput, Emitter, InputError, Process, Registry, Stop, Stopper, scope};
+
+/// How much of the time for a stop may have passed when inputs have ended: on a slow disk one of them would take all of it,
+/// and writes that need but a moment would be given up.
+const INPUTS_SHARE: f64 = 0.6;
+/// How much of it when writes have ended: the rest is for buffers, which sync what they know once more.
+const WRITES_SHARE: f64 = 0.8;
 
 /// What starts, reloads and stops everything between inputs and targets.
 pub struct Engine {
@@ -209,11 +217,12 @@ impl Engine {
         }
     }
 
-    /// Stops inputs, drains what lives in memory, closes buffers and targets, all within `deadline`.
-    pub async fn stop(mut self, deadline: Duration) {
-        let deadline = Instant::now() + deadline;
-        self.stop_inputs(|_| true, deadline).await;
-        self.close_sinks(|_| true, deadline).await;
+    /// Stops inputs, drains what lives in memory, closes buffers and targets, all within `limit`.
+    pub async fn stop(mut self, limit: Duration) {
+        let begun = Instant::now();
+        let deadline = begun + limit;
+        self.stop_inputs(|_| true, begun + limit.mul_f64(INPUTS_SHARE)).await;
+        self.close_sinks(|_| true, begun + limit.mul_f64(WRITES_SHARE)).await;
         let mut lingering = self.router.take_lingering();
         let ended = async { while lingering.join_next().await.is_some() {} };
         self.keeper.shutdown().await;
@@ -284,6 +293,7 @@ fn log_warnings(plan: &Plan) {
 async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: Stop) {
     let mut told = stop.clone();
     let task = tokio::spawn(plugin.run(emit, stop).in_current_span());
+    let _ended_with_us = AbortOnDrop(task.abort_handle());
     match task.await {
         Ok(Ok(())) => {}
         Ok(Err(InputError(e))) => error!("input plugin_id=\"{id}\" ended with an error: {e}"),

@@ -16,6 +16,7 @@ mod pace;
 mod place;
 mod reload;
 mod senders;
+mod stops;
 mod tail;
 mod tally;
 mod target;
