@@ -54,7 +54,7 @@ impl Flusher {
     }
 
     async fn flush(&self, chunk: &Arc<Chunk>) {
-        let secondary = self.sink.wants_secondary(chunk.id(), Instant::now());
+        let secondary = self.sink.wants_secondary(chunk.id(), now());
         let attempt = match (&self.sink.secondary, secondary) {
             (Some(secondary), true) => self.attempt(&secondary.output, chunk).await,
             _ => self.attempt(&self.sink.output, chunk).await,
@@ -69,7 +69,7 @@ impl Flusher {
     /// One write, in a task of its own so that a plugin's panic is a failed write and not the end of the loop.
     async fn attempt(&self, output: &Arc<dyn DynOutput>, chunk: &Arc<Chunk>) -> Attempt {
         let (target, copy) = (output.clone(), chunk.clone());
-        let started = Instant::now();
+        let started = now();
         let task = tokio::spawn(async move { target.write(&copy).await }.in_current_span());
         let _ended_with_us = AbortOnDrop(task.abort_handle());
         let result = task.await;
@@ -84,7 +84,7 @@ impl Flusher {
     }
 
     fn note_time(&self, started: Instant, chunk: &Chunk) {
-        let took = started.elapsed();
+        let took = now().saturating_duration_since(started);
         let stats = &self.sink.stats;
         stats.flush_time_count.fetch_add(took.as_millis() as u64, Relaxed);
         if took >= self.sink.flush.slow_after {
@@ -127,11 +127,11 @@ impl Flusher {
         if self.closing.is_stopped() {
             return self.failed_while_closing(chunk, why);
         }
-        let (next, times) = self.sink.failed(id, Instant::now(), random());
+        let (next, times) = self.sink.failed(id, now(), random());
         let plugin = &self.sink.id;
         match next {
             Next::At(at) => {
-                let seconds = at.saturating_duration_since(Instant::now()).as_secs_f64();
+                let seconds = at.saturating_duration_since(now()).as_secs_f64();
                 let to = if secondary { " with secondary output" } else { "" };
                 warn!(
                     "failed to flush the buffer{to}. retry_times={times} next_retry_in={seconds:.1}s \
@@ -157,7 +157,7 @@ impl Flusher {
             self.sink.id
         );
         if self.buffer.is_durable() {
-            self.buffer.give_back(chunk.id(), Instant::now());
+            self.buffer.give_back(chunk.id(), now());
         } else {
             self.give_up(chunk, Refusal::new(Cause::Shutdown, format!("not delivered before shutdown: {why}")));
         }
@@ -199,6 +199,11 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The time, on the runtime's clock: a simulation lets it go as it likes.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// A number in 0..1 for the random share of waits.

@@ -13,6 +13,7 @@ use super::pipeline::{Pipeline, Target};
 use super::quiet::Quiet;
 use super::sink::Sink;
 use crate::buffer::{Fate, Origin, Receipt, branch_name};
+use crate::config::Section;
 use crate::event::{Arena, Batch, BatchBuilder, Record, json};
 use crate::plugin::{BoxFuture, EmitError, Failure};
 
@@ -33,6 +34,16 @@ pub struct Source {
     pub input: Arc<str>,
 }
 
+/// An output that only sends on to others, as monitor_agent shows it.
+pub struct RouteNode {
+    /// `@id`, or one made up.
+    pub id: String,
+    /// Its section.
+    pub section: Section,
+    /// How many sinks come before it in the configuration.
+    pub before: usize,
+}
+
 /// Everything between inputs and targets.
 #[derive(Default)]
 pub struct Graph {
@@ -42,6 +53,8 @@ pub struct Graph {
     pub labels: HashMap<String, usize>,
     /// All sinks, in the order of the configuration.
     pub sinks: Vec<Arc<Sink>>,
+    /// `copy`, `roundrobin` and `relabel`, in the order of the configuration.
+    pub routes: Vec<RouteNode>,
     /// All filters, in the order of the configuration.
     pub filters: Vec<Arc<FilterNode>>,
     /// Ways through copies and the labels behind them, as [`Origin::branch`] names them.

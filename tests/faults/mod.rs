@@ -12,6 +12,7 @@ mod kills;
 mod limits;
 mod logs;
 mod many;
+mod others;
 mod pace;
 mod place;
 mod reload;
