@@ -245,8 +245,9 @@ fn a_kept_connection_that_the_target_closed_costs_neither_a_loss_nor_a_double() 
             post(source, &some);
             target.wait_for_all(&some);
             target.seen().ids.assert_exactly(&some);
-            // The connection that is kept dies with the target.
+            // The connection that is kept dies with the target, as soon as its thread has looked.
             drop(target);
+            std::thread::sleep(Duration::from_secs(1));
             target = Target::start_at(port, protocol, Conduct::Take);
         }
         assert!(daemon.processor_time() < PATIENCE / 10, "{:?}", daemon.processor_time());
@@ -339,8 +340,8 @@ fn the_first_lines_of_files_that_appear_while_it_runs_are_not_lost() {
         let mut log = place.log(&format!("new{n}.log"));
         log.write(4);
         if n % 2 == 0 {
-            // A file that is renamed before anybody could look was never one of the path.
-            std::thread::sleep(Duration::from_millis(300));
+            // A file that is renamed before anybody looked was never one of the path.
+            place.wait_for_all(&log.written);
             log.rotate();
             log.write(2);
         }
