@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -136,8 +136,20 @@ impl Sender {
     }
 
     /// Dies where it stands.
-    pub(super) async fn die(mut self) {
-        self.tasks.shutdown().await;
+    pub(super) async fn die(self) {
+        let Sender { sink, closing, mut tasks } = self;
+        tasks.shutdown().await;
+        drop(closing);
+        gone(vec![sink]).await;
+    }
+}
+
+/// Waits until nothing holds these any more: what is dead does nothing to a disk that another life begins on.
+async fn gone(sinks: Vec<Arc<Sink>>) {
+    let held: Vec<Weak<Sink>> = sinks.iter().map(Arc::downgrade).collect();
+    drop(sinks);
+    while held.iter().any(|sink| sink.strong_count() > 0) {
+        sleep(Duration::from_micros(100)).await;
     }
 }
 
@@ -278,10 +290,13 @@ impl Receiver {
     }
 
     /// Dies where it stands.
-    pub(super) async fn die(mut self, network: &Network) {
+    pub(super) async fn die(self, network: &Network) {
         network.server_is_gone();
-        self.accepting.shutdown().await;
-        self.flushing.shutdown().await;
+        let Receiver { sinks, stopper, closing, mut accepting, mut flushing } = self;
+        accepting.shutdown().await;
+        flushing.shutdown().await;
+        drop((stopper, closing));
+        gone(sinks).await;
     }
 }
 
