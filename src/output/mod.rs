@@ -5,7 +5,7 @@ mod buffer;
 mod exec;
 mod exec_filter;
 mod file;
-mod forward;
+pub(crate) mod forward;
 mod gcs;
 mod http;
 mod null;
