@@ -9,6 +9,7 @@ use super::buffer::BufferCommand;
 use super::daemonize::Stage;
 use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
+use super::jobs::JobsCommand;
 use super::report::ReportArgs;
 
 /// Where the configuration is looked for: Fluentd's place.
@@ -129,6 +130,11 @@ pub enum Command {
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
+    },
+    /// Jobs that loaders have given their targets: what became of them, and loading anew.
+    Jobs {
+        #[command(subcommand)]
+        command: JobsCommand,
     },
     /// The ledger: what came in, went out, was dropped and is buffered; status 1 when events are missing.
     Report(ReportArgs),
