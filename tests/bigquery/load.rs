@@ -19,6 +19,7 @@ fn a_table_is_made_and_each_event_is_loaded_once() {
     let mut daemon = site.start();
     site.post(&numbered(0..300));
     wait_for_rows(&service, 300);
+    wait_for("the end", || is_drained(&site).then_some(()));
     daemon.end();
     let table = service.table(TABLE).unwrap();
     assert_eq!(service.values(TABLE, "n"), wanted(0..300));
@@ -193,6 +194,26 @@ fn jobs_wait_for_their_turn_over_restarts_and_failed_ones_count() {
 }
 
 #[test]
+fn files_lie_in_a_bucket_until_their_jobs_are_done() {
+    let service = StandIn::start();
+    service.make(TABLE, &["n:INTEGER", "text:STRING"]);
+    let more = format!("gcs_bucket stage\ngcs_endpoint http://127.0.0.1:{}\n", service.port);
+    let tricks = [Kind::Stage, Kind::Put, Kind::MakeJob, Kind::GetJob].map(|kind| (kind, Trick::Lose));
+    tricks.into_iter().for_each(|(kind, trick)| service.trick(kind, trick, 1));
+    let site = Site::load(service.port, &more);
+    let mut daemon = site.start();
+    for n in 0..5 {
+        site.post(&numbered(n * 10..n * 10 + 10));
+        wait_for_rows(&service, n * 10 + 10);
+    }
+    wait_for("the end", || is_drained(&site).then_some(()));
+    daemon.end();
+    assert_eq!(service.values(TABLE, "n"), wanted(0..50));
+    assert_eq!(service.asked(Kind::Begin), 0);
+    assert!(service.objects().is_empty(), "{:?}", service.objects());
+}
+
+#[test]
 fn csv_rows_and_partitions_of_a_table_are_loaded() {
     let service = StandIn::start();
     service.make("p.d.t", &["n:INTEGER", "text:STRING"]);
@@ -273,6 +294,7 @@ fn what_can_not_be_meant_is_refused_with_its_parameter() {
         ("bigquery_load", "", "auto_create_table true\nfetch_schema true\n", "fetch_schema asks a table that is there"),
         ("bigquery_load", "", "fetch_schema_table x\n", "fetch_schema_table needs fetch_schema"),
         ("bigquery_load", "", "root_url http://x\n", "write one"),
+        ("bigquery_load", "", "gcs_path x/\n", "gcs_path needs gcs_bucket"),
         ("bigquery_load", "", "max_columns 0\n", "1 to 10000 columns"),
         ("bigquery_load", "", "clustering_fields a,b,c,d,e\n", "at most 4"),
         ("bigquery_load", "", "jobs_per_table_per_day 0\n", "must be at least 1"),

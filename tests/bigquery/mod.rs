@@ -94,7 +94,7 @@ impl Site {
 
     /// Whether the ledger balances, and what it says.
     fn balances(&self) -> String {
-        let (good, text) = self.run(&["report"]);
+        let (good, text) = self.run(&["report", "--output", "out"]);
         assert!(good, "{text}");
         text
     }

@@ -36,6 +36,11 @@ pub enum Kind {
     MakeTable,
     PatchTable,
     Insert,
+    /// The begin of an object's upload, and the end of it.
+    Stage,
+    Unstage,
+    /// A job whose data are in an object.
+    MakeJob,
     Other,
 }
 
@@ -74,6 +79,8 @@ struct Inner {
     tables: BTreeMap<String, Table>,
     jobs: BTreeMap<String, Job>,
     uploads: BTreeMap<String, (Json, Vec<u8>)>,
+    /// Objects by `bucket/name`.
+    objects: BTreeMap<String, Vec<u8>>,
     tricks: Vec<(Kind, Trick, usize)>,
     failing: Vec<&'static str>,
     /// Looks at a job that find it running.
@@ -85,8 +92,6 @@ struct Inner {
     requests: Vec<(Kind, String)>,
     /// A `Bearer` token that each request must have begun with.
     token: bool,
-    /// When jobs were made.
-    made: Vec<std::time::Instant>,
 }
 
 /// The stand-in. It ends with its owner.
@@ -182,13 +187,13 @@ impl StandIn {
         values
     }
 
-    pub fn jobs(&self) -> BTreeMap<String, Job> {
-        self.inner().jobs.clone()
+    /// Names of the objects that are there, as `bucket/name`.
+    pub fn objects(&self) -> Vec<String> {
+        self.inner().objects.keys().cloned().collect()
     }
 
-    /// When jobs were made, in order.
-    pub fn moments(&self) -> Vec<std::time::Instant> {
-        self.inner().made.clone()
+    pub fn jobs(&self) -> BTreeMap<String, Job> {
+        self.inner().jobs.clone()
     }
 
     /// Requests of a kind so far.
@@ -257,7 +262,10 @@ impl Asked {
     fn kind(&self) -> Kind {
         let parts = self.parts();
         match (self.method.as_str(), parts.first().copied(), parts.last().copied()) {
+            ("POST", Some("upload"), _) if parts.contains(&"storage") => Kind::Stage,
             ("POST", Some("upload"), _) => Kind::Begin,
+            ("DELETE", Some("storage"), _) => Kind::Unstage,
+            ("POST", _, Some("jobs")) => Kind::MakeJob,
             ("PUT", Some("session"), _) => Kind::Put,
             ("POST", _, Some("insertAll")) => Kind::Insert,
             ("POST", _, Some("tables")) => Kind::MakeTable,
@@ -266,6 +274,17 @@ impl Asked {
             ("GET", ..) if parts.contains(&"tables") => Kind::GetTable,
             _ => Kind::Other,
         }
+    }
+
+    /// `bucket/name`
+    fn object(&self) -> String {
+        let parts = self.parts();
+        let bucket = parts[parts.iter().position(|part| *part == "b").unwrap() + 1];
+        let name = match self.path.split_once("name=") {
+            Some((_, name)) => name.split('&').next().unwrap(),
+            None => parts.last().unwrap(),
+        };
+        format!("{bucket}/{}", name.replace("%2F", "/"))
     }
 
     /// `project.dataset.table`
@@ -343,6 +362,12 @@ impl Inner {
             Kind::MakeTable => self.make(asked),
             Kind::PatchTable => self.patch(&table, asked),
             Kind::Insert => self.insert(&table, asked),
+            Kind::Stage => self.stage(asked, port),
+            Kind::Unstage => match self.objects.remove(&asked.object()) {
+                Some(_) => Answer(200, json!({}), Vec::new()),
+                None => refusal(404, "notFound", "No such object"),
+            },
+            Kind::MakeJob => self.make_job(asked),
             Kind::Other => refusal(404, "notFound", "nothing is there"),
         }
     }
@@ -425,6 +450,26 @@ impl Inner {
         Answer(200, json!({}), vec![format!("Location: http://127.0.0.1:{port}/session/{session}")])
     }
 
+    fn stage(&mut self, asked: &Asked, port: u16) -> Answer {
+        let object = asked.object();
+        assert!(asked.path.contains("ifGenerationMatch=0"), "an object must be new");
+        if self.objects.contains_key(&object) {
+            return refusal(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+        }
+        let session = format!("{}", self.requests.len());
+        self.uploads.insert(session.clone(), (json!({ "object": object }), Vec::new()));
+        Answer(200, json!({}), vec![format!("Location: http://127.0.0.1:{port}/session/{session}")])
+    }
+
+    fn make_job(&mut self, asked: &Asked) -> Answer {
+        let job: Json = serde_json::from_slice(&asked.body).unwrap();
+        let from = job["configuration"]["load"]["sourceUris"][0].as_str().unwrap().trim_start_matches("gs://");
+        match self.objects.get(from).cloned() {
+            Some(bytes) => self.load(&job, &bytes),
+            None => refusal(404, "notFound", "Not found: URI"),
+        }
+    }
+
     fn put(&mut self, asked: &Asked) -> Answer {
         let session = asked.parts().last().unwrap().to_string();
         let Some((job, bytes)) = self.uploads.get_mut(&session) else { return refusal(404, "notFound", "no session") };
@@ -442,7 +487,13 @@ impl Inner {
         assert_eq!(total.parse::<usize>().unwrap(), bytes.len());
         let (job, bytes) = (job.clone(), bytes.clone());
         self.uploads.remove(&session);
-        self.load(&job, &bytes)
+        match job["object"].as_str() {
+            Some(object) => {
+                self.objects.insert(object.to_owned(), bytes);
+                Answer(200, json!({}), Vec::new())
+            }
+            None => self.load(&job, &bytes),
+        }
     }
 
     fn load(&mut self, job: &Json, packed: &[u8]) -> Answer {
@@ -482,7 +533,6 @@ impl Inner {
         } else {
             status["errorResult"] = json!({ "reason": "notFound", "message": format!("Not found: Table {name}") });
         }
-        self.made.push(std::time::Instant::now());
         self.jobs.insert(id.clone(), Job { status, bad, running: self.polls });
         self.look(&id)
     }

@@ -45,6 +45,28 @@ impl TableName {
     }
 }
 
+/// A bucket of Google Cloud Storage where the files of jobs lie until their jobs are done.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Address of that service.
+    pub endpoint: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What the names of files begin with.
+    pub path: String,
+}
+
+impl Stage {
+    fn at(&self, before: &str) -> String {
+        format!("{}{before}/storage/v1/b/{}/o", self.endpoint, utf8_percent_encode(&self.bucket, PLAIN))
+    }
+
+    /// The name of a job's file.
+    pub fn name(&self, job: &str) -> String {
+        format!("{}{job}.gz", self.path)
+    }
+}
+
 /// What the service said no with.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -206,15 +228,45 @@ impl Api {
         self.json(Method::GET, &format!("{at}{}", location.unwrap_or_default()), None, HeaderMap::new()).await
     }
 
+    /// `jobs.insert`, of a job whose data are elsewhere.
+    pub async fn insert_job(&self, project: &str, job: &Json) -> Result<Json, Fault> {
+        let at = path(&["bigquery", "v2", "projects", project, "jobs"]);
+        self.json(Method::POST, &at, Some(job.to_string().into()), HeaderMap::new()).await
+    }
+
+    /// Begins the upload of an object that must be new; gives where its data are to be sent, or nothing where it is there.
+    pub async fn begin_object(&self, stage: &Stage, name: &str) -> Result<Option<Url>, Fault> {
+        let name = utf8_percent_encode(name, PLAIN);
+        let at = format!("{}?uploadType=resumable&ifGenerationMatch=0&name={name}", stage.at("/upload"));
+        let url = Url::parse(&at).map_err(|e| Fault::NotSent(format!("{at}: {e}")))?;
+        match self.begin(&url, "{}".into()).await {
+            Ok(to) => Ok(Some(to)),
+            Err(Fault::Said(said)) if said.status == StatusCode::PRECONDITION_FAILED => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Deletes an object; one that is not there is no fault.
+    pub async fn delete_object(&self, stage: &Stage, name: &str) -> Result<(), Fault> {
+        let at = format!("{}/{}", stage.at(""), utf8_percent_encode(name, PLAIN));
+        let url = Url::parse(&at).map_err(|e| Fault::NotSent(format!("{at}: {e}")))?;
+        let answer = self.send(Method::DELETE, &url, HeaderMap::new(), Bytes::new()).await?;
+        good(answer, &[StatusCode::NOT_FOUND]).map(drop)
+    }
+
     /// Begins the upload of a job's data; gives where the data are to be sent.
     pub async fn begin_upload(&self, project: &str, job: &Json) -> Result<Url, Fault> {
         let at = path(&["upload", "bigquery", "v2", "projects", project, "jobs"]);
         let url = self.url(&format!("{at}?uploadType=resumable"))?;
+        self.begin(&url, job.to_string().into()).await
+    }
+
+    async fn begin(&self, url: &Url, body: Bytes) -> Result<Url, Fault> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
         let kind = HeaderName::from_static("x-upload-content-type");
         headers.insert(kind, HeaderValue::from_static("application/octet-stream"));
-        let answer = self.send(Method::POST, &url, headers, job.to_string().into()).await?;
+        let answer = self.send(Method::POST, url, headers, body).await?;
         let answer = good(answer, &[])?;
         let location = answer.headers.get("location").and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| Fault::Lost("the upload was begun, but not where".into()))?;

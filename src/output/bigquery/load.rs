@@ -16,8 +16,9 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
+use url::Url;
 
-use super::api::{Api, Fault, TableName, shown};
+use super::api::{Api, Fault, Stage, TableName, shown};
 use super::encode::{Pieces, Segment, Selected};
 use super::job::{End, Failure, Format, JobKey, JobSettings, failure};
 use super::params::{COMMON, Common, Names};
@@ -47,6 +48,9 @@ const FLUSH_THREADS: usize = 8;
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How long a job may take: BigQuery's own limit.
 const PATIENCE: Duration = Duration::from_secs(6 * 3_600);
+
+/// Address of Google Cloud Storage.
+const STORAGE: &str = "https://storage.googleapis.com";
 
 /// How rows are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -81,6 +85,12 @@ pub struct LoadParams {
     jobs_per_project_per_day: u32,
     /// First pause when the service says that a quota is used up; it doubles.
     quota_wait: TimeSpan,
+    /// A bucket that files are put into, for jobs to read them there; else each is sent with its job.
+    gcs_bucket: Option<String>,
+    /// What their names begin with.
+    gcs_path: String,
+    /// Address of that service, where it is not Google's own.
+    gcs_endpoint: Option<String>,
 }
 
 impl Default for LoadParams {
@@ -94,6 +104,9 @@ impl Default for LoadParams {
             jobs_per_table_per_day: 1_500,
             jobs_per_project_per_day: 100_000,
             quota_wait: TimeSpan::secs(60.0),
+            gcs_bucket: None,
+            gcs_path: "suiro/".into(),
+            gcs_endpoint: None,
         }
     }
 }
@@ -107,6 +120,7 @@ pub struct Load {
     pace: Pace,
     poll: Duration,
     quota_wait: Duration,
+    stage: Option<Stage>,
     directory: Option<PathBuf>,
     mode: u32,
     open: OnceLock<Open>,
@@ -162,10 +176,26 @@ impl Configure for Load {
             pace: Pace { of_table: params.jobs_per_table_per_day, of_project: params.jobs_per_project_per_day },
             poll: params.wait_job_interval.duration(),
             quota_wait: params.quota_wait.duration(),
+            stage: stage(&params, cx)?,
             directory,
             mode: cx.process.buffer_modes().0,
             open: OnceLock::new(),
         })
+    }
+}
+
+fn stage(params: &LoadParams, cx: &BuildContext<'_>) -> Result<Option<Stage>, Diagnostic> {
+    let Some(bucket) = params.gcs_bucket.clone() else {
+        let lonely = ["gcs_path", "gcs_endpoint"].into_iter().find(|name| cx.section.has(name));
+        return lonely.map_or(Ok(None), |name| Err(cx.fault(name, format!("{name} needs gcs_bucket"))));
+    };
+    let endpoint = params.gcs_endpoint.as_deref().unwrap_or(STORAGE).trim_end_matches('/').to_owned();
+    match Url::parse(&endpoint) {
+        Ok(url) if url.has_host() && !bucket.is_empty() => {
+            Ok(Some(Stage { endpoint, bucket, path: params.gcs_path.clone() }))
+        }
+        Ok(_) => Err(cx.fault("gcs_bucket", "gcs_bucket names no bucket, or gcs_endpoint no host")),
+        Err(e) => Err(cx.fault("gcs_endpoint", format!("gcs_endpoint can't be used: {e}"))),
     }
 }
 
@@ -514,8 +544,26 @@ impl Work<'_> {
 
     /// Sends a job and its rows; gives the job as the service has it.
     async fn upload(&self, job: &mut Job, selected: &Selected<'_>) -> Result<Json, Upload> {
-        let (api, body) = (&self.open.api, self.load.settings.body(&job.id, &self.table));
-        let to = api.begin_upload(&self.table.project, &body).await?;
+        let (api, project) = (&self.open.api, &self.table.project);
+        let mut body = self.load.settings.body(&job.id, &self.table);
+        let Some(stage) = &self.load.stage else {
+            let to = api.begin_upload(project, &body).await?;
+            return self.send(&to, job, selected).await;
+        };
+        let name = stage.name(&job.id);
+        // Where it is there, an answer was lost: its name is the job's.
+        if let Some(to) = api.begin_object(stage, &name).await? {
+            match self.send(&to, job, selected).await {
+                Err(Upload::Fault(Fault::Said(said))) if said.status == StatusCode::PRECONDITION_FAILED => {}
+                sent => drop(sent?),
+            }
+        }
+        body["configuration"]["load"]["sourceUris"] = serde_json::json!([format!("gs://{}/{name}", stage.bucket)]);
+        Ok(api.insert_job(project, &body).await?)
+    }
+
+    /// Sends the rows, piece by piece; gives what is said of the whole.
+    async fn send(&self, to: &Url, job: &mut Job, selected: &Selected<'_>) -> Result<Json, Upload> {
         let (mut pieces, mut at) = (Pieces::new(*selected), 0);
         loop {
             let (piece, is_last) = pieces.next().map_err(|e| Upload::Chunk(e.into()))?;
@@ -524,7 +572,7 @@ impl Work<'_> {
                 let why = "the chunk is larger than the 4 GB that a load job takes, packed: lower chunk_limit_size";
                 return Err(Upload::Chunk(WriteError::Reject(why.into())));
             }
-            let answer = api.upload(&to, piece, at, is_last.then_some(end)).await?;
+            let answer = self.open.api.upload(to, piece, at, is_last.then_some(end)).await?;
             at = end;
             match (answer, is_last) {
                 (Some(answer), true) => {
@@ -574,6 +622,11 @@ impl Work<'_> {
         job.answer = end.reason.is_some().then_some(end.answer);
         job.reason = end.reason;
         self.open.note(&job).await?;
+        if let Some(stage) = &self.load.stage
+            && let Err(fault) = self.open.api.delete_object(stage, &stage.name(&job.id)).await
+        {
+            tracing::warn!("the file of job {} is left in bucket {}: {fault}", job.id, stage.bucket);
+        }
         Ok(job)
     }
 
