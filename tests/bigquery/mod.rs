@@ -4,6 +4,7 @@
 mod insert;
 mod jobs;
 mod load;
+mod pace;
 pub mod standin;
 
 use std::path::Path;

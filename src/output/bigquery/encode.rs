@@ -126,3 +126,56 @@ impl<'a> Pieces<'a> {
         Ok((piece.into(), self.rest.is_empty() && self.encoder.is_none()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+    use crate::buffer::ChunkKey;
+    use crate::event::{BatchBuilder, EventTime, Record, Tag, Value};
+
+    fn chunk(count: i64) -> Chunk {
+        let mut batch = BatchBuilder::new();
+        for n in 0..count {
+            let mut record = Record::new();
+            record.push(b"n", Value::Int(n));
+            batch.push(EventTime::from_secs(n), &record);
+        }
+        Chunk::of(ChunkKey::default(), &batch.finish(Tag::from("a.b")))
+    }
+
+    fn unpacked(selected: Selected<'_>) -> String {
+        let (mut pieces, mut packed) = (Pieces::new(selected), Vec::new());
+        loop {
+            let (piece, is_last) = pieces.next().unwrap();
+            packed.extend_from_slice(&piece);
+            if is_last {
+                break;
+            }
+        }
+        let mut text = String::new();
+        GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_place_in_the_text_leads_back_to_its_event() {
+        let (chunk, rows) = (chunk(12), Rows::Json { inject: None, stamp: None });
+        let refused = BTreeMap::from([(3, "no".to_owned()), (11, "no".to_owned())]);
+        let segment = Segment { from: 1, to: 12 };
+        let selected = Selected { chunk: &chunk, rows: &rows, schema: None, segment, refused: &refused };
+        let text = unpacked(selected);
+        assert_eq!(text.lines().count() as u64, selected.count());
+        let wanted: Vec<u64> = (1..12).filter(|place| !refused.contains_key(place)).collect();
+        let starts: Vec<u64> = text.match_indices('{').map(|(at, _)| at as u64).collect();
+        let found: Vec<u64> = selected.locate(&starts).unwrap().into_iter().flatten().collect();
+        assert_eq!(found, wanted);
+        // Within a row, and behind the last.
+        let within = selected.locate(&[starts[4] + 2, text.len() as u64]).unwrap();
+        assert_eq!(within, [Some(wanted[4]), None]);
+    }
+}
