@@ -282,6 +282,34 @@ fn a_key_signs_and_a_wrong_one_is_named_with_its_parameter() {
 }
 
 #[test]
+fn the_machine_and_the_environment_tell_who_asks() {
+    let Some(key) = rsa_key() else { return };
+    let service = StandIn::start();
+    service.make(TABLE, &["n:INTEGER", "text:STRING"]);
+    service.want_token();
+    let site = Site::load(service.port, "auth_method compute_engine\n");
+    let machine = format!("export GCE_METADATA_HOST=127.0.0.1:{}", service.port);
+    let mut daemon = Daemon::start_behind(&machine, &site.config(), site.path());
+    site.post(&numbered(0..3));
+    wait_for_rows(&service, 3);
+    daemon.end();
+    let path = site.path().join("key.json");
+    let email = "loader@p.iam.gserviceaccount.com";
+    let json = serde_json::json!({
+        "type": "service_account", "client_email": email, "private_key": key, "private_key_id": "",
+    });
+    std::fs::write(&path, json.to_string()).unwrap();
+    let output = site.output.replace("auth_method compute_engine", "auth_method application_default");
+    let site = Site { output, ..site };
+    let environment = format!("export GOOGLE_APPLICATION_CREDENTIALS={}", path.display());
+    let mut daemon = Daemon::start_behind(&environment, &site.config(), site.path());
+    site.post(&numbered(3..5));
+    wait_for_rows(&service, 5);
+    daemon.end();
+    assert_eq!(service.values(TABLE, "n"), wanted(0..5));
+}
+
+#[test]
 fn what_can_not_be_meant_is_refused_with_its_parameter() {
     let faults = [
         ("", "table other\n", "tables a,b\n", "both are invalid"),

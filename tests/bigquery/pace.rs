@@ -55,8 +55,7 @@ fn events_in_a_second_of_a_processor() {
     }
     let before = used(&daemon);
     let service = StandIn::start_on(site.target);
-    let columns =
-        ["n:INTEGER", "text:STRING", "host:STRING", "status:INTEGER", "took:FLOAT", "agent:STRING"];
+    let columns = ["n:INTEGER", "text:STRING", "host:STRING", "status:INTEGER", "took:FLOAT", "agent:STRING"];
     service.make(TABLE, &columns);
     let started = Instant::now();
     let done = wait_at_most(LONGEST, || is_drained(&site).then_some(()));
