@@ -10,6 +10,8 @@
 //! 4. [`engine`]: configuration to graph, routing, the one flush loop, the one retry schedule, reload, monitor.
 //! 5. [`input`], [`filter`], [`output`], [`parser`], [`formatter`]: one file per plugin; each `mod.rs` is a table.
 //!
+//! 6. [`query`]: SQL over what the warehouse output has written.
+//!
 //! [`cli`] and `main.rs` stand on top: flags, settings, exit codes.
 
 pub mod buffer;
@@ -27,6 +29,7 @@ pub mod net;
 pub mod output;
 pub mod parser;
 pub mod plugin;
+pub mod query;
 
 /// Every plugin of this build.
 pub static REGISTRY: plugin::Registry = plugin::Registry {

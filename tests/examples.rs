@@ -354,3 +354,20 @@ fn an_aggregator_loads_into_bigquery_and_keeps_a_backup() {
 fn send_to(host: &Host, tag: &str) {
     send(host.ports["24224"], tag, "hello", "id-1");
 }
+
+#[test]
+fn the_warehouse_takes_a_post_and_answers_a_query() {
+    let host = Host::new();
+    let mut daemon = host.start("warehouse.conf");
+    for n in 0..4 {
+        assert!(host.post("/app.web", &format!("{{\"level\":\"info\",\"ms\":{n}}}")).contains("200"));
+    }
+    let config = host.dir.path().join("examples/warehouse.conf");
+    let sql = "select level, count(*), avg(ms) from raw.app_web group by level";
+    let ask = || {
+        let output = suiro().arg("sql").arg("-c").arg(&config).args(["--format", "csv", sql]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    wait_for("the rows", || ask().ends_with("\ninfo,4,1.5\n").then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+}

@@ -13,3 +13,4 @@ mod report;
 mod security;
 mod tidy;
 mod unit;
+mod warehouse;

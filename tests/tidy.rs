@@ -36,9 +36,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("output", BELOW_PLUGINS),
     ("parser", BELOW_PLUGINS),
     ("formatter", BELOW_PLUGINS),
+    ("query", &["event", "config", "buffer", "net", "plugin", "output"]),
     ("daemon", BELOW_DAEMON),
     ("fuzzing", BELOW_DAEMON),
-    ("cli", &["event", "config", "buffer", "net", "plugin", "engine", "daemon"]),
+    ("cli", &["event", "config", "buffer", "net", "plugin", "engine", "daemon", "query"]),
 ];
 
 // ---- the text of a file without strings and comments ----

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -40,6 +40,8 @@ pub struct Chunk {
     pub(super) shares: Shares,
     /// Events that the last reading to the end did not find.
     pub(super) unread: AtomicU64,
+    /// An output has written something down about it.
+    pub(super) has_memo: AtomicBool,
     pub(super) source: Source,
     pub(super) done: Done,
     /// Frames that were found damaged while reading.
@@ -48,8 +50,27 @@ pub struct Chunk {
 
 /// Where a chunk's bytes are.
 pub(super) enum Source {
-    Memory(Vec<Frame>),
+    Memory(Frames),
     File(ChunkFile),
+}
+
+/// The frames of a chunk in memory, until they are given up.
+pub(super) struct Frames(Mutex<Option<Arc<Vec<Frame>>>>);
+
+impl Frames {
+    pub(super) fn new(frames: Vec<Frame>) -> Frames {
+        Frames(Mutex::new(Some(Arc::new(frames))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Vec<Frame>>>> {
+        // Every change under the lock is whole by itself.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None once they are given up.
+    pub(super) fn get(&self) -> Option<Arc<Vec<Frame>>> {
+        self.lock().clone()
+    }
 }
 
 /// A chunk's file and the part of it that was acknowledged.
@@ -117,7 +138,8 @@ impl Chunk {
             has_origins: false,
             shares: Shares::default(),
             unread: AtomicU64::new(0),
-            source: Source::Memory(vec![frame]),
+            has_memo: AtomicBool::new(false),
+            source: Source::Memory(Frames::new(vec![frame])),
             done: Done::unwatched(),
             damaged: Arc::default(),
         }
@@ -164,10 +186,20 @@ impl Chunk {
     /// read, or damage can't be set aside; the chunk is then to be given back.
     pub fn blocks(&self) -> Blocks<'_> {
         let state = match &self.source {
-            Source::Memory(frames) => State::Memory(frames.iter()),
+            Source::Memory(frames) => State::Memory(frames.get(), 0),
             Source::File(file) => State::Unopened(file),
         };
         Blocks { chunk: self, state, ahead: None, given: 0 }
+    }
+
+    /// Gives up what is held in memory; gives whether there was anything.
+    pub(super) fn give_up(&self) -> bool {
+        matches!(&self.source, Source::Memory(frames) if frames.lock().take().is_some())
+    }
+
+    /// Whether its bytes are no longer held.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(&self.source, Source::Memory(frames) if frames.lock().is_none())
     }
 
     fn block(&self, head_tag: Option<&Tag>, entries: Bytes, count: u32) -> Block {
@@ -195,7 +227,8 @@ pub struct Blocks<'a> {
 }
 
 enum State<'a> {
-    Memory(std::slice::Iter<'a, Frame>),
+    /// The frames, and how many of them were given.
+    Memory(Option<Arc<Vec<Frame>>>, usize),
     Unopened(&'a ChunkFile),
     Open(&'a ChunkFile, Box<dyn DiskFile>, Walk),
     Ended,
@@ -254,10 +287,12 @@ impl Blocks<'_> {
             self.state = State::Open(file, open, Walk::new(self.chunk.id, file.start, file.end));
         }
         match &mut self.state {
-            State::Memory(frames) => match frames.next() {
-                Some(frame) => memory_block(self.chunk, frame).map(Some),
-                None => Ok(None),
-            },
+            State::Memory(None, _) => Err(io::Error::other("its events were given up once they were written")),
+            State::Memory(Some(frames), next) => {
+                let frame = frames.get(*next);
+                *next += 1;
+                frame.map(|frame| memory_block(self.chunk, frame)).transpose()
+            }
             State::Open(file, open, walk) => file_block(self.chunk, file, &**open, walk),
             State::Unopened(_) | State::Ended => Ok(None),
         }

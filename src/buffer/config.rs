@@ -24,6 +24,8 @@ pub const MAX_OPEN_FILES: usize = 128;
 pub const MAX_GROUP_BYTES: u64 = 32 << 20;
 /// Most appends that share one sync.
 pub const MAX_GROUP_APPENDS: usize = 1024;
+/// Longest wait of an append for others to share its sync with; half of what the last sync took, if that is less.
+pub const LONGEST_GATHERING: Duration = Duration::from_millis(2);
 /// Bytes that may wait for the disk before further appends wait in line, in bytes.
 pub const MAX_PENDING_BYTES: u64 = 64 << 20;
 /// Queued bytes of a memory buffer past which a source that can wait does so, if its output keeps taking chunks, in bytes; at

@@ -53,7 +53,7 @@ pub enum Fate {
     Overflow,
     /// Given up, where the configuration says that such chunks are not kept (`disable_chunk_backup`).
     Discarded,
-    /// They were only in memory when the process ended.
+    /// They were only in memory when the process ended, or in a file whose sync failed.
     Lost,
     /// Taken out by a filter, or by a match that nobody has.
     Filtered,

@@ -95,10 +95,11 @@ fn write(shared: &Shared, chunk: &Chunk, refusal: Refusal) -> io::Result<PathBuf
         output: Arc::from(config.id.as_str()),
     };
     let path = aside.dir.join(&name);
-    let Source::Memory(frames) = &chunk.source else { return Ok(path) };
+    let Source::Memory(held) = &chunk.source else { return Ok(path) };
     if aside.holds(&name) {
         return Ok(path);
     }
+    let frames = held.get().ok_or_else(|| io::Error::other("its events were given up once they were written"))?;
     let header = Header { id: chunk.id, created: chunk.created, key: (*chunk.key).clone() }.encode();
     let framed: Vec<(Vec<u8>, &Frame)> = frames.iter().map(|frame| (head(chunk.id, frame), frame)).collect();
     let len = framed.iter().map(|(head, frame)| head.len() + frame.payload.len()).sum::<usize>() + header.len();

@@ -32,6 +32,7 @@ mod key;
 mod ledger;
 mod letter;
 pub mod maintain;
+mod memo;
 mod memory;
 mod open;
 mod origin;
@@ -188,6 +189,20 @@ impl Buffer {
                 }
             }
         }
+    }
+
+    /// The target has all of the chunk, and only its sync is awaited: a memory buffer gives its bytes up now, a file buffer
+    /// when the chunk is committed. After this a chunk of a memory buffer ends with [`commit`](Self::commit) or
+    /// [`lose`](Self::lose).
+    pub fn written(&self, id: ChunkId) {
+        self.0.shared.give_up(id);
+    }
+
+    /// What the target had taken of a chunk is not safe there, and its bytes are no longer held: its events are lost unless
+    /// their source has them still, which is not told that they were delivered.
+    pub fn lose(&self, id: ChunkId) {
+        let Some(chunk) = self.0.shared.claim(id) else { return };
+        self.0.driver.submit(Request::Remove { chunk, fate: Fate::Lost, apart: None });
     }
 
     /// The chunk was delivered: it is forgotten. Its file goes soon after, once its origins are durable; a crash before

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::config::ChunkKeys;
@@ -22,6 +22,7 @@ use super::journal::{JOURNAL, RESERVE, Remembered};
 use super::key::ChunkKey;
 use super::ledger::Holdings;
 use super::letter::{Cause, Note};
+use super::memo;
 use super::receipt::Done;
 use super::walk::{Step, Walk, is_zero, read_stored};
 use crate::event::Tag;
@@ -104,8 +105,8 @@ pub(super) fn recover(
     damaged: &Arc<AtomicU64>,
     one_by_one: bool,
 ) -> io::Result<Found> {
-    let (found, ids, shapes) = (Found::default(), HashSet::new(), HashSet::new());
-    let mut recovery = Recovery { folder, keys, known, damaged, found, ids, shapes };
+    let (found, ids, shapes, memos) = (Found::default(), HashSet::new(), HashSet::new(), Vec::new());
+    let mut recovery = Recovery { folder, keys, known, damaged, found, ids, memos, shapes };
     let mut names = recovery.list()?;
     names.sort_unstable();
     for wave in names.chunks(WAVE) {
@@ -113,6 +114,7 @@ pub(super) fn recover(
         let ahead = ahead.into_iter().chain(std::iter::repeat_with(|| None));
         wave.iter().zip(ahead).for_each(|((_, name), looked)| recovery.file_or_leave(name, looked));
     }
+    recovery.remove_memos();
     folder.sync()?;
     recovery.found.aborted.sort_unstable();
     recovery.found.aborted.dedup();
@@ -127,6 +129,8 @@ struct Recovery<'a> {
     damaged: &'a Arc<AtomicU64>,
     found: Found,
     ids: HashSet<ChunkId>,
+    /// Chunks that an output has written something down about.
+    memos: Vec<ChunkId>,
     /// Keys of queued chunks: of many chunks few differ.
     shapes: HashSet<Arc<ChunkKey>>,
 }
@@ -244,7 +248,19 @@ impl Recovery<'_> {
         Ok(names)
     }
 
+    /// Those of chunks that are gone.
+    fn remove_memos(&mut self) {
+        for id in std::mem::take(&mut self.memos) {
+            if !self.ids.contains(&id)
+                && let Err(e) = memo::remove(self.folder, id)
+            {
+                self.say(format!("what an output wrote down about chunk {id} can't be removed: {e}"));
+            }
+        }
+    }
+
     fn stranger(&mut self, name: &str) {
+        self.memos.extend(memo::parse_name(name));
         let ours = [JOURNAL, RESERVE, LOCK, BACKUP, "origins.log.tmp"].contains(&name);
         if !ours && name.starts_with("buffer.") {
             let path = self.folder.path(name);
@@ -397,6 +413,7 @@ impl Recovery<'_> {
             has_origins: !walked.total.origins.is_empty(),
             shares: walked.total.tally.shares(),
             unread: AtomicU64::new(0),
+            has_memo: AtomicBool::new(false),
             source: Source::File(source),
             done: Done::unwatched(),
             damaged: self.damaged.clone(),

@@ -11,6 +11,7 @@ use super::files::{read_footer, read_origins};
 use super::journal::Record;
 use super::ledger::{Apart, Fate, Settled};
 use super::letter::{Cause, Note, Refusal};
+use super::memo;
 use super::origin::Origin;
 use super::shared::Shared;
 use super::writer::{Files, Writer};
@@ -43,7 +44,10 @@ impl Writer {
             if fate != Fate::Overflow {
                 self.shared.forget(&chunk);
             }
-            chunk.done.tell();
+            // Whoever waits for what is lost learns of it when the chunk goes.
+            if fate != Fate::Lost {
+                chunk.done.tell();
+            }
         }
     }
 
@@ -63,6 +67,7 @@ impl Writer {
         note(files, &self.shared, &[chunk], &settled, false)?;
         trim(file, chunk)?;
         let (name, path) = (format!("{}.chunk", chunk.id), file.path());
+        remove_memo(files, chunk);
         let kept = Note::of(refusal.clone()).chunk(Some(chunk.id)).events(Some(chunk.count)).from(path.clone(), None);
         aside.take(&path, &name, &kept).or_else(|_| {
             files.journal.release_reserve();
@@ -122,9 +127,19 @@ fn origins_of(chunk: &Chunk) -> io::Result<Vec<Origin>> {
     }
 }
 
+/// One that stays is removed at the next start.
+fn remove_memo(files: &Files, chunk: &Chunk) {
+    if chunk.has_memo.load(Relaxed)
+        && let Err(e) = memo::remove(&files.folder, chunk.id)
+    {
+        warn!("what an output wrote down about chunk {} can't be removed: {e}", chunk.id);
+    }
+}
+
 fn remove_file(files: &mut Files, chunk: &Chunk) {
     let Source::File(file) = &chunk.source else { return };
     let path = file.path();
+    remove_memo(files, chunk);
     match files.folder.disk.remove(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             warn!("{} was delivered but can't be removed; the next start removes it: {e}", path.display());

@@ -450,6 +450,22 @@ impl Shared {
         self.core().taken.remove(&id).map(|(_, chunk)| chunk)
     }
 
+    /// The target has all of a chunk that is on its way: a memory buffer gives its bytes up.
+    pub(super) fn give_up(self: &Arc<Shared>, id: ChunkId) {
+        let mut core = self.core();
+        let Some((_, chunk)) = core.taken.get(&id) else { return };
+        if !chunk.give_up() {
+            return;
+        }
+        let bytes = chunk.bytes;
+        core.free(bytes);
+        core.queue_bytes -= bytes;
+        core.stuck = false;
+        self.grant(&mut core);
+        drop(core);
+        self.eased.notify_waiters();
+    }
+
     /// Puts a chunk that is on its way back in line.
     pub(super) fn give_back(&self, id: ChunkId, not_before: Instant) {
         let mut core = self.core();
@@ -477,10 +493,12 @@ impl Shared {
     /// A claimed chunk is gone: its room is free.
     pub(super) fn forget(self: &Arc<Shared>, chunk: &Chunk) {
         let mut core = self.core();
-        core.free(chunk.bytes);
-        core.queue_bytes -= chunk.bytes;
-        core.stuck = false;
         core.forget_timekey(chunk.key.time);
+        if !chunk.is_given_up() {
+            core.free(chunk.bytes);
+            core.queue_bytes -= chunk.bytes;
+        }
+        core.stuck = false;
         self.grant(&mut core);
         drop(core);
         self.eased.notify_waiters();

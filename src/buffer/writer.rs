@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::chunk::{Chunk, Source};
+use super::chunk::{Chunk, Frames, Source};
 use super::config::FlushMode;
 use super::error::BufferError;
 use super::files::{Folder, Framed, StagedFile, chunk_name};
@@ -346,10 +346,10 @@ impl Writer {
 
     fn chunk(&self, id: ChunkId, open: Open) -> Chunk {
         let source = match (open.body, &self.files) {
-            (Body::Memory(frames), _) => Source::Memory(frames),
+            (Body::Memory(frames), _) => Source::Memory(Frames::new(frames)),
             (Body::File(file), Some(files)) => Source::File(file.into_chunk_file(&files.folder)),
             // A file's body is only ever made where there are files.
-            (Body::File(_), None) => Source::Memory(Vec::new()),
+            (Body::File(_), None) => Source::Memory(Frames::new(Vec::new())),
         };
         Chunk {
             id,
@@ -360,6 +360,7 @@ impl Writer {
             has_origins: open.has_origins,
             shares: open.total.tally.shares(),
             unread: AtomicU64::new(0),
+            has_memo: AtomicBool::new(false),
             source,
             done: open.done,
             damaged: self.shared.counts.damaged.clone(),

@@ -11,6 +11,7 @@ use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
 use super::jobs::JobsCommand;
 use super::report::ReportArgs;
+use super::sql::SqlArgs;
 
 /// Where the configuration is looked for: Fluentd's place.
 pub const DEFAULT_CONFIG: &str = "/etc/fluent/fluent.conf";
@@ -138,6 +139,8 @@ pub enum Command {
     },
     /// The ledger: what came in, went out, was dropped and is buffered; status 1 when events are missing.
     Report(ReportArgs),
+    /// Query the tables of a warehouse.
+    Sql(SqlArgs),
     /// List the plugins.
     Plugins,
 }

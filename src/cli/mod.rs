@@ -12,6 +12,7 @@ mod privilege;
 mod report;
 mod run;
 mod setup;
+mod sql;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub fn main(registry: &'static Registry) -> ExitCode {
         Some(flags::Command::Dlq { command }) => dlq::run(command, &flags, registry),
         Some(flags::Command::Jobs { command }) => jobs::run(command, &flags, registry),
         Some(flags::Command::Report(args)) => report::run(args, &flags, registry),
+        Some(flags::Command::Sql(args)) => sql::run(args, &flags),
         Some(flags::Command::Plugins) => plugins::run(registry),
         None => run::run(&flags, registry),
     };

@@ -1,11 +1,14 @@
-//! Runs a route's filters over a batch: judge by the bytes where that is enough, else decode once, edit, encode once.
+//! Runs a route's filters over a batch: judge and add by the bytes where that is enough, else decode once, edit, encode once.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::event::{Arena, Batch, BatchBuilder, Record};
+use crate::event::{Added, Arena, Batch, BatchBuilder};
 use crate::plugin::{Event, Failure, Filter, Verdict};
+
+/// Events of a batch from which on it pays to ask filters what they set in all of them.
+const MANY: u32 = 4;
 
 /// A filter of the graph, with what it has seen.
 pub struct FilterNode {
@@ -36,25 +39,20 @@ pub struct Filtered {
 /// Runs `filters` in order over a plain batch. Entries that can't be read are left out; inputs check what they take.
 ///
 /// Events that filters judge by their bytes are not decoded. Those that stay are copied as they are, a run of them at once;
-/// where all of them stay, the batch goes on itself.
+/// where all of them stay, the batch goes on itself. Nor are those that only get the same fields as all others.
 pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
     let arena = Arena::new();
-    let mut event = Event {
-        tag: &batch.tag,
-        time: Default::default(),
-        record: Record::new(),
-        arena: &arena,
-        failures: Vec::new(),
-        more: Vec::new(),
-    };
+    let mut event = Event::new(&batch.tag, &arena);
+    let mut encoded = Encoded::new(filters, batch);
     let mut kept = Kept { batch, run: 0..0, count: 0, out: None };
     let mut counts = vec![(0u64, 0u64); filters.len()];
     let mut entries = batch.entries();
     loop {
         let start = entries.position();
         let Some(Ok(entry)) = entries.next() else { break };
-        match judge(filters, entry.record, &mut counts) {
+        match encoded.judge(entry.record, &mut counts) {
             Judged::Keep => kept.as_it_is(start..entries.position()),
+            Judged::Changed => kept.changed().push_with(entry.time, |out| out.extend_from_slice(&encoded.record)),
             Judged::Drop => {}
             Judged::Undecided(at) => {
                 event.time = entry.time;
@@ -76,25 +74,62 @@ pub fn run(filters: &[Arc<FilterNode>], batch: &Batch) -> Filtered {
 enum Judged {
     /// It stays as it is.
     Keep,
+    /// It stays, as the other record.
+    Changed,
     /// It ends here.
     Drop,
     /// It has to be decoded for the filter at this place; those before it keep it.
     Undecided(usize),
 }
 
-fn judge(filters: &[Arc<FilterNode>], record: &[u8], counts: &mut [(u64, u64)]) -> Judged {
-    for (at, (node, (seen, dropped))) in filters.iter().zip(counts).enumerate() {
-        match node.filter.judge(record) {
-            Some(Verdict::Keep) => *seen += 1,
-            Some(Verdict::Drop) => {
-                *seen += 1;
-                *dropped += 1;
+/// Filters at work on encoded records.
+struct Encoded<'f> {
+    filters: &'f [Arc<FilterNode>],
+    /// What those set that do nothing else; shorter where it is not known.
+    sets: Vec<Option<Added>>,
+    /// The record as it was changed.
+    record: Vec<u8>,
+    spare: Vec<u8>,
+}
+
+impl<'f> Encoded<'f> {
+    fn new(filters: &'f [Arc<FilterNode>], batch: &Batch) -> Encoded<'f> {
+        let many = batch.count().is_none_or(|count| count >= MANY);
+        let asked = if many { filters } else { &[] };
+        let sets = asked.iter().map(|node| node.span.in_scope(|| node.filter.sets(&batch.tag))).collect();
+        Encoded { filters, sets, record: Vec::new(), spare: Vec::new() }
+    }
+
+    fn judge(&mut self, record: &[u8], counts: &mut [(u64, u64)]) -> Judged {
+        let mut changed = None;
+        for (at, node) in self.filters.iter().enumerate() {
+            let now = if changed.is_some() { &self.record } else { record };
+            let added = self.sets.get(at).and_then(Option::as_ref);
+            let verdict = match added {
+                Some(added) => {
+                    self.spare.clear();
+                    added.set_in(now, &mut self.spare).is_ok_and(|done| done).then_some(Verdict::Keep)
+                }
+                None => node.filter.judge(now),
+            };
+            let Some(verdict) = verdict else {
+                // What was added is added anew, to the decoded record.
+                let from = changed.unwrap_or(at);
+                counts[from..at].iter_mut().for_each(|(seen, _)| *seen -= 1);
+                return Judged::Undecided(from);
+            };
+            counts[at].0 += 1;
+            if verdict == Verdict::Drop {
+                counts[at].1 += 1;
                 return Judged::Drop;
             }
-            None => return Judged::Undecided(at),
+            if added.is_some() {
+                std::mem::swap(&mut self.record, &mut self.spare);
+                changed.get_or_insert(at);
+            }
         }
+        if changed.is_some() { Judged::Changed } else { Judged::Keep }
     }
-    Judged::Keep
 }
 
 /// The events of a batch that stay.
@@ -172,7 +207,7 @@ fn pass<'a>(filters: &'a [Arc<FilterNode>], event: &mut Event<'a>, counts: &mut 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::event::{EventTime, RecordPath, Tag, Value};
+    use crate::event::{EventTime, Record, RecordPath, Tag, Value};
 
     struct Odd;
     impl Filter for Odd {
@@ -231,6 +266,56 @@ mod tests {
             let n = RecordPath::parse("n").unwrap().find(record).unwrap()?;
             Some(if n == Value::Int(1) { Verdict::Keep } else { Verdict::Drop })
         }
+    }
+
+    /// Sets a field to the tag.
+    struct Tagged;
+    impl Filter for Tagged {
+        fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict {
+            event.record.set(b"tag", Value::Str(event.tag.as_bytes()));
+            Verdict::Keep
+        }
+
+        fn sets(&self, tag: &Tag) -> Option<Added> {
+            let mut added = Added::default();
+            added.push(b"tag", Value::Str(tag.as_bytes()));
+            Some(added)
+        }
+    }
+
+    #[test]
+    fn added_fields_are_there_for_the_filters_behind_and_each_event_is_counted_once() {
+        let filters = [node(Small), node(Tagged), node(Small), node(Odd)];
+        let batch = numbered(&[Some(1), None, Some(2), Some(1), None]);
+        for filters in [&filters[..3], &filters] {
+            let got = run(filters, &batch).batch;
+            let arena = Arena::new();
+            for entry in got.entries() {
+                let record = Record::decode(entry.unwrap().record, &arena).unwrap();
+                assert_eq!(record.get(b"tag"), Some(Value::Str(b"t")));
+            }
+        }
+        let counts = filters.map(|node| (node.seen.load(Relaxed), node.dropped.load(Relaxed)));
+        assert_eq!(counts, [(10, 2), (8, 0), (8, 0), (4, 2)]);
+    }
+
+    #[test]
+    fn an_added_field_that_is_there_already_is_set_in_its_place() {
+        let mut b = BatchBuilder::new();
+        for names in [&[&b"tag"[..], b"n"][..], &[b"n"], &[b"n"], &[b"n", b"tag"]] {
+            let mut r = Record::new();
+            names.iter().for_each(|name| r.set(name, Value::Int(7)));
+            b.push(EventTime::from_secs(1), &r);
+        }
+        let got = run(&[node(Tagged)], &b.finish(Tag::from("t"))).batch;
+        let arena = Arena::new();
+        let records: Vec<_> = got.entries().map(|e| Record::decode(e.unwrap().record, &arena).unwrap()).collect();
+        let names = |r: &Record<'_>| r.iter().map(|(n, _)| String::from_utf8_lossy(n).into_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            records.iter().map(names).collect::<Vec<_>>(),
+            [["tag", "n"], ["n", "tag"], ["n", "tag"], ["n", "tag"]]
+        );
+        assert!(records.iter().all(|r| r.get(b"tag") == Some(Value::Str(b"t"))));
     }
 
     fn numbered(numbers: &[Option<i64>]) -> Batch {

@@ -12,7 +12,7 @@ use super::retry::Next;
 use super::sink::Sink;
 use crate::buffer::{Apart, Buffer, Cause, Chunk, Fate, Refusal};
 use crate::event::Tag;
-use crate::plugin::{DynOutput, RefusedEvent, Stop, WriteError};
+use crate::plugin::{DynOutput, RefusedEvent, Settling, Stop, WriteError};
 
 /// Starts the loops of a sink. They end once the buffer is closed and empty.
 pub fn spawn(sink: &Arc<Sink>, closing: &Stop) -> JoinSet<()> {
@@ -26,6 +26,7 @@ pub fn spawn(sink: &Arc<Sink>, closing: &Stop) -> JoinSet<()> {
     tasks
 }
 
+#[derive(Clone)]
 struct Flusher {
     sink: Arc<Sink>,
     buffer: Buffer,
@@ -34,7 +35,8 @@ struct Flusher {
 
 /// What an attempt came to.
 enum Attempt {
-    Delivered,
+    /// The target has all of the chunk; what it still has to say, if anything.
+    Delivered(Option<Settling>),
     Failed(String),
     Rejected {
         why: String,
@@ -46,11 +48,18 @@ enum Attempt {
 
 impl Flusher {
     async fn run(mut self) {
+        // Chunks that are written and wait for the target's last word, while others are written.
+        let mut settling = JoinSet::new();
         loop {
             self.wait_for_probe().await;
-            let Some(chunk) = self.buffer.take().await else { return };
-            self.flush(&chunk).instrument(self.sink.span()).await;
+            let Some(chunk) = self.buffer.take().await else { break };
+            if let Some(written) = self.flush(&chunk).instrument(self.sink.span()).await {
+                let span = self.sink.span();
+                settling.spawn(self.clone().settle(chunk, written).instrument(span));
+            }
+            while settling.try_join_next().is_some() {}
         }
+        while settling.join_next().await.is_some() {}
     }
 
     /// A target that is down is tried with one chunk at a time, at growing pauses; not at shutdown.
@@ -60,30 +69,70 @@ impl Flusher {
         }
     }
 
-    async fn flush(&self, chunk: &Arc<Chunk>) {
+    /// Gives what is still to be waited for.
+    async fn flush(&self, chunk: &Arc<Chunk>) -> Option<Written> {
         let secondary = self.sink.wants_secondary(chunk.id(), Instant::now());
         let attempt = match (&self.sink.secondary, secondary) {
             (Some(secondary), true) => self.attempt(&secondary.output, chunk).await,
             _ => self.attempt(&self.sink.output, chunk).await,
         };
         match attempt {
-            Attempt::Delivered => self.delivered(chunk, secondary),
+            Attempt::Delivered(settling) => return self.written(chunk, settling, secondary),
             Attempt::Failed(why) => self.failed(chunk, &why, secondary),
-            Attempt::Rejected { why, response } => self.rejected(chunk, why, response, secondary).await,
+            Attempt::Rejected { why, response } => return self.rejected(chunk, why, response, secondary).await,
             Attempt::Partial(events) => self.partial(chunk, &events, secondary).await,
         }
+        None
+    }
+
+    fn written(&self, chunk: &Chunk, settling: Option<Settling>, secondary: bool) -> Option<Written> {
+        let Some(settling) = settling else {
+            self.delivered(chunk, secondary);
+            return None;
+        };
+        self.buffer.written(chunk.id());
+        Some(Written { settling, secondary })
+    }
+
+    /// Waits for what a target says last of a chunk that it has.
+    async fn settle(self, chunk: Arc<Chunk>, Written { settling, secondary }: Written) {
+        let answer = settling.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        match answer {
+            Ok(()) => self.delivered(&chunk, secondary),
+            Err(e) if self.buffer.is_durable() => self.failed(&chunk, &e.to_string(), secondary),
+            Err(e) => self.lost(&chunk, &e),
+        }
+    }
+
+    /// Sources that can read it again do so after a restart.
+    fn lost(&self, chunk: &Chunk, why: &std::io::Error) {
+        self.sink.stats.num_errors.fetch_add(1, Relaxed);
+        self.sink.done(chunk.id(), false);
+        error!(
+            "chunk \"{}\" was written, but it may not be safe on disk, and a memory buffer holds it no longer. \
+             records={} plugin_id=\"{}\" error={:?}",
+            chunk.id(),
+            chunk.count(),
+            self.sink.id,
+            why.to_string()
+        );
+        self.buffer.lose(chunk.id());
     }
 
     /// One write, in a task of its own so that a plugin's panic is a failed write and not the end of the loop.
     async fn attempt(&self, output: &Arc<dyn DynOutput>, chunk: &Arc<Chunk>) -> Attempt {
         let (target, copy) = (output.clone(), chunk.clone());
         let started = Instant::now();
-        let task = tokio::spawn(async move { target.write(&copy).await }.in_current_span());
+        let write = async move {
+            target.write(&copy).await?;
+            Ok(target.settling(copy.id()))
+        };
+        let task = tokio::spawn(write.in_current_span());
         let _ended_with_us = AbortOnDrop(task.abort_handle());
         let result = task.await;
         self.note_time(started, chunk);
         match result {
-            Ok(Ok(())) => Attempt::Delivered,
+            Ok(Ok(settling)) => Attempt::Delivered(settling),
             Ok(Err(WriteError::Retry(why))) => Attempt::Failed(why),
             Ok(Err(WriteError::Reject(why))) => Attempt::Rejected { why, response: None },
             Ok(Err(WriteError::Refused { why, response })) => Attempt::Rejected { why, response: Some(response) },
@@ -174,7 +223,11 @@ impl Flusher {
             let mut taken = true;
             for part in &parts {
                 let piece = Arc::new(Chunk::of(chunk.key().clone(), &part.batch).with_id(part.id(chunk.id())));
-                taken &= matches!(self.attempt(&other.output, &piece).await, Attempt::Delivered);
+                taken &= match self.attempt(&other.output, &piece).await {
+                    Attempt::Delivered(None) => true,
+                    Attempt::Delivered(Some(settling)) => matches!(settling.await, Ok(Ok(()))),
+                    Attempt::Failed(_) | Attempt::Rejected { .. } | Attempt::Partial(_) => false,
+                };
             }
             if taken {
                 return Ok((Fate::Secondary, tags));
@@ -243,13 +296,19 @@ impl Flusher {
         }
     }
 
-    async fn rejected(&self, chunk: &Arc<Chunk>, why: String, response: Option<String>, secondary: bool) {
+    async fn rejected(
+        &self,
+        chunk: &Arc<Chunk>,
+        why: String,
+        response: Option<String>,
+        secondary: bool,
+    ) -> Option<Written> {
         self.sink.stats.num_errors.fetch_add(1, Relaxed);
         let id = chunk.id();
         if let (Some(other), false) = (&self.sink.secondary, secondary) {
             warn!("got unrecoverable error in primary and retry by secondary: chunk=\"{id}\" error={why:?}");
-            if let Attempt::Delivered = self.attempt(&other.output, chunk).await {
-                return self.delivered(chunk, true);
+            if let Attempt::Delivered(settling) = self.attempt(&other.output, chunk).await {
+                return self.written(chunk, settling, true);
             }
         }
         error!(
@@ -258,6 +317,7 @@ impl Flusher {
             self.sink.id
         );
         self.give_up(chunk, Refusal { cause: Cause::Rejected, reason: format!("unrecoverable: {why}"), response });
+        None
     }
 
     fn give_up(&self, chunk: &Chunk, refusal: Refusal) {
@@ -270,6 +330,12 @@ impl Flusher {
             self.buffer.set_aside(chunk.id(), refusal);
         }
     }
+}
+
+/// A chunk that a target has, and whose last word is awaited.
+struct Written {
+    settling: Settling,
+    secondary: bool,
 }
 
 struct AbortOnDrop(AbortHandle);

@@ -89,7 +89,7 @@ fn output(sink: &Sink) -> PluginView {
         kind: sink.kind.clone(),
         category: Category::Output,
         config: params(&sink.section),
-        counts: vec![
+        counts: [
             ("retry_count", s.num_errors.load(Relaxed)),
             ("emit_records", s.emit_records.load(Relaxed)),
             ("emit_size", s.emit_size.load(Relaxed)),
@@ -99,7 +99,10 @@ fn output(sink: &Sink) -> PluginView {
             ("rollback_count", s.rollback_count.load(Relaxed)),
             ("slow_flush_count", s.slow_flush_count.load(Relaxed)),
             ("flush_time_count", s.flush_time_count.load(Relaxed)),
-        ],
+        ]
+        .into_iter()
+        .chain(sink.output.counts())
+        .collect(),
         buffer: sink.buffer().map(|b| BufferView {
             stats: b.stats(),
             retry_steps: retry.times,

@@ -243,7 +243,12 @@ impl Sink {
     }
 
     async fn write_direct(&self, batch: &Batch) -> Result<Receipt, EmitError> {
-        match self.output.write(&Chunk::direct(batch)).await {
+        let chunk = Chunk::direct(batch);
+        let mut outcome = self.output.write(&chunk).await;
+        if let (Ok(()), Some(settling)) = (&outcome, self.output.settling(chunk.id())) {
+            outcome = settling.await.map_err(std::io::Error::other).flatten().map_err(WriteError::from);
+        }
+        match outcome {
             Ok(()) => {
                 self.stats.write_count.fetch_add(1, Relaxed);
                 self.stats.delivered_records.fetch_add(u64::from(batch.len()), Relaxed);

@@ -207,6 +207,34 @@ impl BatchBuilder {
         written
     }
 
+    /// As [`try_push_with`](Self::try_push_with), for an event whose time is known only when its record is written.
+    pub fn try_push_timed<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<EventTime, E>) -> Result<(), E> {
+        let start = self.out.len();
+        self.out.push(0x92);
+        msgpack::put_time(&mut self.out, EventTime::default());
+        let record = self.out.len();
+        let written = write(&mut self.out);
+        match written {
+            Ok(time) => {
+                let end = self.out.len();
+                msgpack::put_time(&mut self.out, time);
+                if self.out.len() - end == record - start - 1 {
+                    self.out.copy_within(end.., start + 1);
+                    self.out.truncate(end);
+                } else {
+                    let time = self.out.split_off(end);
+                    self.out.splice(start + 1..record, time);
+                }
+                self.count += 1;
+                Ok(())
+            }
+            Err(e) => {
+                self.out.truncate(start);
+                Err(e)
+            }
+        }
+    }
+
     /// The present state, to [`rewind`](Self::rewind) to.
     pub fn mark(&self) -> Mark {
         Mark { bytes: self.out.len(), count: self.count }

@@ -3,6 +3,7 @@
 //! Invariants: no I/O and no tokio here; bytes of a client are checked before they are believed; nothing recurses deeper
 //! than [`msgpack::MAX_DEPTH`]; a [`Batch`] made by a [`BatchBuilder`] always walks to its end.
 
+mod added;
 mod batch;
 pub mod json;
 pub mod msgpack;
@@ -15,6 +16,7 @@ mod time;
 pub mod timefmt;
 mod value;
 
+pub use added::Added;
 pub use batch::{Batch, BatchBuilder, Entries, Entry, entry_head};
 pub use msgpack::Malformed;
 pub use owned::Owned;

@@ -10,11 +10,12 @@ mod forward;
 mod gcs;
 mod http;
 mod null;
-mod object;
+pub mod object;
 mod object_url;
 mod s3;
 mod secondary_file;
 mod stdout;
+pub mod warehouse;
 
 use crate::plugin::{DynOutput, Plugin, output};
 
@@ -35,4 +36,5 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<s3::S3>(&["s3"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),
+    output::<warehouse::Warehouse>(&["warehouse"]),
 ];

@@ -1,8 +1,6 @@
 //! `object`: stores chunks as objects at a URL: `s3://`, `gs://`, `az://`, or files with `file://`. The same section runs
 //! with a cloud and without one; credentials are those of the environment.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::{Attribute, Attributes};
@@ -10,13 +8,11 @@ use serde::Deserialize;
 use url::Url;
 
 use super::object::{
-    Bucket, BucketError, Compressed, Connection, Container, DEFAULT_REGION, Directory, Extras, GcsBucket, HexDigits,
-    KeyParams, Library, ObjectParams, Objects, PATIENCE, Place, Signer, Store, buffer_defaults, store_as,
+    Address, BucketError, Compressed, HexDigits, KeyParams, ObjectParams, Objects, PATIENCE, Target, buffer_defaults,
+    store_as,
 };
 use crate::buffer::Chunk;
 use crate::config::{Diagnostic, Pairs};
-use crate::net::aws::{Keychain, Source};
-use crate::net::http::AwsScope;
 use crate::plugin::{BuildContext, Configure, InputError, Output, Root, Stop, WriteError};
 
 /// Most digits of `%{hex_random}`.
@@ -80,21 +76,10 @@ impl Default for ObjectUrlParams {
     }
 }
 
-/// What the URL names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
-    S3(String),
-    Gcs(String),
-    Azure(String),
-    Files(PathBuf),
-}
-
 /// The output.
 pub struct ObjectUrl {
     objects: Objects,
-    params: ObjectUrlParams,
-    target: Target,
-    endpoint: Option<Url>,
+    address: Address,
     root: Option<Root>,
     attributes: Attributes,
 }
@@ -105,19 +90,19 @@ impl Configure for ObjectUrl {
     fn new(params: ObjectUrlParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         buffer_defaults(cx);
         let text = params.url.as_deref().ok_or_else(|| cx.fault("url", "'url' parameter is required"))?;
-        let (target, directory) = target(text).map_err(|why| cx.fault("url", why))?;
+        let mut address = Address::parse(text).map_err(|why| cx.fault("url", why))?;
         if params.hex_random_length > MAX_HEX_RANDOM_LENGTH {
             let why = format!("hex_random_length must be at most {MAX_HEX_RANDOM_LENGTH}");
             return Err(cx.fault("hex_random_length", why));
         }
-        remarks(&target, cx);
+        remarks(&address.target, cx);
         let store_as = store_as(params.store_as.as_deref(), params.compress.as_ref(), cx)?;
         let objects = Objects::new(
             ObjectParams {
                 key: KeyParams {
                     parameter: "object_key_format",
                     format: &params.object_key_format,
-                    path: &format!("{directory}{}", params.path),
+                    path: &format!("{}{}", address.directory, params.path),
                     extension: store_as.extension(),
                     time_slice_format: params.time_slice_format.as_deref(),
                     zone: None,
@@ -134,47 +119,20 @@ impl Configure for ObjectUrl {
             cx,
         )?;
         let endpoint = params.endpoint.as_deref().map(|text| Url::parse(text).map_err(|e| e.to_string())).transpose();
+        address.endpoint = endpoint.map_err(|why| cx.fault("endpoint", why))?;
+        (address.region, address.project) = (params.region, params.project);
+        (address.create, address.check) = (params.auto_create_bucket, params.check_bucket);
         let (files, directories) = cx.process.output_modes();
         Ok(ObjectUrl {
             objects,
-            root: match &target {
+            root: match &address.target {
                 Target::Files(path) => Some(Root::new(path, directories, files)),
                 _ => None,
             },
-            target,
-            endpoint: endpoint.map_err(|why| cx.fault("endpoint", why))?,
+            address,
             attributes: Attributes::from_iter([(Attribute::ContentType, store_as.content_type())]),
-            params,
         })
     }
-}
-
-/// What a URL names, and the directory within it, with a slash behind it.
-fn target(text: &str) -> Result<(Target, String), String> {
-    if text.contains(['%', '$']) {
-        return Err("the URL is the same for all chunks: write placeholders into 'path'".into());
-    }
-    let known = "write s3://bucket/directory, gs://bucket/directory, az://container/directory or file:///directory";
-    let url = Url::parse(text).map_err(|e| format!("{text:?} is no URL ({e}): {known}"))?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.port().is_some() {
-        return Err(format!("{text:?} has more than a place: {known}"));
-    }
-    if url.scheme() == "file" {
-        let path = url.to_file_path().map_err(|()| format!("{text:?} names no file of this host: {known}"))?;
-        return Ok((Target::Files(path), String::new()));
-    }
-    let name =
-        url.host_str().filter(|name| !name.is_empty()).ok_or_else(|| format!("{text:?} has no bucket: {known}"))?;
-    let name = name.to_owned();
-    let directory = url.path().trim_matches('/');
-    let directory = if directory.is_empty() { String::new() } else { format!("{directory}/") };
-    let target = match url.scheme() {
-        "s3" => Target::S3(name),
-        "gs" => Target::Gcs(name),
-        "az" => Target::Azure(name),
-        other => return Err(format!("objects can't be put to {other}:// : {known}")),
-    };
-    Ok((target, directory))
 }
 
 /// What has no effect with this target.
@@ -196,79 +154,10 @@ fn remarks(target: &Target, cx: &mut BuildContext<'_>) {
     }
 }
 
-/// A store, whose bucket may not have been seen.
-type Opened = Result<(Store, Result<(), BucketError>), String>;
-
-impl ObjectUrl {
-    async fn open(&self) -> Opened {
-        let create = self.params.auto_create_bucket;
-        let connection = || Connection::default().open().map(Arc::new).map_err(|e| e.to_string());
-        match &self.target {
-            Target::S3(bucket) => self.s3(bucket, connection()?).await,
-            Target::Gcs(bucket) => {
-                let bucket = GcsBucket {
-                    bucket: bucket.clone(),
-                    project: self.params.project.clone(),
-                    keyfile: None,
-                    key: None,
-                    endpoint: self.endpoint.clone(),
-                    client: connection()?,
-                    extras: Arc::new(Extras::default()),
-                };
-                let store = bucket.open()?;
-                let seen = if self.params.check_bucket { bucket.ensure(&store, create).await } else { Ok(()) };
-                Ok((bucket.store(store, self.attributes.clone()), seen))
-            }
-            Target::Azure(name) => {
-                let container = Container {
-                    account: None,
-                    access_key: None,
-                    name: name.clone(),
-                    endpoint: self.endpoint.clone(),
-                    client: connection()?,
-                };
-                let open = container.open()?;
-                let seen = if self.params.check_bucket { container.ensure(&open, create).await } else { Ok(()) };
-                Ok((container.store(open, self.attributes.clone()), seen))
-            }
-            Target::Files(path) => {
-                let root = self.root.clone().ok_or_else(|| format!("{} was not read", path.display()))?;
-                let directory = Directory::new(root);
-                directory.check().map_err(|e| format!("{}: {e}", path.display()))?;
-                Ok((Store::Directory(directory), Ok(())))
-            }
-        }
-    }
-
-    async fn s3(&self, bucket: &str, client: Arc<crate::net::http::Client>) -> Opened {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let region = self.params.region.clone().or_else(|| variable("AWS_REGION"));
-        let region = region.unwrap_or_else(|| DEFAULT_REGION.into());
-        let place = Place {
-            bucket: bucket.to_owned(),
-            region: region.clone(),
-            endpoint: self.endpoint.clone(),
-            path_style: false,
-            accelerate: false,
-            dual_stack: false,
-        };
-        let keychain = Keychain::new(Source::Chain, &region);
-        let bucket = Bucket {
-            url: place.url()?,
-            place,
-            client,
-            signer: Arc::new(Signer { keychain, scope: AwsScope { service: "s3".into(), region } }),
-            extras: Arc::new(Extras { conditional: true, ..Extras::default() }),
-        };
-        let create = self.params.auto_create_bucket;
-        let seen = if self.params.check_bucket { bucket.ensure(create).await } else { Ok(()) };
-        Ok((bucket.store(self.attributes.clone(), Library::default())?, seen))
-    }
-}
-
 impl Output for ObjectUrl {
     async fn start(&self, _: Stop) -> Result<(), InputError> {
-        let (store, seen) = self.open().await.map_err(InputError)?;
+        let opened = self.address.open(self.root.as_ref(), self.attributes.clone()).await;
+        let (store, seen) = opened.map_err(InputError)?;
         match seen {
             Ok(()) => {}
             Err(BucketError::Refused(why)) => return Err(InputError(why)),
@@ -286,24 +175,5 @@ impl Output for ObjectUrl {
 
     fn patience(&self) -> Duration {
         PATIENCE
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_name_a_store_and_a_directory() {
-        let s3 = |bucket: &str, directory: &str| Ok((Target::S3(bucket.into()), directory.to_owned()));
-        assert_eq!(target("s3://logs"), s3("logs", ""));
-        assert_eq!(target("s3://logs/a/b/"), s3("logs", "a/b/"));
-        assert_eq!(target("gs://b/x"), Ok((Target::Gcs("b".into()), "x/".into())));
-        assert_eq!(target("az://c"), Ok((Target::Azure("c".into()), String::new())));
-        assert_eq!(target("file:///srv/logs"), Ok((Target::Files("/srv/logs".into()), String::new())));
-        for bad in ["logs", "s3://", "s3://b/${tag}", "s3://b/%Y", "s3://u:p@b", "s3://b?x", "ftp://b", "file://host/x"]
-        {
-            assert!(target(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -82,7 +82,7 @@ impl Output for SecondaryFile {
         for block in chunk.blocks() {
             sink.write(&self.text(&block?))?;
         }
-        sink.finish().await?;
+        sink.finish_synced().await?;
         Ok(())
     }
 }

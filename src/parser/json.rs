@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::common::{Common, Defaults, SHARED};
 use crate::config::Diagnostic;
-use crate::event::{Arena, EventTime, Record, json};
+use crate::event::{Arena, BatchBuilder, EventTime, Record, json};
 use crate::plugin::{BuildContext, Configure, EachEvent, ParseError, Parser};
 
 /// Parameters of `json`, both without effect.
@@ -55,6 +55,23 @@ impl Parser for Json {
     ) -> Result<Option<EventTime>, ParseError> {
         json::parse_object(text, arena, record).map_err(|_| ParseError::Unmatched)?;
         self.0.finish(record, arena)
+    }
+
+    fn parse_into<'a>(
+        &'a self,
+        text: &'a [u8],
+        arena: &'a Arena,
+        record: &mut Record<'a>,
+        now: EventTime,
+        batch: &mut BatchBuilder,
+    ) -> Result<(), ParseError> {
+        let Some(key) = self.0.only_time_key().filter(|_| text.first() == Some(&b'{')) else {
+            return self.parse_each(text, arena, record, &mut |time, record| batch.push(time.unwrap_or(now), record));
+        };
+        batch.try_push_timed(|out| {
+            let time = json::append_object(text, key.as_bytes(), arena, out).map_err(|_| ParseError::Unmatched)?;
+            time.map_or(Ok(now), |time| self.0.time(time))
+        })
     }
 
     fn parse_each<'a>(

@@ -35,6 +35,41 @@ fn both_ways(parser: &Arc<dyn Parser>, text: &[u8]) -> [Result<Vec<u8>, ParseErr
 }
 
 #[test]
+fn an_entry_of_json_is_the_same_by_its_fields_and_straight() {
+    let nested =
+        r#"{"a":{"time":1,"a":{"b":[{}]}},"time":5,"b":"\u00e9\"x","c":"0123456789012345678901234567890123456789"}"#;
+    let many: Vec<String> = (0..70).map(|n| format!("\"k{}\":{n}", n % 66)).collect();
+    let texts = [
+        nested,
+        r#"{"time":1600000000.25,"a":1}"#,
+        r#"{"a":1,"time":1,"a":2,"time":2}"#,
+        r#"{"time":-1,"a":1}"#,
+        r#"{"time":5000000000,"a":[],"b":{}}"#,
+        r#"{"time":"2026-11-24T10:00:00Z"}"#,
+        r#"{"time":{"nested":true},"a":1}"#,
+        r#"{"time":null,"a":1}"#,
+        &format!("{{{},\"time\":3}}", many.join(",")),
+        r#"{"time":3,"a":}"#,
+        r#"{"a":1} x"#,
+        r#"{"a":1"#,
+        r#"{"ti\u006de":4,"a":1}"#,
+        "{}",
+        " {\"a\":1}",
+        "[{\"a\":1},{\"time\":3}]",
+        "[1]",
+        "1",
+        "",
+    ];
+    for more in ["", "keep_time_key true", "time_key none", "types a:string", "time_format %Y-%m-%dT%H:%M:%S%z"] {
+        let parser = build(&format!("@type json\n{more}"));
+        for text in texts {
+            let [by_fields, directly] = both_ways(&parser, text.as_bytes());
+            assert_eq!(by_fields, directly, "{more}: {text}");
+        }
+    }
+}
+
+#[test]
 fn an_entry_is_the_same_by_its_fields_and_straight() {
     let access = r#"10.0.0.1 - bob [24/Nov/2026:10:00:00 +0000] "GET /a HTTP/1.1" 200 396 "-" "x""#;
     let error = "[Wed Oct 11 14:32:52 2000] [error] [client 127.0.0.1] denied";

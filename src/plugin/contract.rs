@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 use super::context::BuildContext;
 use super::emitter::Emitter;
 use super::stop::Stop;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
-use crate::event::{Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
+use crate::event::{Added, Arena, BatchBuilder, Entries, Entry, EventTime, Record, Tag};
 
 /// A type that is made from its section of the configuration.
 pub trait Configure: Sized {
@@ -38,6 +39,9 @@ impl<E: std::error::Error> From<E> for InputError {
         InputError(e.to_string())
     }
 }
+
+/// The answer that is still to come for a chunk: see [`Output::settling`].
+pub type Settling = oneshot::Receiver<std::io::Result<()>>;
 
 /// Takes events from outside.
 pub trait Input: Send + 'static {
@@ -81,7 +85,13 @@ pub struct Failure {
     pub reason: String,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// One without fields.
+    pub fn new(tag: &'a Tag, arena: &'a Arena) -> Event<'a> {
+        let (time, record) = (EventTime::default(), Record::new());
+        Event { tag, time, record, arena, failures: Vec::new(), more: Vec::new() }
+    }
+
     /// Sends a copy of the event, as it is now, to `@ERROR`.
     pub fn fail(&mut self, reason: impl Into<String>) {
         let mut record = Vec::new();
@@ -103,6 +113,13 @@ pub enum Verdict {
 pub trait Filter: Send + Sync + 'static {
     /// Looks at one event.
     fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict;
+
+    /// The fields that [`filter`](Filter::filter) sets in every event of a tag, where that is all that it does, whatever is
+    /// in the record. Asked once a batch; events may then get them without being decoded.
+    fn sets(&self, tag: &Tag) -> Option<Added> {
+        let _ = tag;
+        None
+    }
 
     /// What [`filter`](Filter::filter) would say of an event with this record, one encoded map, where that follows from the
     /// record alone and leaves it as it is. `None`: `filter` has to be asked. It is asked first, of every event; filters that
@@ -184,6 +201,14 @@ pub trait Output: Send + Sync + 'static {
     /// always under the same id and with the same bytes.
     fn write(&self, chunk: &Chunk) -> impl Future<Output = Result<(), WriteError>> + Send;
 
+    /// What is still to come before a chunk is safe at the target that `write` has just taken whole: a sync of its bytes that
+    /// other writes need not wait for. Called once after each write that gave `Ok`; the chunk is deleted only when the
+    /// answer has come, and written again if it is an error.
+    fn settling(&self, chunk: ChunkId) -> Option<Settling> {
+        let _ = chunk;
+        None
+    }
+
     /// Called after the last write, within the deadline of the stop: close what `start` opened.
     fn close(&self) -> impl Future<Output = ()> + Send {
         async {}
@@ -192,6 +217,11 @@ pub trait Output: Send + Sync + 'static {
     /// How long one write may take before a warning is logged and, at shutdown, before it is given up.
     fn patience(&self) -> Duration {
         Duration::from_secs(60)
+    }
+
+    /// Counts of its own, by name, for monitor_agent and prometheus.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 }
 

@@ -28,7 +28,7 @@ pub use context::{
 };
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MAX_REFUSED, MultilineRule, Output,
-    ParseError, Parser, RefusedEvent, Verdict, WholeFile, WholeFormat, WriteError,
+    ParseError, Parser, RefusedEvent, Settling, Verdict, WholeFile, WholeFormat, WriteError,
 };
 pub use emitter::{BoxFuture, EmitError, Emitter, Route};
 pub use inject::{Extract, Inject};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::BuildContext;
-use super::contract::{Configure, Filter, Formatter, Input, InputError, Output, Parser, WriteError};
+use super::contract::{Configure, Filter, Formatter, Input, InputError, Output, Parser, Settling, WriteError};
 use super::emitter::{BoxFuture, Emitter};
 use super::stop::Stop;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, ChunkId};
 
 /// One line of a table: the names that a configuration may use, the first being the usual one, and the constructor.
 /// The constructor reports its faults through the context and gives `None` when there were any.
@@ -76,10 +76,14 @@ pub trait DynOutput: Send + Sync {
     fn start(&self, stop: Stop) -> BoxFuture<'_, Result<(), InputError>>;
     /// See [`Output::write`].
     fn write<'a>(&'a self, chunk: &'a Chunk) -> BoxFuture<'a, Result<(), WriteError>>;
+    /// See [`Output::settling`].
+    fn settling(&self, chunk: ChunkId) -> Option<Settling>;
     /// See [`Output::close`].
     fn close(&self) -> BoxFuture<'_, ()>;
     /// See [`Output::patience`].
     fn patience(&self) -> Duration;
+    /// See [`Output::counts`].
+    fn counts(&self) -> Vec<(&'static str, u64)>;
 }
 
 impl<O: Output> DynOutput for O {
@@ -99,12 +103,20 @@ impl<O: Output> DynOutput for O {
         Box::pin(Output::write(self, chunk))
     }
 
+    fn settling(&self, chunk: ChunkId) -> Option<Settling> {
+        Output::settling(self, chunk)
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(Output::close(self))
     }
 
     fn patience(&self) -> Duration {
         Output::patience(self)
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Output::counts(self)
     }
 }
 

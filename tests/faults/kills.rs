@@ -112,6 +112,20 @@ fn acknowledged_http_events_land_once_across_kills() {
     daemon.end_within(Duration::from_secs(5));
 }
 
+/// A file is asked what an earlier run has written of a chunk.
+#[test]
+fn acknowledged_http_events_are_in_a_file_once_across_kills() {
+    let (place, port) = (Place::new(), free_port());
+    let config = http_source(port) + &matching(&place.file("all", QUICK));
+    let load = Load::start(SENDERS, || http_sender(port));
+    let mut daemon = lives(&config, place.path());
+    load.wait_for_more(1);
+    let acknowledged = load.finish();
+    place.wait_for_all(&acknowledged);
+    report("http to file", place.landed().judge(&acknowledged), 0);
+    daemon.end_within(Duration::from_secs(5));
+}
+
 #[test]
 fn acknowledged_forward_chunks_land_once_across_kills() {
     let (place, port) = (Place::new(), free_port());

@@ -8,7 +8,7 @@
 mod copies;
 mod damage;
 mod full;
-mod kills;
+pub mod kills;
 mod limits;
 mod logs;
 mod many;

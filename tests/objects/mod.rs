@@ -9,7 +9,7 @@ pub mod bucket;
 mod clouds;
 mod files;
 mod parquet;
-mod proxy;
+pub mod proxy;
 mod s3;
 pub mod servers;
 mod standin;

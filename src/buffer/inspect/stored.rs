@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::accounts::Look;
@@ -241,6 +241,7 @@ impl StoredChunk {
             has_origins: false,
             shares: total.tally.shares(),
             unread: AtomicU64::new(0),
+            has_memo: AtomicBool::new(false),
             source: Source::File(ChunkFile { folder, name, start: self.start, end, keeps_damage: false }),
             done: Done::unwatched(),
             damaged: Arc::default(),

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use crate::buffer::config::{AHEAD_PATIENCE, MAX_AHEAD_BYTES};
 use crate::buffer::testing::{config, events};
 use crate::buffer::{
-    Buffer, BufferConfig, BufferError, Cause, Chunk, Env, FlushMode, Letter, Origin, Overflow, Refusal,
+    Buffer, BufferConfig, BufferError, Cause, Chunk, Env, Fate, FlushMode, Letter, Origin, Overflow, Refusal,
 };
 use crate::event::{Batch, BatchBuilder, Entries};
 
@@ -191,6 +191,36 @@ async fn closing_queues_everything_and_names_what_is_lost() {
     assert!(lost[0].starts_with("1 events in 1 chunks"), "{lost:?}");
     drop((buffer, chunk));
     assert!(!receipt.delivered().await);
+}
+
+#[tokio::test]
+async fn what_is_written_takes_no_room_and_counts_once_it_is_committed() {
+    let buffer = open(config());
+    let receipt = buffer.append(&events("t", &[(1, "a")]), &Origin::None).await.unwrap();
+    buffer.flush_all();
+    let chunk = buffer.take().await.unwrap();
+    buffer.written(chunk.id());
+    assert_eq!((buffer.stats().total_bytes, buffer.stats().queue_bytes, buffer.stats().in_flight), (0, 0, 1));
+    assert!(!receipt.is_delivered());
+    assert!(chunk.blocks().next().unwrap().is_err(), "its bytes are given up");
+    buffer.commit(chunk.id()).unwrap();
+    assert!(receipt.delivered().await);
+    assert_eq!((buffer.stats().total_bytes, buffer.stats().queue_bytes, buffer.stats().in_flight), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_is_lost_after_it_was_written_is_in_the_ledger_and_its_source_is_not_told_that_it_was_delivered() {
+    let buffer = open(config());
+    let receipt = buffer.append(&events("t", &[(1, "a"), (2, "b")]), &Origin::None).await.unwrap();
+    buffer.flush_all();
+    let chunk = buffer.take().await.unwrap();
+    buffer.written(chunk.id());
+    buffer.lose(chunk.id());
+    drop(chunk);
+    assert!(!receipt.delivered().await);
+    let account = *buffer.accounts().values().next().unwrap();
+    assert_eq!((account.taken_in, account.count(Fate::Lost), account.missing()), (2, 2, 0));
+    assert_eq!(buffer.stats().total_bytes, 0);
 }
 
 #[tokio::test]

@@ -28,6 +28,31 @@ pub fn parse_object<'a>(text: &'a [u8], arena: &'a Arena, record: &mut Record<'a
     })
 }
 
+/// As [`parse_object`], to MessagePack at the end of `out`, without the field `apart`: that one's value is given.
+///
+/// Errors: as there; `out` is then as before.
+pub fn append_object<'a>(
+    text: &'a [u8],
+    apart: &[u8],
+    arena: &'a Arena,
+    out: &mut Vec<u8>,
+) -> Result<Option<Value<'a>>, JsonError> {
+    let start = out.len();
+    let mut reader = Reader::new(text);
+    let mut scratch = arena.take_scratch();
+    let read = match reader.token() {
+        Ok(b'{') => reader.append_but(apart, arena, &mut scratch, out),
+        Ok(_) => Err(other(&mut reader, &mut scratch)),
+        Err(reason) => Err(reason),
+    };
+    arena.give_scratch(scratch);
+    let read = read.and_then(|taken| reader.end().map(|()| taken));
+    read.map_err(|reason| {
+        out.truncate(start);
+        reader.error(reason)
+    })
+}
+
 fn whole_object<'a>(
     reader: &mut Reader<'a>,
     arena: &'a Arena,
@@ -38,11 +63,16 @@ fn whole_object<'a>(
         reader.record(arena, scratch, record)?;
         return reader.end();
     }
+    Err(other(reader, scratch))
+}
+
+/// Why a text that begins with no object is refused.
+fn other(reader: &mut Reader<'_>, scratch: &mut Vec<u8>) -> Reason {
     let reason = reader.not_object(scratch);
-    if matches!(reason, Reason::NotObject(_)) {
-        reader.end()?;
+    match reader.end() {
+        Err(behind) if matches!(reason, Reason::NotObject(_)) => behind,
+        _ => reason,
     }
-    Err(reason)
 }
 
 /// Reads text that is one JSON value of any kind with nothing but white space around it.

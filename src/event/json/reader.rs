@@ -198,6 +198,19 @@ impl Reader<'_> {
         }
     }
 
+    /// As [`append`](Self::append), for the fields of a record: what most of them are costs no call.
+    #[inline(always)]
+    fn append_field(&mut self, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self.token()? {
+            b'"' => self.append_string(out).map(|_| ()),
+            b'{' | b'[' => self.append(out, 1),
+            first => {
+                self.scalar(first)?.encode(out);
+                Ok(())
+            }
+        }
+    }
+
     /// Appends the string at this place; gives the offset of its body in `out`.
     #[inline(always)]
     fn append_string(&mut self, out: &mut Vec<u8>) -> Result<usize, Reason> {
@@ -365,6 +378,46 @@ impl<'a> Reader<'a> {
             names::settle_record(record);
         }
         Ok(())
+    }
+
+    /// Appends the object at this place to `out`, without the field `apart`; gives the last value of that one.
+    pub(super) fn append_but(
+        &mut self,
+        apart: &[u8],
+        arena: &'a Arena,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Value<'a>>, Reason> {
+        let header = begin(out, 0x80, 0)?;
+        if self.open(b'}')? {
+            return Ok(None);
+        }
+        let (mut seen, mut repeated, mut taken) = (Seen::default(), false, None);
+        loop {
+            let at = out.len();
+            if self.token()? != b'"' {
+                return Err(Reason::Unexpected);
+            }
+            let body = self.append_string(out)?;
+            self.colon()?;
+            if out[body..] == *apart {
+                out.truncate(at);
+                taken = Some(self.value(arena, scratch)?);
+            } else {
+                self.marks.push(at);
+                repeated |= !seen.is_new(&out[body..]) && self.is_repeated(out, 0);
+                self.append_field(out)?;
+            }
+            if !self.more(b'}')? {
+                break;
+            }
+        }
+        let mut len = self.marks.len();
+        if repeated {
+            len = names::settle_pairs(out, &self.marks);
+        }
+        finish(out, header, len, msgpack::put_map_len);
+        Ok(taken)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use serde_json::Value as Tree;
 
 use super::*;
 use crate::event::msgpack::{self, MAX_DEPTH};
-use crate::event::{Arena, Record, Value};
+use crate::event::{Arena, Owned, Record, Value};
 
 /// The object in `text`, printed again.
 fn printed(text: &[u8]) -> Result<String, JsonError> {
@@ -364,6 +364,7 @@ fn never_panics(text: &[u8]) {
     if whole.is_ok() {
         assert_eq!(printed(text).unwrap(), printed_raw(text).unwrap());
     }
+    assert_eq!(printed_but(text, "a"), removed(text, "a"));
     let _ = parse_value(text, &arena);
     let mut splitter = Splitter::new();
     let mut rest = text;
@@ -378,6 +379,23 @@ fn never_panics(text: &[u8]) {
     let mut out = Vec::new();
     let _ = write_map(text, &mut out);
     assert!(std::str::from_utf8(&out).is_ok());
+}
+
+/// The same without a field, by way of MessagePack, and that field.
+fn printed_but(text: &[u8], apart: &str) -> Result<(String, Option<Owned>), JsonError> {
+    let (arena, mut raw, mut out) = (Arena::new(), vec![7], Vec::new());
+    let taken = append_object(text, apart.as_bytes(), &arena, &mut raw).inspect_err(|_| assert_eq!(raw, [7]))?;
+    write_map(&raw[1..], &mut out).unwrap();
+    Ok((String::from_utf8(out).unwrap(), taken.map(|value| Owned::from_value(value).unwrap())))
+}
+
+/// The same by way of a record.
+fn removed(text: &[u8], apart: &str) -> Result<(String, Option<Owned>), JsonError> {
+    let (arena, mut record, mut out) = (Arena::new(), Record::new(), Vec::new());
+    parse_object(text, &arena, &mut record)?;
+    let taken = record.remove(apart.as_bytes()).map(|value| Owned::from_value(value).unwrap());
+    write_record(&record, &mut out);
+    Ok((String::from_utf8(out).unwrap(), taken))
 }
 
 /// Runs of the tests whose input is large; random trees take long to make.

@@ -13,7 +13,7 @@ pub(crate) use self::functions::FUNCTIONS;
 use self::functions::FUNCTIONS;
 use self::functions::seconds;
 use crate::config::{Diagnostic, Pairs};
-use crate::event::{EventTime, Field, RecordPath, Value};
+use crate::event::{Added, Arena, EventTime, Field, RecordPath, Tag, Value};
 use crate::plugin::ruby::{Context, Options, Scratch, TagInfo, Template};
 use crate::plugin::{BuildContext, Configure, Event, Filter, Verdict};
 
@@ -60,6 +60,8 @@ pub struct RecordTransformer {
     renew: bool,
     time_key: Option<String>,
     hostname: String,
+    /// All that it does is to set fields to what is the same for every event of a tag.
+    fixed: bool,
 }
 
 /// The fields to set in one event, each once.
@@ -92,7 +94,12 @@ impl Configure for RecordTransformer {
             fields.push((key, value));
         }
         let paths: Result<Vec<_>, _> = config.remove_keys.iter().map(|k| RecordPath::parse(k)).collect();
+        let fixed = |(key, value): &(Template, Option<Template>)| {
+            key.is_fixed() && value.as_ref().is_none_or(Template::is_fixed)
+        };
+        let only_sets = config.remove_keys.is_empty() && !config.renew_record && config.renew_time_key.is_none();
         Ok(RecordTransformer {
+            fixed: only_sets && fields.iter().all(fixed),
             fields,
             remove: paths.map_err(|e| cx.fault("remove_keys", e.to_string()))?,
             keep: config.keep_keys.unwrap_or_default(),
@@ -105,19 +112,7 @@ impl Configure for RecordTransformer {
 
 impl Filter for RecordTransformer {
     fn filter<'a>(&'a self, event: &mut Event<'a>) -> Verdict {
-        let expanded = SCRATCH.with_borrow_mut(|scratch| {
-            scratch.reset();
-            TAG.with_borrow_mut(|tag| {
-                if tag.as_ref().is_none_or(|t| t.tag() != &**event.tag) {
-                    *tag = Some(TagInfo::new(event.tag));
-                }
-                match tag {
-                    Some(tag) => self.expand(event, scratch, tag),
-                    None => Ok(Expanded::new()),
-                }
-            })
-        });
-        match expanded {
+        match self.expanded(event) {
             Ok(expanded) => {
                 self.reform(event, expanded);
                 Verdict::Keep
@@ -128,9 +123,37 @@ impl Filter for RecordTransformer {
             }
         }
     }
+
+    fn sets(&self, tag: &Tag) -> Option<Added> {
+        if !self.fixed {
+            return None;
+        }
+        let arena = Arena::new();
+        let event = Event::new(tag, &arena);
+        let mut added = Added::default();
+        for (name, value) in self.expanded(&event).ok()? {
+            added.push(name, value);
+        }
+        Some(added)
+    }
 }
 
 impl RecordTransformer {
+    fn expanded<'a>(&'a self, event: &Event<'a>) -> Result<Expanded<'a>, String> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.reset();
+            TAG.with_borrow_mut(|tag| {
+                if tag.as_ref().is_none_or(|t| t.tag() != &**event.tag) {
+                    *tag = Some(TagInfo::new(event.tag));
+                }
+                match tag {
+                    Some(tag) => self.expand(event, scratch, tag),
+                    None => Ok(Expanded::new()),
+                }
+            })
+        })
+    }
+
     fn expand<'a>(&'a self, event: &Event<'a>, scratch: &Scratch, tag: &TagInfo) -> Result<Expanded<'a>, String> {
         let cx = Context::new(scratch, tag, &self.hostname, event.time, &event.record);
         let mut out = Expanded::new();

@@ -174,7 +174,8 @@ pub(crate) fn ack(chunk: &str) -> Vec<u8> {
 
 /// Makes a plugin from the one section in `text`. Gives its warnings, or its faults.
 pub(crate) fn configured<P: Configure>(text: &str) -> Result<(P, Vec<String>), Vec<String>> {
-    static REGISTRY: Registry = Registry { inputs: &[], filters: &[], outputs: &[], parsers: &[], formatters: &[] };
+    static REGISTRY: Registry =
+        Registry { inputs: &[], filters: &[], outputs: &[], parsers: &[], formatters: crate::formatter::FORMATTERS };
     let options = LoadOptions::new(crate::config::Surroundings::default());
     let lines = |d: Diagnostics| d.iter().map(Diagnostic::one_line).collect::<Vec<_>>();
     let root = load_text("test.conf", text, &options).map_err(lines)?.root;

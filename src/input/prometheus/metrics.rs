@@ -29,6 +29,9 @@ const COUNTS: &[(&str, &str)] = &[
     ("flush_time_count", "Time spent in writes, in milliseconds"),
 ];
 
+/// Counts that only some outputs have, with what they say.
+const OWN_COUNTS: &[(&str, &str)] = &[("rest_values", "Values that did not fit their column and were kept in _rest")];
+
 /// A figure of a buffer.
 type Figure = fn(&BufferStats) -> f64;
 /// A figure of an account.
@@ -143,10 +146,11 @@ fn labels(view: &PluginView) -> [(&str, &str); 2] {
 }
 
 fn counts(outputs: &[&PluginView], to: &mut DescriptorEncoder) -> fmt::Result {
-    for (name, help) in COUNTS {
-        let metric = format!("fluentd_output_status_{name}");
+    let own = OWN_COUNTS.iter().map(|(name, help)| (format!("suiro_output_{name}"), name, help));
+    let common = COUNTS.iter().map(|(name, help)| (format!("fluentd_output_status_{name}"), name, help));
+    for (metric, name, help) in common.chain(own) {
         let rows = outputs.iter().filter_map(|view| {
-            let (_, count) = view.counts.iter().find(|(known, _)| known == name)?;
+            let (_, count) = view.counts.iter().find(|(known, _)| *known == *name)?;
             Some((labels(view), *count as f64))
         });
         Told(&metric, help, false).put(to, rows)?;

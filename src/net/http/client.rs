@@ -22,11 +22,11 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::proxy::Proxy;
-use super::timed::{Rule, Timed, Watch};
+use super::timed::{MAX_EXCHANGE_BYTES, Rule, Timed, Watch};
 use super::{MAX_HEAD_BYTES, MAX_HEADERS};
 use crate::net::tls::{ClientTls, Stream};
 
-/// Largest body of an answer, in bytes.
+/// Largest body of an answer, in bytes, where a client is not told another.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Idle connections that are kept for each target.
@@ -54,6 +54,8 @@ pub struct ClientOptions {
     pub proxy: Option<Proxy>,
     /// Whether connections are kept and used again.
     pub reuse: bool,
+    /// Largest body of an answer, in bytes.
+    pub largest_answer: usize,
 }
 
 impl Default for ClientOptions {
@@ -66,6 +68,7 @@ impl Default for ClientOptions {
             tls: None,
             proxy: None,
             reuse: true,
+            largest_answer: MAX_ANSWER_BYTES,
         }
     }
 }
@@ -91,8 +94,8 @@ pub enum ClientError {
     Connect(io::Error),
     /// The connection broke, or the target took too long.
     Broken(String),
-    /// The answer is larger than the limits.
-    TooLarge,
+    /// The answer's body is larger than so many bytes.
+    TooLarge(usize),
 }
 
 impl std::fmt::Display for ClientError {
@@ -101,7 +104,7 @@ impl std::fmt::Display for ClientError {
             ClientError::Request(why) => f.write_str(why),
             ClientError::Connect(e) => write!(f, "can't connect: {e}"),
             ClientError::Broken(why) => write!(f, "no whole answer: {why}"),
-            ClientError::TooLarge => write!(f, "the answer is larger than {MAX_ANSWER_BYTES} bytes"),
+            ClientError::TooLarge(most) => write!(f, "the answer is larger than {most} bytes"),
         }
     }
 }
@@ -251,7 +254,8 @@ impl Client {
         let watch = Arc::new(Watch::default());
         watch.set(self.options.read_timeout);
         let wait = self.options.read_timeout;
-        let io = TokioIo::new(Timed::new(stream, watch.clone(), Rule::Progress(wait), wait, wait));
+        let rule = Rule::Progress(wait, MAX_EXCHANGE_BYTES.max(2 * self.options.largest_answer as u64));
+        let io = TokioIo::new(Timed::new(stream, watch.clone(), rule, wait, wait));
         let handshake = http1::Builder::new()
             .max_header_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
@@ -286,7 +290,12 @@ impl Client {
             }
         };
         let (head, body) = head.into_parts();
-        let body = match tokio::time::timeout_at(until, drive(&mut line.drive, read_answer(body))).await {
+        let body = match tokio::time::timeout_at(
+            until,
+            drive(&mut line.drive, read_answer(body, self.options.largest_answer)),
+        )
+        .await
+        {
             Err(_) => return late(),
             Ok(Err(e)) => return Outcome::Done(Err(e)),
             Ok(Ok(body)) => body,
@@ -337,15 +346,15 @@ async fn drive<T>(connection: &mut Connection<Io, Full<Bytes>>, work: impl Futur
     .await
 }
 
-async fn read_answer(mut body: Incoming) -> Result<Bytes, ClientError> {
-    if body.size_hint().lower() > MAX_ANSWER_BYTES as u64 {
-        return Err(ClientError::TooLarge);
+async fn read_answer(mut body: Incoming, most: usize) -> Result<Bytes, ClientError> {
+    if body.size_hint().lower() > most as u64 {
+        return Err(ClientError::TooLarge(most));
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(|e| broken(&e))?.into_data() else { continue };
-        if whole.len() + piece.len() > MAX_ANSWER_BYTES {
-            return Err(ClientError::TooLarge);
+        if whole.len() + piece.len() > most {
+            return Err(ClientError::TooLarge(most));
         }
         whole.extend_from_slice(&piece);
     }

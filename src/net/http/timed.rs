@@ -15,9 +15,9 @@ use super::scan::HeadScan;
 /// The moment that deadlines count from.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Most bytes of an answer, head and frames of its body included. hyper counts heads and the client counts bodies; nobody
+/// Most bytes of an answer beyond what its body may have: head, frames, room for the usual body. hyper counts heads and the client counts bodies; nobody
 /// else counts interim answers (`100 Continue`), of which a target may send any number.
-const MAX_EXCHANGE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const MAX_EXCHANGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Stands for no deadline.
 const NEVER: u64 = u64::MAX;
@@ -92,8 +92,8 @@ fn millis(wait: Duration) -> u64 {
 pub(super) enum Rule {
     /// A server's side: a head that has begun must be whole within this time.
     Head(Duration),
-    /// A client's side: every read and write must get on within this time.
-    Progress(Duration),
+    /// A client's side: every read and write must get on within this time, and an answer has no more bytes than these.
+    Progress(Duration, u64),
 }
 
 /// A stream under a [`Watch`].
@@ -122,7 +122,7 @@ impl<S> Timed<S> {
 
     fn has_read(&mut self, bytes: &[u8]) {
         match self.rule {
-            Rule::Progress(wait) => {
+            Rule::Progress(wait, _) => {
                 self.watch.answered.fetch_add(bytes.len() as u64, Relaxed);
                 self.watch.set(wait);
             }
@@ -139,7 +139,7 @@ impl<S> Timed<S> {
 
     fn has_written(&mut self) {
         self.blocked = None;
-        if let Rule::Progress(wait) = self.rule {
+        if let Rule::Progress(wait, _) = self.rule {
             self.watch.set(wait);
         }
     }
@@ -177,7 +177,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
             }
             done => {
                 this.has_read(&buf.filled()[before..]);
-                if this.watch.answered.load(Relaxed) > MAX_EXCHANGE_BYTES {
+                if matches!(this.rule, Rule::Progress(_, most) if this.watch.answered.load(Relaxed) > most) {
                     return Poll::Ready(Err(io::Error::other("the answer does not end")));
                 }
                 done

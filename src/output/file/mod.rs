@@ -2,7 +2,9 @@
 //!
 //! A chunk counts as delivered once its bytes are synced to disk, and the name of a new file with them.
 
+mod before;
 mod name;
+mod sync;
 mod write;
 
 use std::io;
@@ -11,11 +13,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::before::{Found, Written};
 use self::name::{FileName, slice_format};
+use self::sync::{Syncer, Unsynced};
 pub(super) use self::write::{Sink, refused};
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
-use crate::plugin::{BufferDefaults, BuildContext, Configure, Output, Render, Root, Template, WriteError, path_part};
+use crate::plugin::{
+    BufferDefaults, BuildContext, Configure, Output, Render, Root, Settling, Template, WriteError, path_part,
+};
 
 /// `timekey` where the configuration has none: Fluentd's day.
 const DEFAULT_TIMEKEY: Duration = Duration::from_secs(86_400);
@@ -91,6 +97,7 @@ pub struct File {
     /// One writer at a time: chunks of one file must not be mixed. What it holds is memory for text, kept from chunk to
     /// chunk so that a block costs no allocation.
     turn: tokio::sync::Mutex<Vec<u8>>,
+    syncer: Syncer,
 }
 
 impl Configure for File {
@@ -124,6 +131,7 @@ impl Configure for File {
             symlink: config.symlink_path.map(|p| (p, config.symlink_path_use_relative)),
             render: cx.render("out_file")?,
             turn: tokio::sync::Mutex::default(),
+            syncer: Syncer::default(),
         })
     }
 }
@@ -160,19 +168,61 @@ impl Output for File {
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
         let name = self.name.expand(chunk, path_part).map_err(WriteError::Reject)?;
         let mut text = self.turn.lock().await;
-        let mut sink = self.open(&name).map_err(refused)?;
-        for block in chunk.blocks() {
-            text.clear();
-            self.render.block(&block?, &mut text);
-            sink.write(&text)?;
-        }
-        let path = sink.finish().await?;
-        self.link(&path);
+        let written = match self.find_written(chunk, &mut text)? {
+            Found::Whole(there) => there,
+            Found::Part(there, directory) => {
+                let sink = Sink::open(&self.root, &there, false, self.compress);
+                Unsynced { directory: Some(directory), ..self.add(chunk, sink, &mut text)? }
+            }
+            Found::Nothing => self.add(chunk, self.open(&name), &mut text)?,
+        };
+        self.link(&written.path);
+        self.syncer.push(chunk.id(), written).await?;
         Ok(())
+    }
+
+    fn settling(&self, chunk: ChunkId) -> Option<Settling> {
+        self.syncer.take(chunk)
     }
 }
 
 impl File {
+    /// What an earlier run has written of the chunk.
+    fn find_written(&self, chunk: &Chunk, text: &mut Vec<u8>) -> io::Result<Found> {
+        let Some(written) = chunk.memo().and_then(|memo| Written::decode(&memo)) else { return Ok(Found::Nothing) };
+        let Some(mut check) = written.check(&self.root, self.compress)? else { return Ok(Found::Nothing) };
+        for block in chunk.blocks() {
+            text.clear();
+            self.render.block(&block?, text);
+            if !check.write(text)? {
+                return Ok(Found::Nothing);
+            }
+        }
+        check.finish(&self.root)
+    }
+
+    /// Writes a chunk at the end of a file. Where it fails, nothing of it stays there.
+    fn add(&self, chunk: &Chunk, sink: io::Result<Sink>, text: &mut Vec<u8>) -> Result<Unsynced, WriteError> {
+        let mut sink = sink.map_err(refused)?;
+        let mut written = sink.begin()?;
+        // Without a memo a later run writes the chunk again, should this one be killed now; that is no reason to fail.
+        let _ = chunk.set_memo(&written.encode());
+        let added = self.fill(chunk, &mut sink, text).and_then(|()| sink.end(&mut written));
+        let memo = if added.is_ok() { written.encode() } else { Vec::new() };
+        let _ = chunk.set_memo(&memo);
+        added?;
+        Ok(sink.finish()?)
+    }
+
+    fn fill(&self, chunk: &Chunk, sink: &mut Sink, text: &mut Vec<u8>) -> io::Result<()> {
+        for block in chunk.blocks() {
+            text.clear();
+            self.render.block(&block?, text);
+            sink.write(text)?;
+        }
+        Ok(())
+    }
+
     fn open(&self, name: &str) -> io::Result<Sink> {
         if self.append {
             return Sink::open(&self.root, Path::new(name), false, self.compress);

@@ -1,4 +1,4 @@
-//! One chunk into one file: plain or compressed, synced before it counts.
+//! One chunk into one file: plain or compressed, and cut back where it did not become whole.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,70 +6,69 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::write::GzEncoder;
-use tokio::sync::oneshot;
 
 use super::Compress;
+use super::before::Written;
+use super::sync::Unsynced;
 use crate::plugin::{Root, WriteError, is_bad_name};
 
 /// Numbers tried for a file that must be new (`_0`, `_1`, ...) before the disk is taken to be in disorder.
 const MAX_INDEX: u32 = 1_000_000;
-
-/// Bytes written after which they are synced behind the writer's back, so that little is left to wait for at the end.
-const SYNC_BEHIND_BYTES: usize = 4 << 20;
 
 /// What a failed opening means: a name that can never be a file's is refused for good.
 pub fn refused(e: io::Error) -> WriteError {
     if is_bad_name(&e) { WriteError::Reject(e.to_string()) } else { e.into() }
 }
 
-enum Encoder {
-    Plain(File),
-    Gzip(GzEncoder<File>),
-    Zstd(zstd::stream::write::Encoder<'static, File>),
+/// Text on its way into a file.
+pub(super) enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    pub(super) fn new(to: W, compress: Compress) -> io::Result<Encoder<W>> {
+        Ok(match compress {
+            Compress::Text => Encoder::Plain(to),
+            Compress::Gzip => Encoder::Gzip(GzEncoder::new(to, flate2::Compression::default())),
+            Compress::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(to, 0)?),
+        })
+    }
+
+    pub(super) fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Encoder::Plain(to) => to.write_all(text),
+            Encoder::Gzip(encoder) => encoder.write_all(text),
+            Encoder::Zstd(encoder) => encoder.write_all(text),
+        }
+    }
+
+    pub(super) fn inner(&self) -> &W {
+        match self {
+            Encoder::Plain(to) => to,
+            Encoder::Gzip(encoder) => encoder.get_ref(),
+            Encoder::Zstd(encoder) => encoder.get_ref(),
+        }
+    }
+
+    pub(super) fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::Plain(to) => Ok(to),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
+        }
+    }
 }
 
 /// An open file that a chunk is written to.
 pub struct Sink {
     path: PathBuf,
-    encoder: Option<Encoder>,
+    /// Beneath the root.
+    name: PathBuf,
+    encoder: Option<Encoder<File>>,
     directory: Option<File>,
     start: Option<(Arc<File>, u64)>,
-    behind: SyncBehind,
-}
-
-/// Syncs what was written so far while more is written.
-struct SyncBehind {
-    file: Arc<File>,
-    unsynced: usize,
-    running: Option<oneshot::Receiver<io::Result<()>>>,
-}
-
-impl SyncBehind {
-    /// So many bytes more were written. Errors: what an earlier sync said; the system says it once.
-    fn wrote(&mut self, bytes: usize) -> io::Result<()> {
-        self.unsynced += bytes;
-        if self.unsynced < SYNC_BEHIND_BYTES {
-            return Ok(());
-        }
-        match self.running.as_mut().map(oneshot::Receiver::try_recv) {
-            Some(Err(oneshot::error::TryRecvError::Empty)) => return Ok(()),
-            Some(ended) => ended.unwrap_or_else(|e| Err(io::Error::other(e)))?,
-            None => {}
-        }
-        let (answer, running) = oneshot::channel();
-        let file = self.file.clone();
-        tokio::task::spawn_blocking(move || answer.send(file.sync_data()));
-        (self.unsynced, self.running) = (0, Some(running));
-        Ok(())
-    }
-
-    /// Waits for the sync that runs.
-    async fn end(&mut self) -> io::Result<()> {
-        match self.running.take() {
-            Some(running) => running.await.unwrap_or_else(|e| Err(io::Error::other(e))),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Sink {
@@ -78,14 +77,15 @@ impl Sink {
         let opened = root.open(name, exclusive)?;
         // Kept to cut off what a failed write left behind: the chunk will come again whole.
         let start = (Arc::new(opened.file.try_clone()?), opened.file.metadata()?.len());
-        let behind = SyncBehind { file: start.0.clone(), unsynced: 0, running: None };
-        let encoder = match compress {
-            Compress::Text => Encoder::Plain(opened.file),
-            Compress::Gzip => Encoder::Gzip(GzEncoder::new(opened.file, flate2::Compression::default())),
-            Compress::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(opened.file, 0)?),
-        };
+        let encoder = Encoder::new(opened.file, compress)?;
         let directory = opened.is_new.then_some(opened.directory);
-        Ok(Sink { path: root.path().join(name), encoder: Some(encoder), directory, start: Some(start), behind })
+        Ok(Sink {
+            path: root.path().join(name),
+            name: name.to_owned(),
+            encoder: Some(encoder),
+            directory,
+            start: Some(start),
+        })
     }
 
     /// Creates the first file of a numbered row that is not there yet.
@@ -101,35 +101,49 @@ impl Sink {
 
     /// Writes some of the chunk's text.
     pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        match &mut self.encoder {
-            Some(Encoder::Plain(file)) => {
-                file.write_all(text)?;
-                self.behind.wrote(text.len())
-            }
-            Some(Encoder::Gzip(encoder)) => encoder.write_all(text),
-            Some(Encoder::Zstd(encoder)) => encoder.write_all(text),
-            None => Err(io::Error::other("the file is finished already")),
-        }
+        let encoder = self.encoder.as_mut().ok_or_else(|| io::Error::other("the file is finished already"))?;
+        encoder.write_all(text)
     }
 
-    /// Ends the compressed stream and syncs file and name. Gives the file's path.
-    pub async fn finish(mut self) -> io::Result<PathBuf> {
-        let encoder = self.encoder.take();
-        let directory = self.directory.take();
-        self.behind.end().await?;
+    /// Where what is written will be.
+    pub(super) fn begin(&self) -> io::Result<Written> {
+        Ok(Written::begin(&self.name, &self.file()?.metadata()?))
+    }
+
+    /// Ends the compressed stream, and notes where all of it is.
+    pub(super) fn end(&mut self, written: &mut Written) -> io::Result<()> {
+        if let Some(encoder) = self.encoder.take() {
+            encoder.finish()?;
+        }
+        written.end(&self.file()?.metadata()?);
+        Ok(())
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.start.as_ref().map(|(file, _)| &**file).ok_or_else(|| io::Error::other("the file is finished already"))
+    }
+
+    /// Ends the compressed stream. Gives what is to be synced; nothing is cut off any more.
+    pub fn finish(mut self) -> io::Result<Unsynced> {
+        if let Some(encoder) = self.encoder.take() {
+            encoder.finish()?;
+        }
+        let (file, length) = self.start.as_ref().ok_or_else(|| io::Error::other("the file is finished already"))?;
+        let bytes = file.metadata()?.len().saturating_sub(*length);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let file = file.clone();
+        self.start = None;
+        Ok(Unsynced { path: std::mem::take(&mut self.path), file, directory: self.directory.take(), bytes })
+    }
+
+    /// Ends the compressed stream and syncs file and name.
+    pub async fn finish_synced(self) -> io::Result<()> {
+        let Unsynced { file, directory, .. } = self.finish()?;
         let synced = tokio::task::spawn_blocking(move || -> io::Result<()> {
-            let file = match encoder {
-                Some(Encoder::Plain(file)) => file,
-                Some(Encoder::Gzip(encoder)) => encoder.finish()?,
-                Some(Encoder::Zstd(encoder)) => encoder.finish()?,
-                None => return Ok(()),
-            };
             file.sync_data()?;
             directory.map_or(Ok(()), |d| d.sync_all())
         });
-        synced.await.map_err(io::Error::other)??;
-        self.start = None;
-        Ok(std::mem::take(&mut self.path))
+        synced.await.map_err(io::Error::other)?
     }
 }
 

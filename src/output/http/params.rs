@@ -202,6 +202,7 @@ impl HttpParams {
             tls: None,
             proxy: proxy.map_err(|e| cx.fault("proxy", e))?,
             reuse: self.reuse_connections,
+            ..ClientOptions::default()
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::net::http::{Client, ClientOptions, Proxy};
+use crate::net::http::{Client, ClientOptions, MAX_ANSWER_BYTES, Proxy};
 use crate::net::tls::{ClientSettings, ClientTls, Verify};
 
 /// How long a store may be silent. An upload is completed in one request, which S3 may take minutes for.
@@ -24,6 +24,8 @@ pub struct Connection {
     pub ca_directory: Option<PathBuf>,
     /// How long the store may be silent.
     pub timeout: Option<Duration>,
+    /// Largest body of an answer, for who reads objects.
+    pub largest_answer: Option<usize>,
 }
 
 impl Connection {
@@ -51,6 +53,7 @@ impl Connection {
             tls: Some(ClientTls::open(&settings)?),
             proxy: self.proxy.clone(),
             reuse: true,
+            largest_answer: self.largest_answer.unwrap_or(MAX_ANSWER_BYTES),
         }))
     }
 }

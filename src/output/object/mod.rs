@@ -5,6 +5,7 @@
 //! from. The same: an earlier attempt went through, done. Another: the next number. Nobody is asked ahead of time, but for
 //! objects of several parts, and for numbers behind one that was found taken.
 
+mod address;
 mod aws;
 mod azure;
 mod connect;
@@ -24,12 +25,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use self::address::{Address, Target};
 pub use self::aws::{Bucket, BucketError, DEFAULT_REGION, Library, LifecycleRule, Place};
 pub use self::azure::Container;
 pub use self::connect::Connection;
 pub use self::directory::Directory;
 pub use self::encode::StoreAs;
 pub use self::extras::{Checksum, Extras};
+pub use self::fault::judge;
 pub use self::gcp::GcsBucket;
 pub use self::name::{HexDigits, KeyParams};
 use self::params::render;

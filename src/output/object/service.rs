@@ -101,7 +101,7 @@ fn failed(e: ClientError) -> HttpError {
     let kind = match &e {
         ClientError::Connect(_) => HttpErrorKind::Connect,
         ClientError::Broken(_) => HttpErrorKind::Interrupted,
-        ClientError::Request(_) | ClientError::TooLarge => HttpErrorKind::Unknown,
+        ClientError::Request(_) | ClientError::TooLarge(_) => HttpErrorKind::Unknown,
     };
     HttpError::new(kind, e)
 }

@@ -170,7 +170,7 @@ fn connection(params: &S3Params, cx: &BuildContext<'_>) -> Result<Connection, Di
         insecure: !params.ssl_verify_peer,
         ca_bundle: params.ssl_ca_bundle.clone(),
         ca_directory: params.ssl_ca_directory.clone(),
-        timeout: None,
+        ..Connection::default()
     })
 }
 

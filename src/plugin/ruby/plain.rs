@@ -93,6 +93,11 @@ fn placeholder(text: &str) -> Piece {
 }
 
 impl Piece {
+    /// Whether it comes to the same for every event of a tag.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self, Piece::Text(_) | Piece::Tag | Piece::Hostname | Piece::Part(..))
+    }
+
     /// The value of a placeholder that stands alone.
     pub(super) fn value<'a>(&'a self, cx: &Context<'_, 'a>, arena: &'a Arena) -> Value<'a> {
         match self {

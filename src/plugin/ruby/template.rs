@@ -113,6 +113,18 @@ impl Template {
         Ok(Template::new(source, body, options))
     }
 
+    /// Whether the value is the same for every event of a tag.
+    pub fn is_fixed(&self) -> bool {
+        match &self.body {
+            Body::Constant(_) => true,
+            Body::Whole(piece) => piece.is_fixed(),
+            Body::Text(pieces) => pieces.iter().all(Piece::is_fixed),
+            Body::Ruby(_) => false,
+            Body::Array(items) => items.iter().all(Template::is_fixed),
+            Body::Map(pairs) => pairs.iter().all(|(key, value)| key.is_fixed() && value.is_fixed()),
+        }
+    }
+
     /// The value for an event.
     ///
     /// Errors: what the code did wrong (Fluentd sends such an event to `@ERROR`), or that it asked for too much.
