@@ -1,5 +1,6 @@
 //! The one integration binary: a single link step for every test that looks at suiro from outside.
 
+mod bigquery;
 mod buffer_tools;
 mod cli;
 mod daemon;

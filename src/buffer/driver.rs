@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::chunk::Chunk;
 use super::config::{LONGEST_GATHERING, MAX_GROUP_APPENDS, MAX_GROUP_BYTES};
-use super::ledger::Fate;
+use super::ledger::{Apart, Fate};
 use super::letter::Refusal;
 use super::writer::{Append, Staged, Writer};
 
@@ -22,6 +22,8 @@ pub(super) enum Request {
     Remove {
         chunk: Arc<Chunk>,
         fate: Fate,
+        /// Some of its events end otherwise.
+        apart: Option<Apart>,
     },
     SetAside {
         chunk: Arc<Chunk>,
@@ -206,15 +208,16 @@ fn serve(writer: &mut Writer, requests: Vec<Request>) {
     while let Some(request) = requests.next() {
         match request {
             Request::Append(append) => writer.append(vec![append]),
-            Request::Remove { chunk, fate } => {
+            Request::Remove { chunk, fate, apart: Some(apart) } => writer.remove(vec![chunk], fate, Some(&apart)),
+            Request::Remove { chunk, fate, apart: None } => {
                 let mut chunks = vec![chunk];
-                while let Some(Request::Remove { fate: other, .. }) = requests.peek()
+                while let Some(Request::Remove { fate: other, apart: None, .. }) = requests.peek()
                     && *other == fate
                     && let Some(Request::Remove { chunk, .. }) = requests.next()
                 {
                     chunks.push(chunk);
                 }
-                writer.remove(chunks, fate);
+                writer.remove(chunks, fate, None);
             }
             Request::SetAside { chunk, refusal, answer } => {
                 let result = writer.set_aside(&chunk, &refusal);

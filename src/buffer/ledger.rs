@@ -326,6 +326,30 @@ impl Share {
 /// Events by account.
 pub(super) type Shares = Box<[(Arc<AccountKey>, u64)]>;
 
+/// Events of a chunk that end otherwise than the rest of it, by tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Apart {
+    /// How they end.
+    pub fate: Fate,
+    /// How many of each tag.
+    pub events: Vec<(Tag, u64)>,
+}
+
+impl Apart {
+    /// How many belong to an account's share of `count` events; they are counted once.
+    fn take(&mut self, key: &AccountKey, count: u64) -> u64 {
+        let mut taken = 0;
+        for (tag, events) in &mut self.events {
+            if key.is_of_others() || key.tag == bounded(tag) {
+                let some = (*events).min(count - taken);
+                *events -= some;
+                taken += some;
+            }
+        }
+        taken
+    }
+}
+
 /// What became of a chunk's events of one account.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settled {
@@ -336,6 +360,8 @@ pub(super) struct Settled {
     pub(super) count: u64,
     /// Those of them that could not be read and were set aside for that.
     pub(super) damaged: u64,
+    /// Those of them that had another fate.
+    pub(super) apart: Option<(Fate, u64)>,
     /// Events that the account had taken in until now.
     pub(super) upto: u64,
     /// The newest group with events of the account.
@@ -350,6 +376,10 @@ impl Settled {
             out.extend_from_slice(&number.to_le_bytes());
         }
         self.key.encode(out);
+        if let Some((fate, events)) = self.apart {
+            out.push(fate.number() as u8);
+            out.extend_from_slice(&events.to_le_bytes());
+        }
     }
 
     pub(super) fn decode(body: &[u8]) -> Option<Settled> {
@@ -357,9 +387,16 @@ impl Settled {
         let (fate, rest) = rest.split_first()?;
         let (numbers, rest) = rest.split_first_chunk::<32>()?;
         let number = |n: usize| numbers[8 * n..].first_chunk().map(|b| u64::from_le_bytes(*b));
+        let mut at = 0;
+        let key = Arc::new(AccountKey::decode(rest, &mut at)?);
+        let apart = match rest[at..].split_first() {
+            Some((fate, events)) => Some((*FATES.get(usize::from(*fate))?, u64::from_le_bytes(*events.first_chunk()?))),
+            None => None,
+        };
         Some(Settled {
             chunk: ChunkId(*chunk),
-            key: Arc::new(AccountKey::decode(rest, &mut 0)?),
+            key,
+            apart,
             fate: *FATES.get(usize::from(*fate))?,
             count: number(0)?,
             damaged: number(1)?,
@@ -485,12 +522,21 @@ impl Ledger {
     }
 
     /// What is to be recorded of a chunk that ends so; `damaged` of its events could not be read.
-    pub(super) fn settled(&self, chunk: ChunkId, shares: &Shares, fate: Fate, mut damaged: u64) -> Vec<Settled> {
+    pub(super) fn settled(
+        &self,
+        chunk: ChunkId,
+        shares: &Shares,
+        fate: Fate,
+        apart: Option<&Apart>,
+        mut damaged: u64,
+    ) -> Vec<Settled> {
+        let mut apart = apart.cloned();
         let settled = shares.iter().map(|(key, count)| {
             let lost = damaged.min(*count);
             damaged -= lost;
             let (upto, group) = self.rows.get(key).map_or((0, 0), |row| (row.account.taken_in, row.group));
-            Settled { chunk, key: key.clone(), fate, count: *count, damaged: lost, upto, group }
+            let apart = apart.as_mut().map(|apart| (apart.fate, apart.take(key, *count - lost)));
+            Settled { chunk, key: key.clone(), fate, count: *count, damaged: lost, apart, upto, group }
         });
         settled.collect()
     }
@@ -500,7 +546,7 @@ impl Ledger {
         for one in settled {
             let Some(row) = self.rows.get_mut(&one.key) else { continue };
             row.account.held = row.account.held.saturating_sub(one.count);
-            row.account.settle(one.fate, one.count, one.damaged);
+            row.account.settle(one);
         }
     }
 
@@ -526,11 +572,11 @@ impl Ledger {
 }
 
 impl Account {
-    fn settle(&mut self, fate: Fate, count: u64, damaged: u64) {
-        self.add(fate, count.saturating_sub(damaged));
-        if damaged > 0 {
-            self.add(Fate::SetAside(Cause::Damaged), damaged);
-        }
+    fn settle(&mut self, end: &Settled) {
+        let (fate, events) = end.apart.unwrap_or((end.fate, 0));
+        self.add(end.fate, end.count.saturating_sub(end.damaged + events));
+        self.add(fate, events);
+        self.add(Fate::SetAside(Cause::Damaged), end.damaged);
     }
 }
 
@@ -574,7 +620,7 @@ impl Recorded {
 
     fn book(&mut self, end: &Settled) {
         let row = self.ledger.rows.entry(end.key.clone()).or_default();
-        row.account.settle(end.fate, end.count, end.damaged);
+        row.account.settle(end);
     }
 }
 
@@ -678,6 +724,26 @@ mod tests {
     }
 
     #[test]
+    fn events_that_end_otherwise_are_booked_on_the_accounts_of_their_tags() {
+        let (a, b) = (Arc::new(key(1, "a")), Arc::new(key(1, "b")));
+        let mut ledger = Ledger::default();
+        for (key, count) in [(&a, 3), (&b, 4)] {
+            let row = Row { account: Account::new(count, count), fresh: 0, group: 1 };
+            ledger.rows.insert(key.clone(), row);
+        }
+        let shares: Shares = [(a.clone(), 3), (b.clone(), 4)].into();
+        let refused = Apart { fate: Fate::SetAside(Cause::Rejected), events: vec![(Tag::from("b"), 3)] };
+        let settled = ledger.settled(ChunkId([1; 16]), &shares, Fate::Delivered, Some(&refused), 0);
+        ledger.settle(&settled);
+        let accounts = ledger.accounts();
+        let counts = |key: &AccountKey| {
+            let account = accounts[key];
+            (account.count(Fate::Delivered), account.count(Fate::SetAside(Cause::Rejected)), account.missing())
+        };
+        assert_eq!((counts(&a), counts(&b)), ((3, 0, 0), (1, 3, 0)));
+    }
+
+    #[test]
     fn entries_of_the_journal_come_back_from_their_bytes() {
         let key = Arc::new(key(20_786, "a.b"));
         let settled = Settled {
@@ -686,13 +752,18 @@ mod tests {
             fate: Fate::SetAside(Cause::Rejected),
             count: 1,
             damaged: 2,
+            apart: Some((Fate::Delivered, 5)),
             upto: 3,
             group: 4,
         };
         let mut out = Vec::new();
         settled.encode(&mut out);
         assert!(out.len() <= MAX_ENTRY_BYTES);
-        assert_eq!(Settled::decode(&out), Some(settled));
+        assert_eq!(Settled::decode(&out), Some(settled.clone()));
+        let whole = Settled { apart: None, ..settled };
+        out.clear();
+        whole.encode(&mut out);
+        assert_eq!(Settled::decode(&out), Some(whole));
         let mut account = Account::new(9, 0);
         FATES.into_iter().for_each(|fate| account.add(fate, 1));
         let balance = Balance { key, account, group: 5 };

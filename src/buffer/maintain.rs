@@ -87,7 +87,7 @@ impl Site {
     fn remove(&mut self, doomed: &Doomed, keep: bool) -> io::Result<Option<PathBuf>> {
         let origins = read_origins(&doomed.file, doomed.id)?;
         let mut records: Vec<Record> = origins.iter().map(Record::Origin).collect();
-        let settled = self.shared.ledger().settled(doomed.id, &doomed.shares, Fate::SetAside(Cause::Dropped), 0);
+        let settled = self.shared.ledger().settled(doomed.id, &doomed.shares, Fate::SetAside(Cause::Dropped), None, 0);
         records.extend(settled.iter().cloned().map(Record::Settled));
         if !keep {
             records.push(Record::Gone(doomed.id));

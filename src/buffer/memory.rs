@@ -28,7 +28,7 @@ pub(super) fn set_aside(shared: Arc<Shared>, chunk: Arc<Chunk>, refusal: Refusal
     let (ended, done) = oneshot::channel();
     let (spare, kept) = (shared.clone(), chunk.clone());
     let work = move || {
-        let settled = settled(&shared, &chunk, Fate::SetAside(refusal.cause));
+        let settled = settled(&shared, &chunk, Fate::SetAside(refusal.cause), None);
         let result = write(&shared, &chunk, refusal).map(drop);
         if shared.set_aside(&chunk, result) {
             shared.ledger().settle(&settled);

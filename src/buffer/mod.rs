@@ -70,7 +70,7 @@ pub use env::Env;
 pub use error::{BufferError, Oversize};
 pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
-pub use ledger::{Account, AccountKey, Fate, OTHER_TAGS};
+pub use ledger::{Account, AccountKey, Apart, Fate, OTHER_TAGS};
 pub use letter::{Cause, Letter, REASON, Refusal};
 pub use origin::{Origin, branch_name};
 pub use receipt::Receipt;
@@ -170,7 +170,7 @@ impl Buffer {
                 "{}: dropping oldest chunk to make space after buffer overflow: chunk {} with {} events",
                 self.0.shared.config.id, chunk.id, chunk.count
             );
-            self.0.driver.submit(Request::Remove { chunk, fate: Fate::Overflow });
+            self.0.driver.submit(Request::Remove { chunk, fate: Fate::Overflow, apart: None });
         }
     }
 
@@ -205,23 +205,29 @@ impl Buffer {
     /// their source has them still, which is not told that they were delivered.
     pub fn lose(&self, id: ChunkId) {
         let Some(chunk) = self.0.shared.claim(id) else { return };
-        self.0.driver.submit(Request::Remove { chunk, fate: Fate::Lost });
+        self.0.driver.submit(Request::Remove { chunk, fate: Fate::Lost, apart: None });
     }
 
     /// The chunk was delivered: it is forgotten. Its file goes soon after, once its origins are durable; a crash before
     /// that brings it back.
     pub fn commit(&self, id: ChunkId) -> Result<(), BufferError> {
-        self.end(id, Fate::Delivered)
+        self.end(id, Fate::Delivered, None)
     }
 
     /// As [`commit`](Self::commit), by the output of the `<secondary>`.
     pub fn commit_to_secondary(&self, id: ChunkId) -> Result<(), BufferError> {
-        self.end(id, Fate::Secondary)
+        self.end(id, Fate::Secondary, None)
     }
 
-    fn end(&self, id: ChunkId, fate: Fate) -> Result<(), BufferError> {
+    /// As [`commit`](Self::commit), where some of its events were refused. What became of those is the caller's: it has kept
+    /// them before ([`keep_aside`](Self::keep_aside)), given them to the secondary, or dropped them.
+    pub fn commit_without(&self, id: ChunkId, refused: Apart) -> Result<(), BufferError> {
+        self.end(id, Fate::Delivered, Some(refused))
+    }
+
+    fn end(&self, id: ChunkId, fate: Fate, apart: Option<Apart>) -> Result<(), BufferError> {
         let chunk = self.0.shared.claim(id).ok_or(BufferError::UnknownChunk(id))?;
-        self.0.driver.submit(Request::Remove { chunk, fate });
+        self.0.driver.submit(Request::Remove { chunk, fate, apart });
         Ok(())
     }
 
@@ -270,7 +276,7 @@ impl Buffer {
         counts.discarded_chunks.fetch_add(1, Relaxed);
         counts.discarded_events.fetch_add(chunk.count, Relaxed);
         warn!("{}: chunk {id} with {} events is discarded: {reason}", self.0.shared.config.id, chunk.count);
-        self.0.driver.submit(Request::Remove { chunk, fate: Fate::Discarded });
+        self.0.driver.submit(Request::Remove { chunk, fate: Fate::Discarded, apart: None });
     }
 
     /// Queues everything that is staged.

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::files::{read_footer, read_origins};
 use super::journal::Record;
-use super::ledger::{Fate, Settled};
+use super::ledger::{Apart, Fate, Settled};
 use super::letter::{Cause, Note, Refusal};
 use super::memo;
 use super::origin::Origin;
@@ -17,9 +17,10 @@ use super::shared::Shared;
 use super::writer::{Files, Writer};
 
 impl Writer {
-    /// Forgets chunks that were delivered or dropped: first their origins are durable, then their files go.
-    pub(super) fn remove(&mut self, chunks: Vec<Arc<Chunk>>, fate: Fate) {
-        let settled: Vec<Settled> = chunks.iter().flat_map(|chunk| settled(&self.shared, chunk, fate)).collect();
+    /// Forgets chunks that were delivered or dropped: first their origins are durable, then their files go. `apart`: events of
+    /// the only chunk that ended otherwise.
+    pub(super) fn remove(&mut self, chunks: Vec<Arc<Chunk>>, fate: Fate, apart: Option<&Apart>) {
+        let settled: Vec<Settled> = chunks.iter().flat_map(|chunk| settled(&self.shared, chunk, fate, apart)).collect();
         if let Some(files) = &mut self.files {
             let gone: Vec<&Chunk> = chunks.iter().map(|chunk| &**chunk).collect();
             let noted = note(files, &self.shared, &gone, &settled, true);
@@ -52,7 +53,7 @@ impl Writer {
 
     /// Forgets a chunk that was set aside.
     pub(super) fn forget(&mut self, chunk: &Chunk, cause: Cause) {
-        let settled = settled(&self.shared, chunk, Fate::SetAside(cause));
+        let settled = settled(&self.shared, chunk, Fate::SetAside(cause), None);
         self.shared.ledger().settle(&settled);
         self.shared.forget(chunk);
         chunk.done.tell();
@@ -62,7 +63,7 @@ impl Writer {
     pub(super) fn set_aside(&mut self, chunk: &Chunk, refusal: &Refusal) -> io::Result<()> {
         let (Some(files), Source::File(file)) = (&mut self.files, &chunk.source) else { return Ok(()) };
         let aside = files.folder.aside_in(self.shared.config.backup_dir.clone());
-        let settled = settled(&self.shared, chunk, Fate::SetAside(refusal.cause));
+        let settled = settled(&self.shared, chunk, Fate::SetAside(refusal.cause), None);
         note(files, &self.shared, &[chunk], &settled, false)?;
         trim(file, chunk)?;
         let (name, path) = (format!("{}.chunk", chunk.id), file.path());
@@ -92,10 +93,10 @@ fn trim(file: &ChunkFile, chunk: &Chunk) -> io::Result<()> {
 }
 
 /// What the ledger is to say of a chunk that ends so.
-pub(super) fn settled(shared: &Shared, chunk: &Chunk, fate: Fate) -> Vec<Settled> {
+pub(super) fn settled(shared: &Shared, chunk: &Chunk, fate: Fate, apart: Option<&Apart>) -> Vec<Settled> {
     // What can't be read is kept with the chunk where that is set aside as a whole.
     let unread = if matches!(fate, Fate::SetAside(_)) { 0 } else { chunk.unread.load(Relaxed) };
-    shared.ledger().settled(chunk.id, &chunk.shares, fate, unread)
+    shared.ledger().settled(chunk.id, &chunk.shares, fate, apart, unread)
 }
 
 /// Records the origins of chunks, what the ledger says of them, and `gone` of them.

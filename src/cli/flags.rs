@@ -9,6 +9,7 @@ use super::buffer::BufferCommand;
 use super::daemonize::Stage;
 use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
+use super::jobs::JobsCommand;
 use super::report::ReportArgs;
 use super::sql::SqlArgs;
 
@@ -130,6 +131,11 @@ pub enum Command {
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
+    },
+    /// Jobs that loaders have given their targets: what became of them, and loading anew.
+    Jobs {
+        #[command(subcommand)]
+        command: JobsCommand,
     },
     /// The ledger: what came in, went out, was dropped and is buffered; status 1 when events are missing.
     Report(ReportArgs),

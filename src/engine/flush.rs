@@ -7,10 +7,12 @@ use std::time::Instant;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument, error, info, warn};
 
+use super::refused;
 use super::retry::Next;
 use super::sink::Sink;
-use crate::buffer::{Buffer, Cause, Chunk, Refusal};
-use crate::plugin::{DynOutput, Settling, Stop, WriteError};
+use crate::buffer::{Apart, Buffer, Cause, Chunk, Fate, Refusal};
+use crate::event::Tag;
+use crate::plugin::{DynOutput, RefusedEvent, Settling, Stop, WriteError};
 
 /// Starts the loops of a sink. They end once the buffer is closed and empty.
 pub fn spawn(sink: &Arc<Sink>, closing: &Stop) -> JoinSet<()> {
@@ -40,6 +42,8 @@ enum Attempt {
         why: String,
         response: Option<String>,
     },
+    /// Delivered but for these events.
+    Partial(Vec<RefusedEvent>),
 }
 
 impl Flusher {
@@ -76,6 +80,7 @@ impl Flusher {
             Attempt::Delivered(settling) => return self.written(chunk, settling, secondary),
             Attempt::Failed(why) => self.failed(chunk, &why, secondary),
             Attempt::Rejected { why, response } => return self.rejected(chunk, why, response, secondary).await,
+            Attempt::Partial(events) => self.partial(chunk, &events, secondary).await,
         }
         None
     }
@@ -131,6 +136,7 @@ impl Flusher {
             Ok(Err(WriteError::Retry(why))) => Attempt::Failed(why),
             Ok(Err(WriteError::Reject(why))) => Attempt::Rejected { why, response: None },
             Ok(Err(WriteError::Refused { why, response })) => Attempt::Rejected { why, response: Some(response) },
+            Ok(Err(WriteError::Partial(events))) => Attempt::Partial(events),
             Err(e) => Attempt::Failed(format!("the output plugin failed: {e}")),
         }
     }
@@ -159,10 +165,7 @@ impl Flusher {
             stats.write_secondary_count.fetch_add(1, Relaxed);
         }
         stats.write_count.fetch_add(1, Relaxed);
-        if self.sink.retry_view().chunks > 0 {
-            info!("retry succeeded. plugin_id=\"{}\" chunk_id=\"{}\"", self.sink.id, chunk.id());
-        }
-        self.sink.done(chunk.id(), !secondary);
+        self.succeeded(chunk, !secondary);
         let committed = match secondary {
             true => self.buffer.commit_to_secondary(chunk.id()),
             false => self.buffer.commit(chunk.id()),
@@ -170,6 +173,84 @@ impl Flusher {
         if let Err(e) = committed {
             error!("chunk \"{}\" was delivered but can't be removed from the buffer: {e}", chunk.id());
         }
+    }
+
+    /// A chunk is through: it needs no retry any more. `alive`: its target itself took it.
+    fn succeeded(&self, chunk: &Chunk, alive: bool) {
+        if self.sink.retry_view().chunks > 0 {
+            info!("retry succeeded. plugin_id=\"{}\" chunk_id=\"{}\"", self.sink.id, chunk.id());
+        }
+        self.sink.done(chunk.id(), alive);
+    }
+
+    /// The target has taken all but some events. Those are kept first; only then is the chunk forgotten.
+    async fn partial(&self, chunk: &Arc<Chunk>, events: &[RefusedEvent], secondary: bool) {
+        let (stats, id) = (&self.sink.stats, chunk.id());
+        stats.num_errors.fetch_add(1, Relaxed);
+        let count = events.len() as u64;
+        let first = events.first().map_or("", |event| event.answer.as_str());
+        error!(
+            "got unrecoverable error for some events. records={count} of={} chunk=\"{id}\" plugin_id=\"{}\" error={first:?}",
+            chunk.count(),
+            self.sink.id
+        );
+        let (fate, kept) = match self.part_with(chunk, events, secondary).await {
+            Ok(done) => done,
+            Err(e) => return self.failed(chunk, &format!("refused events can't be set aside: {e}"), secondary),
+        };
+        let rest = u64::from(chunk.count()).saturating_sub(count);
+        let refused = if fate == Fate::Secondary { &stats.delivered_records } else { &stats.set_aside_records };
+        refused.fetch_add(count, Relaxed);
+        stats.delivered_records.fetch_add(rest, Relaxed);
+        stats.write_count.fetch_add(1, Relaxed);
+        self.succeeded(chunk, true);
+        if let Err(e) = self.buffer.commit_without(id, Apart { fate, events: kept }) {
+            error!("chunk \"{id}\" was delivered but can't be removed from the buffer: {e}");
+        }
+    }
+
+    /// Gives refused events to the secondary, sets them aside, or drops them, as the configuration says. Gives what became of
+    /// them, and how many there were of each tag.
+    async fn part_with(
+        &self,
+        chunk: &Arc<Chunk>,
+        events: &[RefusedEvent],
+        secondary: bool,
+    ) -> std::io::Result<(Fate, Vec<(Tag, u64)>)> {
+        let parts = refused::parts(chunk, events)?;
+        let tags = parts.iter().map(|part| (part.batch.tag.clone(), u64::from(part.batch.len()))).collect();
+        if let (Some(other), false) = (&self.sink.secondary, secondary) {
+            let mut taken = true;
+            for part in &parts {
+                let piece = Arc::new(Chunk::of(chunk.key().clone(), &part.batch).with_id(part.id(chunk.id())));
+                taken &= match self.attempt(&other.output, &piece).await {
+                    Attempt::Delivered(None) => true,
+                    Attempt::Delivered(Some(settling)) => matches!(settling.await, Ok(Ok(()))),
+                    Attempt::Failed(_) | Attempt::Rejected { .. } | Attempt::Partial(_) => false,
+                };
+            }
+            if taken {
+                return Ok((Fate::Secondary, tags));
+            }
+        }
+        if self.sink.flush.drop_given_up {
+            warn!(
+                "disable_chunk_backup is set: {} refused records of chunk \"{}\" are dropped",
+                events.len(),
+                chunk.id()
+            );
+            return Ok((Fate::Discarded, tags));
+        }
+        for part in parts {
+            let path = self.buffer.keep_aside(&part.batch, &part.origin(chunk.id()), part.refusal()).await?;
+            warn!(
+                "{} refused events of chunk \"{}\" are set aside in {}",
+                part.batch.len(),
+                chunk.id(),
+                path.display()
+            );
+        }
+        Ok((Fate::SetAside(Cause::Rejected), tags))
     }
 
     fn failed(&self, chunk: &Chunk, why: &str, secondary: bool) {

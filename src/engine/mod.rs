@@ -24,6 +24,7 @@ mod params;
 mod pipeline;
 mod places;
 mod quiet;
+mod refused;
 mod retry;
 mod router;
 mod sink;

@@ -255,7 +255,7 @@ impl Sink {
                 Ok(Receipt::durable())
             }
             Err(WriteError::Retry(why)) => Err(EmitError::Full(why)),
-            Err(WriteError::Reject(why) | WriteError::Refused { why, .. }) => Err(EmitError::Refused(why)),
+            Err(refused) => Err(EmitError::Refused(refused.to_string())),
         }
     }
 

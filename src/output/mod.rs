@@ -1,6 +1,7 @@
 //! Outputs: the table of `<match> @type`. `copy`, `relabel` and `roundrobin` are targets of the engine's routes.
 
 mod azurestorage;
+mod bigquery;
 mod buffer;
 mod exec;
 mod exec_filter;
@@ -21,6 +22,8 @@ use crate::plugin::{DynOutput, Plugin, output};
 /// One line per output.
 pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<azurestorage::AzureStorage>(&["azurestorage"]),
+    output::<bigquery::Insert>(&["bigquery_insert"]),
+    output::<bigquery::Load>(&["bigquery_load"]),
     output::<buffer::Buffer>(&["buffer"]),
     output::<exec::Exec>(&["exec"]),
     output::<exec_filter::ExecFilter>(&["exec_filter"]),

@@ -144,12 +144,33 @@ pub enum WriteError {
         /// What the target answered, as it came.
         response: String,
     },
+    /// The target has taken the chunk but for these events, in order, which it will never take: they alone go to the
+    /// secondary, or are set aside with the target's answers. At least one, at most [`MAX_REFUSED`].
+    Partial(Vec<RefusedEvent>),
+}
+
+/// Most events of a chunk that may be refused one by one. Of a chunk with more the target takes nothing, or the output says
+/// [`Refused`](WriteError::Refused).
+pub const MAX_REFUSED: usize = 10_000;
+
+/// An event that a target refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedEvent {
+    /// Its place in the chunk: events are counted from 0 over all blocks.
+    pub place: u64,
+    /// What the target answered, as it came; or why the event has no form that the target could take.
+    pub answer: String,
 }
 
 impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (WriteError::Retry(why) | WriteError::Reject(why) | WriteError::Refused { why, .. }) = self;
-        f.write_str(why)
+        match self {
+            WriteError::Retry(why) | WriteError::Reject(why) | WriteError::Refused { why, .. } => f.write_str(why),
+            WriteError::Partial(refused) => {
+                let first = refused.first().map_or("", |event| event.answer.as_str());
+                write!(f, "{} events were refused: {first}", refused.len())
+            }
+        }
     }
 }
 

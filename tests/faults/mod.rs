@@ -25,4 +25,5 @@ mod targets;
 mod wire;
 
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, wait_at_most, wait_for};
+pub use kills::{Chance, kills};
 use tally::Tally;
