@@ -14,11 +14,15 @@ use tempfile::TempDir;
 use crate::bigquery::standin::StandIn;
 use crate::cli::send;
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
+use crate::databases::cluster::Cluster;
+use crate::databases::house::{Engine, ask};
+use crate::databases::server::Postgres;
 use crate::objects::bucket::Bucket;
 use crate::objects::servers;
 
 /// Ports that the examples name; each stands for a free one in a test.
-const PORTS: [&str; 9] = ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050"];
+const PORTS: [&str; 13] =
+    ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000"];
 /// Directories that the examples name; in a test they are below a directory of its own.
 const FOLDERS: [&str; 3] = ["/var/", "/srv/", "/etc/suiro/"];
 
@@ -349,6 +353,69 @@ fn an_aggregator_loads_into_bigquery_and_keeps_a_backup() {
             .count(),
         1
     );
+}
+
+#[test]
+fn a_log_goes_through_an_aggregator_into_s3_and_redshift() {
+    let Some(cluster) = Cluster::start() else { return };
+    let mut host = Host::new();
+    host.ports.insert("5439", cluster.port);
+    host.ports.insert("9000", cluster.bucket.port);
+    cluster.database.ask("CREATE ROLE suiro LOGIN SUPERUSER");
+    cluster.database.ask("CREATE TABLE access (time timestamptz, status int, path varchar(2000))");
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples").join(name);
+        let text = fs::read_to_string(path).unwrap().replace("redshift_dbname logs", "redshift_dbname postgres");
+        // What waits for the end of its slice goes at once.
+        let path = host.path(name);
+        fs::write(
+            &path,
+            host.moved(&text)
+                .replace("timekey_wait 10m", "timekey_wait 0s")
+                .replace("timekey_wait 1m", "timekey_wait 0s"),
+        )
+        .unwrap();
+        path
+    };
+    let lines = ["\"status\":200,\"path\":\"/a\"", "\"status\":\"odd\"", "\"status\":404,\"path\":\"/b\""];
+    for line in lines {
+        host.write("var/log/app/access.log", &format!("{{\"time\":\"2023-11-14T22:13:20Z\",{line}}}\n"));
+    }
+    let mut far = Daemon::start_file(&read("redshift.conf"), host.dir.path());
+    let mut near = Daemon::start_file(&read("redshift-app.conf"), host.dir.path());
+    let rows = || cluster.database.ask("SELECT status, path FROM access ORDER BY status");
+    wait_for("the rows", || (rows() == ["200|/a", "404|/b"]).then_some(()));
+    far.wait_for_log("got unrecoverable error for some events");
+    let raw = || {
+        cluster.bucket.objects().into_keys().filter(|name| name.starts_with("/example-logs/raw/dt=2023-11-14/")).count()
+    };
+    wait_for("the object", || (raw() == 1).then_some(()));
+    assert_eq!(near.end().code(), Some(0), "{}", near.log());
+    assert_eq!(far.end().code(), Some(0), "{}", far.log());
+}
+
+#[test]
+fn events_go_into_two_databases() {
+    let (Some(postgres), Some(engine)) = (Postgres::start(), Engine::start()) else { return };
+    let mut host = Host::new();
+    host.ports.insert("5432", postgres.port);
+    host.ports.insert("8123", engine.port);
+    postgres.ask("CREATE ROLE suiro LOGIN SUPERUSER");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples/databases.conf")).unwrap();
+    // The tables are those that the comment names.
+    let comment: String = text.lines().map_while(|l| l.strip_prefix('#')).map(|l| format!("{} ", l.trim())).collect();
+    let (_, both) = comment.split_once("PostgreSQL: ").unwrap();
+    let (one, other) = both.split_once("ClickHouse: ").unwrap();
+    postgres.ask(one.trim().trim_end_matches(';'));
+    let other = other.replace("TABLE access", "TABLE default.access");
+    assert_eq!(ask(engine.port, other.trim().trim_end_matches(';')), "");
+    let config = host.path("databases.conf");
+    fs::write(&config, host.moved(&text.replace("database logs", "database postgres"))).unwrap();
+    let mut daemon = Daemon::start_file(&config, host.dir.path());
+    send_to(&host, "web.access");
+    wait_for("PostgreSQL", || (postgres.ask("SELECT rest->>'message' FROM access") == ["hello"]).then_some(()));
+    wait_for("ClickHouse", || ask(engine.port, "SELECT rest FROM default.access").contains("hello").then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
 }
 
 fn send_to(host: &Host, tag: &str) {

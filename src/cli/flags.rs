@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::backfill::BackfillArgs;
 use super::buffer::BufferCommand;
 use super::daemonize::Stage;
 use super::dlq::DlqCommand;
@@ -141,6 +142,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Query the tables of a warehouse.
     Sql(SqlArgs),
+    /// Read objects of a range of time once more and send their events through the configuration.
+    Backfill(BackfillArgs),
     /// List the plugins.
     Plugins,
 }

@@ -1,5 +1,6 @@
 //! The command line: flags as a Fluentd user knows them, and suiro's own subcommands, one file each.
 
+mod backfill;
 mod buffer;
 mod check;
 mod daemonize;
@@ -37,6 +38,7 @@ pub fn main(registry: &'static Registry) -> ExitCode {
         Some(flags::Command::Jobs { command }) => jobs::run(command, &flags, registry),
         Some(flags::Command::Report(args)) => report::run(args, &flags, registry),
         Some(flags::Command::Sql(args)) => sql::run(args, &flags),
+        Some(flags::Command::Backfill(args)) => backfill::run(args, &flags, registry),
         Some(flags::Command::Plugins) => plugins::run(registry),
         None => run::run(&flags, registry),
     };

@@ -187,6 +187,8 @@ impl Builder<'_> {
         let mut section = section.clone();
         let parts = match section.plugin_type() {
             Some("exec_filter") => exec_filter_parts(&mut section),
+            // `utc` and `delimiter` are its own, and it always wrote in one form of its own.
+            Some("redshift") => &[Part::Buffer("")],
             _ => parts,
         };
         let used = normalize(&mut section, parts, &mut self.diagnostics);

@@ -34,8 +34,10 @@ mod tests;
 mod workers;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, error, info, warn};
@@ -74,6 +76,8 @@ struct RunningInput {
     section: Section,
     stats: Arc<InputStats>,
     stopper: Stopper,
+    /// Whether it has ended by itself, and well.
+    ended: watch::Receiver<Option<bool>>,
     task: JoinHandle<()>,
 }
 
@@ -167,9 +171,10 @@ impl Engine {
         let route = InputRoute { router: self.router.clone(), input, label, stats: stats.clone(), waits: true };
         let stopper = Stopper::new();
         let span = scope(section.log_level(), false);
-        let work = supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener());
+        let (told, ended) = watch::channel(None);
+        let work = supervise(id.clone(), plugin, Emitter::new(Arc::new(route)), stopper.listener(), told);
         let task = tokio::spawn(work.instrument(span));
-        self.inputs.push(RunningInput { id, section, stats, stopper, task });
+        self.inputs.push(RunningInput { id, section, stats, stopper, ended, task });
     }
 
     /// Puts a new configuration in force. Until it is built without a fault nothing happens; unchanged inputs and outputs
@@ -218,6 +223,29 @@ impl Engine {
                 buffer.flush_all();
             }
         }
+    }
+
+    /// Waits until every input has ended by itself; gives whether all ended well.
+    pub async fn inputs_ended(&self) -> bool {
+        let mut well = true;
+        for input in &self.inputs {
+            let mut ended = input.ended.clone();
+            // Its task holds the other end until the stop.
+            well &= ended.wait_for(Option::is_some).await.is_ok_and(|how| *how == Some(true));
+        }
+        well
+    }
+
+    /// Chunks that are still to be delivered, those that grow too.
+    pub fn undelivered(&self) -> usize {
+        let buffers = self.sinks.iter().filter_map(|running| running.sink.buffer());
+        let stats = buffers.map(Buffer::stats);
+        stats.map(|stats| stats.stage_length + stats.queue_length + stats.in_flight).sum()
+    }
+
+    /// Events that inputs have emitted since the start.
+    pub fn taken_in(&self) -> u64 {
+        self.inputs.iter().map(|input| input.stats.records.load(Relaxed)).sum()
     }
 
     /// Stops inputs, drains what lives in memory, closes buffers and targets, all within `limit`.
@@ -294,11 +322,19 @@ fn log_warnings(plan: &Plan) {
 }
 
 /// Runs an input. When it fails or panics the others go on, and the log says what no longer runs.
-async fn supervise(id: String, plugin: Box<dyn DynInput>, emit: Emitter, stop: Stop) {
+async fn supervise(
+    id: String,
+    plugin: Box<dyn DynInput>,
+    emit: Emitter,
+    stop: Stop,
+    ended: watch::Sender<Option<bool>>,
+) {
     let mut told = stop.clone();
     let task = tokio::spawn(plugin.run(emit, stop).in_current_span());
     let _ended_with_us = AbortOnDrop(task.abort_handle());
-    match task.await {
+    let outcome = task.await;
+    ended.send_replace(Some(matches!(outcome, Ok(Ok(())))));
+    match outcome {
         Ok(Ok(())) => {}
         Ok(Err(InputError(e))) => error!("input plugin_id=\"{id}\" ended with an error: {e}"),
         Err(e) => error!("input plugin_id=\"{id}\" failed: {e}"),

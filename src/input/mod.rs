@@ -4,6 +4,7 @@ mod exec;
 pub mod forward;
 mod http;
 mod monitor_agent;
+mod object;
 mod prometheus;
 mod sample;
 mod syslog;
@@ -26,6 +27,7 @@ pub const INPUTS: &[InputPlugin] = &[
     input::<forward::Forward>(&["forward"]),
     input::<http::Http>(&["http"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
+    input::<object::Object>(&["object", "s3"]),
     input::<prometheus::Prometheus>(&["prometheus"]),
     input::<prometheus::Presence>(&["prometheus_monitor", "prometheus_output_monitor", "prometheus_tail_monitor"]),
     input::<sample::Sample>(&["sample", "dummy"]),

@@ -107,6 +107,7 @@ impl Configure for AzureStorage {
                 },
                 store_as,
                 compress: params.compress.as_ref(),
+                render: None,
                 overwrite: false,
                 metadata: None,
                 warn_for_delay: None,

@@ -195,6 +195,7 @@ impl Configure for Gcs {
                     },
                     store_as,
                     compress: params.compress.as_ref(),
+                    render: None,
                     overwrite: params.overwrite,
                     metadata: Some(("object_metadata", &metadata)),
                     warn_for_delay: None,

@@ -3,8 +3,10 @@
 mod azurestorage;
 mod bigquery;
 mod buffer;
+mod clickhouse;
 mod exec;
 mod exec_filter;
+mod fields;
 mod file;
 pub(crate) mod forward;
 mod gcs;
@@ -12,6 +14,9 @@ mod http;
 mod null;
 pub mod object;
 mod object_url;
+mod pg;
+mod postgresql;
+mod redshift;
 mod s3;
 mod secondary_file;
 mod stdout;
@@ -25,6 +30,7 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<bigquery::Insert>(&["bigquery_insert"]),
     output::<bigquery::Load>(&["bigquery_load"]),
     output::<buffer::Buffer>(&["buffer"]),
+    output::<clickhouse::Clickhouse>(&["clickhouse"]),
     output::<exec::Exec>(&["exec"]),
     output::<exec_filter::ExecFilter>(&["exec_filter"]),
     output::<file::File>(&["file"]),
@@ -33,6 +39,8 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<http::Http>(&["http"]),
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
+    output::<postgresql::Postgresql>(&["postgresql"]),
+    output::<redshift::Redshift>(&["redshift"]),
     output::<s3::S3>(&["s3"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
     output::<stdout::Stdout>(&["stdout"]),

@@ -112,6 +112,7 @@ impl Configure for ObjectUrl {
                 },
                 store_as,
                 compress: params.compress.as_ref(),
+                render: None,
                 overwrite: params.overwrite,
                 metadata: Some(("metadata", &params.metadata)),
                 warn_for_delay: None,

@@ -82,6 +82,8 @@ pub struct ObjectParams<'a> {
     pub store_as: StoreAs,
     /// More about that.
     pub compress: Option<&'a Compressed>,
+    /// The events' form, where `<format>` does not decide about it.
+    pub render: Option<Render>,
     /// Whether an object of the same name is replaced.
     pub overwrite: bool,
     /// Metadata, with the parameter's name.
@@ -127,7 +129,10 @@ impl Objects {
         Ok(Objects {
             overwrite: params.overwrite && !names.has_index(),
             names,
-            render: render(params.store_as, params.compress, cx)?,
+            render: match params.render {
+                Some(render) => render,
+                None => render(params.store_as, params.compress, cx)?,
+            },
             store_as: params.store_as,
             metadata,
             warn_for_delay: params.warn_for_delay,
@@ -145,11 +150,29 @@ impl Objects {
 
     /// Stores a chunk as one object.
     pub async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
-        let Some(store) = self.store.get() else { return Err(WriteError::Retry("the output was not started".into())) };
+        self.store(chunk).await.map(drop)
+    }
+
+    /// As [`write`](Self::write); gives the object's name.
+    pub async fn store(&self, chunk: &Chunk) -> Result<String, WriteError> {
         let key = self.names.key(chunk).map_err(WriteError::Reject)?;
-        let name = self.deliver(store, chunk, &key).await?;
+        let name = self.deliver(self.opened()?, chunk, &key).await?;
         self.report(chunk, &name);
-        Ok(())
+        Ok(name)
+    }
+
+    /// Stores bytes that follow from a chunk beside its object. The same bytes may be there already.
+    pub async fn put_beside(&self, name: &str, body: Vec<u8>) -> Result<(), WriteError> {
+        self.opened()?.put_bytes(name, body).await
+    }
+
+    /// Bytes of an object.
+    pub async fn size(&self, name: &str) -> Result<u64, WriteError> {
+        self.opened()?.size(name).await
+    }
+
+    fn opened(&self) -> Result<&Store, WriteError> {
+        self.store.get().ok_or_else(|| WriteError::Retry("the output was not started".into()))
     }
 
     fn parts<'a>(&'a self, chunk: &'a Chunk) -> Result<Parts<'a>, WriteError> {

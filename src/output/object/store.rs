@@ -96,6 +96,27 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Stores bytes under a name, whatever is there.
+    pub async fn put_bytes(&self, name: &str, body: Vec<u8>) -> Result<(), WriteError> {
+        let Store::Cloud(cloud) = self else { return Err(no_cloud()) };
+        let options = PutOptions { attributes: cloud.attributes.clone(), ..PutOptions::default() };
+        let done = cloud.store.put_opts(&path_of(name)?, body.into(), options).await;
+        done.map(drop).map_err(|e| judge(&cloud.at(name), &e))
+    }
+
+    /// Bytes of an object.
+    pub async fn size(&self, name: &str) -> Result<u64, WriteError> {
+        let Store::Cloud(cloud) = self else { return Err(no_cloud()) };
+        let found = cloud.store.head(&path_of(name)?).await;
+        found.map(|meta| meta.size).map_err(|e| judge(&cloud.at(name), &e))
+    }
+}
+
+fn no_cloud() -> WriteError {
+    WriteError::Reject("only objects of a cloud's store can be loaded".into())
+}
+
 fn path_of(name: &str) -> Result<Path, WriteError> {
     Path::parse(name).map_err(|e| WriteError::Reject(format!("{name:?} can't be the name of an object: {e}")))
 }

@@ -72,6 +72,7 @@ impl Wanted<'_> {
             },
             store_as: self.store_as,
             compress: None,
+            render: None,
             overwrite: self.overwrite,
             metadata: None,
             warn_for_delay: None,

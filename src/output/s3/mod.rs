@@ -12,7 +12,7 @@ use std::time::Duration;
 use object_store::{Attribute, Attributes};
 use url::Url;
 
-pub use self::params::S3Params;
+pub use self::params::{CredentialParams, S3Params};
 
 use self::headers::Headers;
 use self::params::{KEY_FORMAT, UNCHECKED_KEY_FORMAT};
@@ -22,9 +22,10 @@ use super::object::{
 };
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
+use crate::event::timefmt::Zone;
 use crate::net::aws::Keychain;
 use crate::net::http::{AwsScope, Proxy};
-use crate::plugin::{BuildContext, Configure, InputError, Output, Stop, WriteError};
+use crate::plugin::{BuildContext, Configure, InputError, Output, Render, Stop, WriteError};
 
 /// Most digits of `%{hex_random}`.
 const MAX_HEX_RANDOM_LENGTH: usize = 16;
@@ -45,6 +46,19 @@ impl Configure for S3 {
 
     fn new(params: S3Params, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         buffer_defaults(cx);
+        S3::with(params, None, cx)
+    }
+}
+
+impl S3 {
+    /// As [`new`](Configure::new), for an output that puts its chunks here on their way. `fixed`: the events' form, where
+    /// `<format>` does not decide, and the zone of names.
+    pub fn with(
+        params: S3Params,
+        fixed: Option<(Render, Option<Zone>)>,
+        cx: &mut BuildContext<'_>,
+    ) -> Result<Self, Diagnostic> {
+        let (render, zone) = fixed.map_or((None, None), |(render, zone)| (Some(render), zone));
         let place = place(&params, cx)?;
         let url = place.url().map_err(|why| cx.fault("s3_bucket", why))?;
         credentials::check(&params.credentials, cx)?;
@@ -63,13 +77,14 @@ impl Configure for S3 {
                     path: &params.path,
                     extension: store_as.extension(),
                     time_slice_format: params.time_slice_format.as_deref(),
-                    zone: None,
+                    zone,
                     index_format: &params.index_format,
                     hex_length: hex_length(params.hex_random_length, cx)?,
                     hex: HexDigits::Reversed,
                 },
                 store_as,
                 compress: params.compress.as_ref(),
+                render,
                 overwrite: params.overwrite,
                 metadata: Some(("s3_metadata", &params.s3_metadata)),
                 warn_for_delay: params.warn_for_delay.map(|t| t.duration()),
@@ -193,6 +208,26 @@ impl S3 {
             days: rule.expiration_days,
         });
         bucket.ensure_lifecycle(&rules.collect::<Vec<_>>()).await
+    }
+}
+
+impl S3 {
+    /// The part that all stores share.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Where its objects are.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Who signs.
+    ///
+    /// Errors: what keeps the source of credentials from being used.
+    pub fn keychain(&self) -> Result<Keychain, String> {
+        let source = credentials::source(&self.params.credentials, &self.connection)?;
+        Ok(Keychain::new(source, &self.place.region))
     }
 }
 

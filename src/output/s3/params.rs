@@ -172,7 +172,7 @@ pub struct LifecycleParams {
 }
 
 /// Who signs. At most one of these counts; without any, the usual places are looked at.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CredentialParams {
     /// Access key.
@@ -196,7 +196,7 @@ pub struct CredentialParams {
 }
 
 /// `<assume_role_credentials>`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct RoleParams {
     /// The role.
     pub role_arn: Secret,
@@ -210,7 +210,7 @@ pub struct RoleParams {
 }
 
 /// `<web_identity_credentials>`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct WebIdentityParams {
     /// The role.
     pub role_arn: String,
@@ -224,7 +224,7 @@ pub struct WebIdentityParams {
 }
 
 /// What both sections about roles have.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct StsParams {
     /// A policy in JSON that narrows what the session may do.
@@ -240,7 +240,7 @@ pub struct StsParams {
 }
 
 /// `<instance_profile_credentials>`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct InstanceParams {
     /// Attempts beyond the first.
@@ -256,7 +256,7 @@ pub struct InstanceParams {
 }
 
 /// `<shared_credentials>`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SharedParams {
     /// The file.

@@ -1,0 +1,168 @@
+//! Parameters of the input, and what is wrong with them.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::read::StoreAs;
+use crate::config::{Diagnostic, Regexp, Secret, Section, TimeSpan};
+use crate::plugin::BuildContext;
+
+/// Time between two looks at what there is, in seconds.
+const INTERVAL: f64 = 60.0;
+
+/// Parameters of `object`, and of `s3` with fluent-plugin-s3's names.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct ObjectParams {
+    /// `s3://bucket/prefix` or `file:///directory`.
+    pub url: Option<String>,
+    /// The bucket, in place of `url`.
+    pub s3_bucket: Option<String>,
+    /// Its region.
+    #[serde(alias = "s3_region")]
+    pub region: Option<String>,
+    /// Address of a store that is compatible with S3.
+    #[serde(alias = "s3_endpoint")]
+    pub endpoint: Option<String>,
+    /// Beginning of the names, with `s3_bucket`.
+    pub prefix: String,
+    /// Access key; without one the usual places are looked at.
+    pub aws_key_id: Option<Secret>,
+    /// Its secret.
+    pub aws_sec_key: Option<Secret>,
+    /// Tag of the events.
+    pub tag: String,
+    /// How objects are packed; else their first bytes tell.
+    pub store_as: Option<StoreAs>,
+    /// Only objects whose name this matches.
+    pub match_regexp: Option<Regexp>,
+    /// Adds the bucket and the name to each record.
+    pub add_object_metadata: bool,
+    /// Where it is kept which objects were taken.
+    pub position_file: Option<PathBuf>,
+    /// Time between two looks at what there is.
+    pub interval: TimeSpan,
+    /// Only objects that were written at this time or later, as RFC 3339.
+    pub from: Option<String>,
+    /// Only objects that were written before.
+    pub to: Option<String>,
+    /// Whether to end after one look.
+    pub once: bool,
+    /// Whether to show on standard error how far it is.
+    pub progress: bool,
+    /// Notifications of a queue, which are not here.
+    pub sqs: Option<Section>,
+}
+
+impl Default for ObjectParams {
+    fn default() -> ObjectParams {
+        ObjectParams {
+            url: None,
+            s3_bucket: None,
+            region: None,
+            endpoint: None,
+            prefix: String::new(),
+            aws_key_id: None,
+            aws_sec_key: None,
+            tag: "input.s3".into(),
+            store_as: None,
+            match_regexp: None,
+            add_object_metadata: false,
+            position_file: None,
+            interval: TimeSpan::secs(INTERVAL),
+            from: None,
+            to: None,
+            once: false,
+            progress: false,
+            sqs: None,
+        }
+    }
+}
+
+/// What the parameters name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A directory.
+    Files(PathBuf),
+    /// A bucket and the beginning of names.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// Beginning of the names.
+        prefix: String,
+    },
+}
+
+impl ObjectParams {
+    /// Where the objects are.
+    pub fn target(&self, cx: &BuildContext<'_>) -> Result<Target, Diagnostic> {
+        match (&self.url, &self.s3_bucket) {
+            (Some(_), Some(_)) => Err(cx.fault("url", "url and s3_bucket name the same thing; give one of them")),
+            (None, None) => {
+                Err(cx.fault("url", "'url' parameter is required: s3://bucket/prefix or file:///directory"))
+            }
+            (None, Some(bucket)) => Ok(Target::S3 { bucket: bucket.clone(), prefix: self.prefix.clone() }),
+            (Some(text), None) => target(text).map_err(|why| cx.fault("url", why)),
+        }
+    }
+
+    /// A moment, in seconds since the epoch.
+    pub fn moment(&self, name: &str, text: &Option<String>, cx: &BuildContext<'_>) -> Result<Option<i64>, Diagnostic> {
+        let Some(text) = text else { return Ok(None) };
+        let time = text.parse::<jiff::Timestamp>();
+        let time = time.map_err(|e| cx.fault(name, format!("{text:?} is no time: {e}; write 2026-05-06T07:00:00Z")))?;
+        Ok(Some(time.as_second()))
+    }
+
+    /// What contradicts itself.
+    pub fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
+        if self.sqs.is_some() {
+            let why = "notifications of a queue are not read here: take <sqs> out, and what there is is listed every interval";
+            return Err(cx.fault("sqs", why));
+        }
+        if self.aws_key_id.is_some() != self.aws_sec_key.is_some() {
+            return Err(cx.fault("aws_key_id", "aws_key_id and aws_sec_key belong together; give both or none"));
+        }
+        if self.position_file.is_none() && !self.once {
+            let why = "'position_file' parameter is required: without it every start takes everything again";
+            return Err(cx.fault("position_file", why));
+        }
+        if self.interval.duration().is_zero() {
+            return Err(cx.fault("interval", "interval must be more than 0"));
+        }
+        Ok(())
+    }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let known = "write s3://bucket/prefix or file:///directory";
+    let url = Url::parse(text).map_err(|e| format!("{text:?} is no URL ({e}): {known}"))?;
+    match (url.scheme(), url.host_str()) {
+        ("file", None) => {
+            url.to_file_path().map(Target::Files).map_err(|()| format!("{text:?} names no file of this host: {known}"))
+        }
+        ("s3", Some(bucket)) => {
+            let prefix = url.path().trim_start_matches('/').to_owned();
+            Ok(Target::S3 { bucket: bucket.to_owned(), prefix })
+        }
+        _ => Err(format!("objects can't be read from {text:?}: {known}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_a_place() {
+        assert_eq!(target("file:///srv/x"), Ok(Target::Files("/srv/x".into())));
+        let s3 = |bucket: &str, prefix: &str| Ok(Target::S3 { bucket: bucket.into(), prefix: prefix.into() });
+        assert_eq!(target("s3://logs/a/b"), s3("logs", "a/b"));
+        assert_eq!(target("s3://logs"), s3("logs", ""));
+        for bad in ["gs://x", "logs", "file://host/x"] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
+    }
+}
