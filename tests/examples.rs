@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
+use crate::bigquery::standin::StandIn;
 use crate::cli::send;
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
 use crate::databases::cluster::Cluster;
@@ -20,8 +21,8 @@ use crate::objects::bucket::Bucket;
 use crate::objects::servers;
 
 /// Ports that the examples name; each stands for a free one in a test.
-const PORTS: [&str; 12] =
-    ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "5432", "5439", "8123", "9000"];
+const PORTS: [&str; 13] =
+    ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000"];
 /// Directories that the examples name; in a test they are below a directory of its own.
 const FOLDERS: [&str; 3] = ["/var/", "/srv/", "/etc/suiro/"];
 
@@ -326,6 +327,32 @@ fn an_app_server_stores_its_logs_in_s3() {
     assert_eq!(found.len(), 1, "{}", daemon.log());
     assert!(found[0].ends_with(".var.log.app.shop.log_2023111422_0.txt"), "{found:?}");
     assert!(String::from_utf8(bucket.get(&found[0])).unwrap().contains("\"message\":\"ready\""));
+}
+
+#[test]
+fn an_aggregator_loads_into_bigquery_and_keeps_a_backup() {
+    let host = Host::new();
+    let service = StandIn::start_on(host.ports["9050"]);
+    let mut daemon = host.start("bigquery.conf");
+    send_to(&host, "app.shop");
+    daemon.signal("USR1");
+    let table =
+        wait_for("the row", || service.table("my-project.logs.app_shop").filter(|table| !table.rows.is_empty()));
+    assert_eq!(table.rows.len(), 1);
+    assert_eq!(table.rows[0]["message"], "hello");
+    let columns: Vec<String> = table.columns().into_iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+    assert_eq!(columns, ["message STRING", "aggregator STRING", "time TIMESTAMP"]);
+    assert_eq!(table.made["timePartitioning"]["field"], "time");
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let mut days = fs::read_dir(host.path("srv/backup")).unwrap();
+    let folder = days.next().unwrap().unwrap().path().join("app=shop");
+    assert_eq!(
+        fs::read_dir(folder)
+            .unwrap()
+            .filter(|e| !e.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b"."))
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one integration binary: a single link step for every test that looks at suiro from outside.
 
 mod backfill;
+mod bigquery;
 mod buffer_tools;
 mod cli;
 mod daemon;

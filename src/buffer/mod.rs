@@ -59,6 +59,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+#[cfg(test)]
+pub(crate) use tests::fake;
+
 pub use chunk::{Block, Blocks, Chunk};
 pub use config::{
     BufferConfig, BufferKind, ChunkKeys, FieldKey, FieldPath, FlushMode, MAX_FRAME, Overflow, TimeKey, ZoneOffset,

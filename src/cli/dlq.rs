@@ -157,7 +157,7 @@ fn replay(places: &[Place], mut receiver: Receiver, remove: bool) -> Result<bool
 }
 
 /// First the bytes, then the reason: what is there has its reason.
-fn forget(path: &Path) -> std::io::Result<()> {
+pub(super) fn forget(path: &Path) -> std::io::Result<()> {
     fs::remove_file(path)?;
     let mut reason = path.as_os_str().to_owned();
     reason.push(crate::buffer::REASON);

@@ -10,6 +10,7 @@ use super::buffer::BufferCommand;
 use super::daemonize::Stage;
 use super::dlq::DlqCommand;
 use super::fluentd::FluentdFlags;
+use super::jobs::JobsCommand;
 use super::report::ReportArgs;
 use super::sql::SqlArgs;
 
@@ -132,12 +133,17 @@ pub enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
+    /// Jobs that loaders have given their targets: what became of them, and loading anew.
+    Jobs {
+        #[command(subcommand)]
+        command: JobsCommand,
+    },
     /// The ledger: what came in, went out, was dropped and is buffered; status 1 when events are missing.
     Report(ReportArgs),
-    /// Read objects of a range of time once more and send their events through the configuration.
-    Backfill(BackfillArgs),
     /// Query the tables of a warehouse.
     Sql(SqlArgs),
+    /// Read objects of a range of time once more and send their events through the configuration.
+    Backfill(BackfillArgs),
     /// List the plugins.
     Plugins,
 }

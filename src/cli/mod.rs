@@ -7,6 +7,7 @@ mod daemonize;
 mod dlq;
 mod flags;
 mod fluentd;
+mod jobs;
 mod plugins;
 mod privilege;
 mod report;
@@ -34,9 +35,10 @@ pub fn main(registry: &'static Registry) -> ExitCode {
         Some(flags::Command::Check { file, strict }) => check::run(file.as_deref(), *strict, &flags, registry),
         Some(flags::Command::Buffer { command }) => buffer::run(command, &flags, registry),
         Some(flags::Command::Dlq { command }) => dlq::run(command, &flags, registry),
+        Some(flags::Command::Jobs { command }) => jobs::run(command, &flags, registry),
         Some(flags::Command::Report(args)) => report::run(args, &flags, registry),
-        Some(flags::Command::Backfill(args)) => backfill::run(args, &flags, registry),
         Some(flags::Command::Sql(args)) => sql::run(args, &flags),
+        Some(flags::Command::Backfill(args)) => backfill::run(args, &flags, registry),
         Some(flags::Command::Plugins) => plugins::run(registry),
         None => run::run(&flags, registry),
     };

@@ -1,6 +1,7 @@
 //! Without a subcommand: run the daemon in the foreground, or only check with `--dry-run`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -103,6 +104,8 @@ fn options(flags: &Flags) -> Result<LoadOptions, Diagnostics> {
 }
 
 /// Least threads that tasks run on, unless set: on one core an output that formats a chunk must not keep inputs from handing
+/// How long the end of the process waits for what nobody waits for any more.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
 /// on what they read, or the disk has nothing to do meanwhile.
 const LEAST_THREADS: usize = 2;
 
@@ -142,6 +145,8 @@ fn start(
     let on_running = || pid_file.as_ref().map_or(Ok(()), PidFile::ready);
     let start = Start { path, options, loaded, settings, registry, log };
     let ended_well = runtime.block_on(daemon::run(start, on_running));
+    // What is still waiting for the disk was not waited for: it is of no use any more.
+    runtime.shutdown_timeout(LEFT_BEHIND);
     if ended_well { OK } else { FAILED }
 }
 

@@ -133,6 +133,12 @@ const SIZE_UNITS: &[(char, i64)] =
 /// The units of times, in seconds, in the order in which Fluentd looks for them.
 const TIME_UNITS: &[(char, i64)] = &[('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
 
+/// What stands for a unit of time. Fluentd looks at the first letter alone: 100ms are 100 minutes there.
+const TIME_WORDS: &[&str] = &[
+    "s", "sec", "secs", "second", "seconds", "m", "min", "mins", "minute", "minutes", "h", "hour", "hours", "d", "day",
+    "days",
+];
+
 /// What a text with a unit comes to, and whether something in it was passed over.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct WithUnit<T> {
@@ -143,7 +149,7 @@ pub(super) struct WithUnit<T> {
 
 /// A size in bytes: `64k`, `8M`, `1g`, `2t` (1024 each), or an integer.
 pub(super) fn size(text: &str, strict: bool) -> Converted<WithUnit<i64>> {
-    match find_unit(text, SIZE_UNITS, true) {
+    match find_unit(text, SIZE_UNITS, true, &[]) {
         Some(found) => Ok(found),
         None => Ok(WithUnit { value: integer(text, strict)?, odd: false }),
     }
@@ -151,15 +157,20 @@ pub(super) fn size(text: &str, strict: bool) -> Converted<WithUnit<i64>> {
 
 /// A time in seconds: `10s`, `5m`, `1h`, `7d`, or a float.
 pub(super) fn time(text: &str, strict: bool) -> Converted<WithUnit<f64>> {
-    match find_unit(text, TIME_UNITS, false) {
+    match find_unit(text, TIME_UNITS, false, TIME_WORDS) {
         #[expect(clippy::cast_precision_loss, reason = "no such time is meant")]
         Some(found) => Ok(WithUnit { value: found.value as f64, odd: found.odd }),
-        None => Ok(WithUnit { value: float(text, strict)?, odd: false }),
+        None => {
+            let number = text.trim_matches(is_space);
+            let odd = !number.is_empty() && strict_float(number).is_none();
+            Ok(WithUnit { value: float(text, strict)?, odd })
+        }
     }
 }
 
-/// The first unit of `units` that stands right after a digit, with the digits before it.
-fn find_unit(text: &str, units: &[(char, i64)], any_case: bool) -> Option<WithUnit<i64>> {
+/// The first unit of `units` that stands right after a digit, with the digits before it. `words`: what may stand there; anything
+/// where there are none.
+fn find_unit(text: &str, units: &[(char, i64)], any_case: bool, words: &[&str]) -> Option<WithUnit<i64>> {
     units.iter().find_map(|(unit, factor)| {
         let is_unit = |c: char| c == *unit || (any_case && c.eq_ignore_ascii_case(unit));
         let (at, _) =
@@ -168,8 +179,10 @@ fn find_unit(text: &str, units: &[(char, i64)], any_case: bool) -> Option<WithUn
         let digits = &before[before.trim_end_matches(|c: char| c.is_ascii_digit()).len()..];
         let value = ruby_integer(digits).saturating_mul(*factor);
         let rest = text[at + 1..].trim_matches(is_space);
-        let odd =
-            digits.len() != before.trim_start_matches(is_space).len() || rest.contains(|c: char| c.is_ascii_digit());
+        let letters = text[at..].split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        let odd = digits.len() != before.trim_start_matches(is_space).len()
+            || rest.contains(|c: char| c.is_ascii_digit())
+            || !words.is_empty() && !words.contains(&letters);
         Some(WithUnit { value, odd })
     })
 }
@@ -332,6 +345,8 @@ mod tests {
         }
         assert_eq!(time("0.5s", false), Ok(WithUnit { value: 5.0, odd: true }));
         assert_eq!(time("1h30m", false), Ok(WithUnit { value: 1800.0, odd: true }));
+        assert_eq!(time("100ms", false), Ok(WithUnit { value: 6000.0, odd: true }));
+        assert_eq!(time("10 minutes", false), Ok(WithUnit { value: 10.0, odd: true }));
         assert!(time("soon", true).is_err());
     }
 

@@ -35,6 +35,7 @@ const SECRET_ENDINGS: &[&str] = &[
     "customer_key",
     "encryption_key",
     "credentials_json",
+    "json_key",
 ];
 
 /// Whether a parameter of this name is taken for a secret wherever it stands.

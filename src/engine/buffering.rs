@@ -1,6 +1,6 @@
 //! What a `<buffer>` section and an output's defaults come to.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::config::{Diagnostic, Diagnostics, Section, from_section, permission};
 use crate::event::Packing;
 use crate::event::RecordPath;
 use crate::event::timefmt::Zone;
-use crate::plugin::{BufferDefaults, Process, chunk_key_names};
+use crate::plugin::{BufferDefaults, Process, chunk_key_names, directory_of, home};
 
 /// Chunk and total size of a memory buffer, in bytes: Fluentd's.
 const MEMORY_LIMITS: (u64, u64) = (8 << 20, 512 << 20);
@@ -83,7 +83,7 @@ impl Planner<'_> {
 
     fn flush(&self) -> FlushParams {
         FlushParams {
-            threads: self.params.flush_thread_count.min(MAX_FLUSH_THREADS),
+            threads: self.params.flush_thread_count.or(self.defaults.flush_threads).unwrap_or(1).min(MAX_FLUSH_THREADS),
             slow_after: self.params.slow_flush_log_threshold.duration(),
             drop_given_up: self.params.disable_chunk_backup,
         }
@@ -94,8 +94,8 @@ impl Planner<'_> {
         let kind = self.kind()?;
         let keys = self.keys()?;
         let memory = kind == BufferKind::Memory;
-        let (chunk, total) = if memory { MEMORY_LIMITS } else { FILE_LIMITS };
-        let flush_mode = params.mode(keys.time.is_some());
+        let (chunk, total) = self.defaults.limits.unwrap_or(if memory { MEMORY_LIMITS } else { FILE_LIMITS });
+        let flush_mode = params.mode(keys.time.is_some() && !self.defaults.by_interval);
         if params.flush_interval.is_some() && flush_mode != crate::buffer::FlushMode::Interval {
             diagnostics.push(Diagnostic::warning(
                 format!("'flush_interval' is ignored because 'flush_mode' is not 'interval': '{flush_mode:?}'"),
@@ -109,7 +109,7 @@ impl Planner<'_> {
             kind,
             keys,
             chunk_limit_size: params.chunk_limit_size.map_or(chunk, |s| s.bytes()),
-            chunk_limit_records: params.chunk_limit_records,
+            chunk_limit_records: params.chunk_limit_records.or(self.defaults.chunk_limit_records),
             total_limit_size: params.total_limit_size.map_or(total, |s| s.bytes()),
             queue_limit_length: params.queue_limit_length,
             queued_chunks_limit_size: params.queued_chunks_limit_size,
@@ -154,13 +154,9 @@ impl Planner<'_> {
             return Ok(path.clone());
         }
         match &self.process.root_dir {
-            Some(root) if !self.id.starts_with("object:") => Ok(self.home(root).join("buffer")),
+            Some(root) if !self.id.starts_with("object:") => Ok(home(root, self.process, self.id).join("buffer")),
             _ => Err(self.fault("@type", "a file buffer needs 'path', or 'root_dir' in <system> and an '@id'")),
         }
-    }
-
-    fn home(&self, root: &Path) -> PathBuf {
-        root.join(format!("worker{}", self.process.worker_id)).join(self.id)
     }
 
     fn backup_dir(&self) -> PathBuf {
@@ -200,18 +196,10 @@ impl Planner<'_> {
     }
 }
 
-/// The directory for a buffer path: Fluentd's paths may be a pattern of file names (`/buf/app.*.log`); then the part
-/// before the star names the directory.
-fn directory_of(path: &Path) -> PathBuf {
-    let text = path.to_string_lossy();
-    match text.split_once('*') {
-        Some((before, _)) => PathBuf::from(before.trim_end_matches(['.', '/'])),
-        None => path.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -243,7 +243,7 @@ impl Builder<'_> {
     }
 
     /// `@id`, which must be unique, or a name that stays the same as long as the section does.
-    fn id(&mut self, section: &Section) -> String {
+    pub(super) fn id(&mut self, section: &Section) -> String {
         if let Some(id) = section.id() {
             if self.ids.insert(id.to_owned(), 1).is_some() {
                 self.fault(&format!("Duplicated plugin id `{id}`. Use another @id"), section);

@@ -71,7 +71,7 @@ impl Flusher {
 
     /// Gives what is still to be waited for.
     async fn flush(&self, chunk: &Arc<Chunk>) -> Option<Written> {
-        let secondary = self.sink.wants_secondary(chunk.id(), Instant::now());
+        let secondary = self.sink.wants_secondary(chunk.id(), now());
         let attempt = match (&self.sink.secondary, secondary) {
             (Some(secondary), true) => self.attempt(&secondary.output, chunk).await,
             _ => self.attempt(&self.sink.output, chunk).await,
@@ -122,7 +122,7 @@ impl Flusher {
     /// One write, in a task of its own so that a plugin's panic is a failed write and not the end of the loop.
     async fn attempt(&self, output: &Arc<dyn DynOutput>, chunk: &Arc<Chunk>) -> Attempt {
         let (target, copy) = (output.clone(), chunk.clone());
-        let started = Instant::now();
+        let started = now();
         let write = async move {
             target.write(&copy).await?;
             Ok(target.settling(copy.id()))
@@ -142,7 +142,7 @@ impl Flusher {
     }
 
     fn note_time(&self, started: Instant, chunk: &Chunk) {
-        let took = started.elapsed();
+        let took = now().saturating_duration_since(started);
         let stats = &self.sink.stats;
         stats.flush_time_count.fetch_add(took.as_millis() as u64, Relaxed);
         if took >= self.sink.flush.slow_after {
@@ -225,8 +225,8 @@ impl Flusher {
                 let piece = Arc::new(Chunk::of(chunk.key().clone(), &part.batch).with_id(part.id(chunk.id())));
                 taken &= match self.attempt(&other.output, &piece).await {
                     Attempt::Delivered(None) => true,
-                    Attempt::Delivered(Some(settling)) => settling.await.is_ok_and(|answer| answer.is_ok()),
-                    _ => false,
+                    Attempt::Delivered(Some(settling)) => matches!(settling.await, Ok(Ok(()))),
+                    Attempt::Failed(_) | Attempt::Rejected { .. } | Attempt::Partial(_) => false,
                 };
             }
             if taken {
@@ -260,11 +260,11 @@ impl Flusher {
         if self.closing.is_stopped() {
             return self.failed_while_closing(chunk, why);
         }
-        let (next, times) = self.sink.failed(id, Instant::now(), random());
+        let (next, times) = self.sink.failed(id, now(), random());
         let plugin = &self.sink.id;
         match next {
             Next::At(at) => {
-                let seconds = at.saturating_duration_since(Instant::now()).as_secs_f64();
+                let seconds = at.saturating_duration_since(now()).as_secs_f64();
                 let to = if secondary { " with secondary output" } else { "" };
                 warn!(
                     "failed to flush the buffer{to}. retry_times={times} next_retry_in={seconds:.1}s \
@@ -290,7 +290,7 @@ impl Flusher {
             self.sink.id
         );
         if self.buffer.is_durable() {
-            self.buffer.give_back(chunk.id(), Instant::now());
+            self.buffer.give_back(chunk.id(), now());
         } else {
             self.give_up(chunk, Refusal::new(Cause::Shutdown, format!("not delivered before shutdown: {why}")));
         }
@@ -338,12 +338,18 @@ struct Written {
     secondary: bool,
 }
 
-struct AbortOnDrop(AbortHandle);
+/// Ends a task with whoever waits for it.
+pub struct AbortOnDrop(pub AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The time, on the runtime's clock: a simulation lets it go as it likes.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// A number in 0..1 for the random share of waits.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::books::Books;
 use super::chain::{self, FilterNode};
-use super::pipeline::{Pipeline, Store, Target};
+use super::pipeline::{Pipeline, Target};
 use super::quiet::Quiet;
 use super::sink::Sink;
 use crate::buffer::{Fate, Origin, Receipt, branch_name};
+use crate::config::Section;
 use crate::event::{Arena, Batch, BatchBuilder, Record, json};
 use crate::plugin::{BoxFuture, EmitError, Failure};
 
@@ -33,6 +34,16 @@ pub struct Source {
     pub input: Arc<str>,
 }
 
+/// An output that only sends on to others, as monitor_agent shows it.
+pub struct RouteNode {
+    /// `@id`, or one made up.
+    pub id: String,
+    /// Its section.
+    pub section: Section,
+    /// How many sinks come before it in the configuration.
+    pub before: usize,
+}
+
 /// Everything between inputs and targets.
 #[derive(Default)]
 pub struct Graph {
@@ -42,6 +53,8 @@ pub struct Graph {
     pub labels: HashMap<String, usize>,
     /// All sinks, in the order of the configuration.
     pub sinks: Vec<Arc<Sink>>,
+    /// `copy`, `roundrobin` and `relabel`, in the order of the configuration.
+    pub routes: Vec<RouteNode>,
     /// All filters, in the order of the configuration.
     pub filters: Vec<Arc<FilterNode>>,
     /// Ways through copies and the labels behind them, as [`Origin::branch`] names them.
@@ -112,7 +125,7 @@ impl Graph {
         Ok(filtered.batch)
     }
 
-    fn send<'g>(
+    pub(super) fn send<'g>(
         &'g self,
         target: &'g Target,
         batch: Batch,
@@ -123,38 +136,13 @@ impl Graph {
             match target {
                 Target::Sink(sink) => sink.take_in(&batch, from, &self.books).await,
                 Target::Label(pipeline) => self.deliver(*pipeline, batch, from, depth + 1).await,
-                Target::Copy(stores) => self.copy(stores, batch, from, depth).await,
+                Target::Copy(stores) => self.copy(stores, &batch, from, depth).await,
                 Target::RoundRobin(turns) => match turns.take_turn(&from.origin) {
                     Some(target) => self.send(target, batch, from, depth).await,
                     None => Ok(Receipt::durable()),
                 },
             }
         })
-    }
-
-    async fn copy(&self, stores: &[Store], batch: Batch, from: &Source, depth: usize) -> Result<Receipt, EmitError> {
-        let mut receipt = Receipt::durable();
-        let mut previous_failed = false;
-        for (at, store) in stores.iter().enumerate() {
-            if at > 0 && store.only_if_previous_failed && !previous_failed {
-                continue;
-            }
-            // Behind labels several ways may lead to one buffer, which is to take a copy from each.
-            let branch = store.target.relabels();
-            let branch = branch.then(|| Source { origin: from.origin.branch(at), input: from.input.clone() });
-            match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(from), depth).await {
-                Ok(stored) => {
-                    receipt = receipt.merge(stored);
-                    previous_failed = false;
-                }
-                Err(e) if store.ignore_error => {
-                    error!("ignore emit error in copy: tag=\"{}\" error=\"{e}\"", batch.tag.escape_debug());
-                    previous_failed = true;
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(receipt)
     }
 
     fn unmatched(&self, rules: &Pipeline, batch: &Batch, from: &Source) -> Receipt {

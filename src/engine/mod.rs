@@ -15,6 +15,7 @@ mod books;
 mod buffering;
 mod build;
 mod chain;
+mod copy;
 mod flush;
 mod graph;
 mod monitor;
@@ -28,6 +29,8 @@ mod retry;
 mod router;
 mod sink;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::sync::Arc;
@@ -44,11 +47,18 @@ pub use self::places::{OutputPlace, outputs};
 
 use self::books::Books;
 use self::build::{Plan, PlannedInput, Reusable};
+use self::flush::AbortOnDrop;
 use self::router::{InputRoute, InputStats, Router};
 use self::sink::Sink;
 use crate::buffer::{Buffer, Env};
 use crate::config::{Diagnostics, Section};
 use crate::plugin::{DynInput, Emitter, InputError, Process, Registry, Stop, Stopper, scope};
+
+/// How much of the time for a stop may have passed when inputs have ended: on a slow disk one of them would take all of it,
+/// and writes that need but a moment would be given up.
+const INPUTS_SHARE: f64 = 0.6;
+/// How much of it when writes have ended: the rest is for buffers, which sync what they know once more.
+const WRITES_SHARE: f64 = 0.8;
 
 /// What starts, reloads and stops everything between inputs and targets.
 pub struct Engine {
@@ -120,7 +130,7 @@ impl Engine {
         let opened = match engine.open(plan).await {
             Ok(inputs) => inputs,
             Err(e) => {
-                engine.close_sinks(|_| true, Instant::now()).await;
+                engine.close_sinks(|_| true, Instant::now(), None).await;
                 return Err(EngineError::Open(e));
             }
         };
@@ -183,7 +193,7 @@ impl Engine {
         let wanted: Vec<Arc<Sink>> = plan.graph.sinks.clone();
         // Batches of inputs that go on wait from here to the end.
         let _exchange = self.router.exchange();
-        self.close_sinks(|sink| !wanted.iter().any(|w| Arc::ptr_eq(w, sink)), deadline).await;
+        self.close_sinks(|sink| !wanted.iter().any(|w| Arc::ptr_eq(w, sink)), deadline, None).await;
         let opened = self.open(plan).await.map_err(EngineError::Open)?;
         for input in opened {
             self.run_input(input);
@@ -238,11 +248,12 @@ impl Engine {
         self.inputs.iter().map(|input| input.stats.records.load(Relaxed)).sum()
     }
 
-    /// Stops inputs, drains what lives in memory, closes buffers and targets, all within `deadline`.
-    pub async fn stop(mut self, deadline: Duration) {
-        let deadline = Instant::now() + deadline;
-        self.stop_inputs(|_| true, deadline).await;
-        self.close_sinks(|_| true, deadline).await;
+    /// Stops inputs, drains what lives in memory, closes buffers and targets, all within `limit`.
+    pub async fn stop(mut self, limit: Duration) {
+        let begun = Instant::now();
+        let deadline = begun + limit;
+        self.stop_inputs(|_| true, begun + limit.mul_f64(INPUTS_SHARE)).await;
+        self.close_sinks(|_| true, begun + limit.mul_f64(WRITES_SHARE), Some(deadline)).await;
         let mut lingering = self.router.take_lingering();
         let ended = async { while lingering.join_next().await.is_some() {} };
         self.keeper.shutdown().await;
@@ -281,7 +292,8 @@ impl Engine {
         }
     }
 
-    async fn close_sinks(&mut self, which: impl Fn(&Arc<Sink>) -> bool, deadline: Instant) {
+    /// Writes end by `writes`. Buffers are then closed, however long the disk takes; by `last`, where there is one.
+    async fn close_sinks(&mut self, which: impl Fn(&Arc<Sink>) -> bool, writes: Instant, last: Option<Instant>) {
         let (ending, kept) = std::mem::take(&mut self.sinks).into_iter().partition(|s| which(&s.sink));
         self.sinks = kept;
         let ending: Vec<RunningSink> = ending;
@@ -290,7 +302,7 @@ impl Engine {
         for ending in [emitting, others] {
             let mut closing = JoinSet::new();
             for running in ending {
-                closing.spawn(close_sink(running, self.router.books.clone(), deadline));
+                closing.spawn(close_sink(running, self.router.books.clone(), writes, last));
             }
             while closing.join_next().await.is_some() {}
         }
@@ -319,6 +331,7 @@ async fn supervise(
 ) {
     let mut told = stop.clone();
     let task = tokio::spawn(plugin.run(emit, stop).in_current_span());
+    let _ended_with_us = AbortOnDrop(task.abort_handle());
     let outcome = task.await;
     ended.send_replace(Some(matches!(outcome, Ok(Ok(())))));
     match outcome {
@@ -364,20 +377,20 @@ async fn open_sink(sink: &Arc<Sink>, router: &Arc<Router>) -> Result<RunningSink
     Ok(RunningSink { sink: sink.clone(), closing, tasks })
 }
 
-/// Memory buffers are emptied, file buffers closed; then the output. What is still being written at the deadline is
-/// given up: a file buffer keeps it.
-async fn close_sink(mut running: RunningSink, books: Arc<Books>, deadline: Instant) {
+/// Memory buffers are emptied, file buffers closed; then the output. What is still being written then is given up: a file
+/// buffer keeps it.
+async fn close_sink(mut running: RunningSink, books: Arc<Books>, writes: Instant, last: Option<Instant>) {
     running.closing.stop();
     let sink = &running.sink;
     if let Some(buffer) = sink.buffer() {
         buffer.close();
         let drained = async { while running.tasks.join_next().await.is_some() {} };
-        if timeout_at(deadline, drained).await.is_err() {
+        if timeout_at(writes, drained).await.is_err() {
             warn!("plugin_id=\"{}\": writes were not done in time and are ended", sink.id);
             running.tasks.abort_all();
             while running.tasks.join_next().await.is_some() {}
         }
-        for lost in buffer.finish().await {
+        for lost in finish(buffer, last).await {
             warn!("plugin_id=\"{}\": {lost}", sink.id);
         }
         if !buffer.is_durable() {
@@ -388,6 +401,16 @@ async fn close_sink(mut running: RunningSink, books: Arc<Books>, deadline: Insta
     if let Some(secondary) = &sink.secondary {
         secondary.output.close().await;
     }
+}
+
+/// Closes a buffer. A file buffer whose disk takes too long is left as it is: what it needs at the next start is on the disk.
+async fn finish(buffer: &Buffer, last: Option<Instant>) -> Vec<String> {
+    let Some(last) = last.filter(|_| buffer.is_durable()) else { return buffer.finish().await };
+    timeout_at(last, buffer.finish()).await.unwrap_or_else(|_| {
+        // Whoever drops the last handle would wait for the disk.
+        std::mem::forget(buffer.clone());
+        vec!["the disk takes too long to close the buffer; nothing in it is lost".into()]
+    })
 }
 
 /// What an operator finds in the configuration: `input http "web" (a.conf:3)`.

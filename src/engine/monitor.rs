@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::chain::FilterNode;
-use super::graph::Graph;
+use super::graph::{Graph, RouteNode};
 use super::router::InputStats;
 use super::sink::Sink;
 use crate::config::{Section, shown};
@@ -22,8 +22,7 @@ impl Inspect for View {
     fn plugins(&self) -> Vec<PluginView> {
         let inputs = self.inputs.iter().map(|(id, section, stats)| input(id, section, stats));
         let filters = self.graph.filters.iter().map(|f| filter(f));
-        let outputs = self.graph.sinks.iter().map(|s| output(s));
-        inputs.chain(outputs).chain(filters).collect()
+        inputs.chain(outputs(&self.graph)).chain(filters).collect()
     }
 
     fn ledger(&self) -> Vec<LedgerRow> {
@@ -56,6 +55,32 @@ fn together(graph: &Graph, sinks: &[Arc<Sink>]) -> Vec<LedgerRow> {
     });
     // An output may have an account here from before its buffer was opened anew.
     merge_ledger(graph.books.report().into_iter().chain(held))
+}
+
+/// Outputs in the order of the configuration: one that sends on comes before its stores.
+fn outputs(graph: &Graph) -> Vec<PluginView> {
+    let mut routes = graph.routes.iter().peekable();
+    let mut views = Vec::with_capacity(graph.routes.len() + graph.sinks.len());
+    for (at, sink) in graph.sinks.iter().enumerate() {
+        while let Some(node) = routes.next_if(|node| node.before <= at) {
+            views.push(route(node));
+        }
+        views.push(output(sink));
+    }
+    views.extend(routes.map(route));
+    views
+}
+
+/// Fluentd gives those no counts but that of retries.
+fn route(node: &RouteNode) -> PluginView {
+    PluginView {
+        id: node.id.clone(),
+        kind: node.section.plugin_type().unwrap_or_default().to_owned(),
+        category: Category::Route,
+        config: params(&node.section),
+        counts: vec![("retry_count", 0)],
+        buffer: None,
+    }
 }
 
 fn input(id: &str, section: &Section, stats: &InputStats) -> PluginView {

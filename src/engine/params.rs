@@ -55,7 +55,7 @@ pub struct BufferParams {
     /// Longest time from a chunk's first event to its queueing.
     pub flush_interval: Option<TimeSpan>,
     /// Writes at once; 0 keeps everything in the buffer.
-    pub flush_thread_count: usize,
+    pub flush_thread_count: Option<usize>,
     /// No effect: who writes is woken as soon as a chunk is ready.
     pub flush_thread_interval: Option<TimeSpan>,
     /// No effect: chunks that are ready are written without a pause.
@@ -114,7 +114,7 @@ impl Default for BufferParams {
             flush_at_shutdown: None,
             flush_mode: Mode::Default,
             flush_interval: None,
-            flush_thread_count: 1,
+            flush_thread_count: None,
             flush_thread_interval: None,
             flush_thread_burst_interval: None,
             delayed_commit_timeout: None,

@@ -6,9 +6,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::build::{Builder, OUTPUT_PARTS};
+use super::graph::RouteNode;
 use super::pipeline::{RoundRobin, Store, Target};
 use crate::config::{Diagnostic, Section, from_section};
 
+/// Outputs that only send on to others.
+const ROUTES: &[&str] = &["copy", "relabel", "roundrobin", "round_robin"];
 /// Nesting of `<store>` sections with stores in them.
 const MAX_STORE_DEPTH: usize = 8;
 /// Largest `weight` of a `<store>`.
@@ -53,7 +56,12 @@ impl Builder<'_> {
             self.fault("stores are nested too deeply", section);
             return None;
         }
-        match self.type_of(section)?.as_str() {
+        let kind = self.type_of(section)?;
+        if ROUTES.contains(&kind.as_str()) {
+            let (id, section, before) = (self.id(section), section.clone(), self.graph.sinks.len());
+            self.graph.routes.push(RouteNode { id, section, before });
+        }
+        match kind.as_str() {
             "copy" => Some(Target::Copy(self.copy(section, depth)?)),
             "relabel" => self.relabel(section),
             "roundrobin" | "round_robin" => self.round_robin(section, depth),

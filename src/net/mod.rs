@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod aws;
+pub mod dial;
 pub mod dns;
 pub(crate) mod forward;
 mod gate;

@@ -1,13 +1,14 @@
 //! Outputs: the table of `<match> @type`. `copy`, `relabel` and `roundrobin` are targets of the engine's routes.
 
 mod azurestorage;
+mod bigquery;
 mod buffer;
 mod clickhouse;
 mod exec;
 mod exec_filter;
 mod fields;
 mod file;
-mod forward;
+pub(crate) mod forward;
 mod gcs;
 mod http;
 mod null;
@@ -26,6 +27,8 @@ use crate::plugin::{DynOutput, Plugin, output};
 /// One line per output.
 pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<azurestorage::AzureStorage>(&["azurestorage"]),
+    output::<bigquery::Insert>(&["bigquery_insert"]),
+    output::<bigquery::Load>(&["bigquery_load"]),
     output::<buffer::Buffer>(&["buffer"]),
     output::<clickhouse::Clickhouse>(&["clickhouse"]),
     output::<exec::Exec>(&["exec"]),

@@ -13,6 +13,11 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("input", "windows_eventlog", WINDOWS),
     ("input", "windows_eventlog2", WINDOWS),
     ("input", "windows_exporter", WINDOWS),
+    (
+        "output",
+        "bigquery",
+        "with version 2 the plugin became two: write bigquery_insert (method insert) or bigquery_load",
+    ),
     ("output", "tcp", STREAM),
     ("output", "unix", STREAM),
     (

@@ -1,7 +1,7 @@
 //! What a plugin's constructor sees: its section, the process around it, and the plugins inside its section.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,29 @@ struct SliceParams {
     timekey: Option<TimeSpan>,
     timekey_use_utc: bool,
     timekey_zone: Option<String>,
+    flush_interval: Option<TimeSpan>,
+}
+
+/// Where the chunks of a `<buffer>` are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PlaceParams {
+    path: Option<PathBuf>,
+}
+
+/// The directory for a buffer path: Fluentd's paths may be a pattern of file names (`/buf/app.*.log`); then the part
+/// before the star names the directory.
+pub fn directory_of(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    match text.split_once('*') {
+        Some((before, _)) => PathBuf::from(before.trim_end_matches(['.', '/'])),
+        None => path.to_owned(),
+    }
+}
+
+/// What belongs to a plugin below `root_dir`.
+pub fn home(root: &Path, process: &Process, id: &str) -> PathBuf {
+    root.join(format!("worker{}", process.worker_id)).join(id)
 }
 
 /// The parameter of `<parse>` that the parser's user obeys.
@@ -125,6 +148,14 @@ pub struct BufferDefaults {
     pub timekey: Option<Duration>,
     /// `flush_interval`, where the output's differs from the common default.
     pub flush_interval: Option<Duration>,
+    /// `flush_mode interval`, although there is a chunk key `time`.
+    pub by_interval: bool,
+    /// `chunk_limit_size` and `total_limit_size` in bytes, where they differ from the common defaults.
+    pub limits: Option<(u64, u64)>,
+    /// `chunk_limit_records`.
+    pub chunk_limit_records: Option<u64>,
+    /// `flush_thread_count`, where one is too few: writes that mostly wait.
+    pub flush_threads: Option<usize>,
 }
 
 /// The view of one plugin's section while it is built.
@@ -271,6 +302,12 @@ impl<'a> BuildContext<'a> {
         Ok(times.value.and_then(|t| t.timekey).map(TimeSpan::duration))
     }
 
+    /// `flush_interval` of the `<buffer>` section, where it is written and can be read.
+    pub fn flush_interval(&self) -> Option<Duration> {
+        let times = from_section::<SliceParams>(self.section.child("buffer")?, Options::default());
+        times.value.and_then(|t| t.flush_interval).map(TimeSpan::duration)
+    }
+
     /// The zone that time slices are cut and printed in.
     pub fn buffer_zone(&self) -> Result<Zone, String> {
         let Some(buffer) = self.section.child("buffer") else { return Ok(Zone::local()) };
@@ -303,6 +340,21 @@ impl<'a> BuildContext<'a> {
     /// What [`buffer_defaults`](Self::buffer_defaults) was told.
     pub fn take_buffer_defaults(&mut self) -> Option<BufferDefaults> {
         self.buffer.take()
+    }
+
+    /// The directory of the output's file buffer; `None` where its chunks are in memory. To be asked behind
+    /// [`buffer_defaults`](Self::buffer_defaults).
+    pub fn buffer_directory(&self) -> Option<PathBuf> {
+        let section = self.section.child("buffer");
+        let defaults = self.buffer.as_ref();
+        let default = if defaults.is_some_and(|d| d.file || d.path.is_some()) { "file" } else { "memory" };
+        if section.and_then(Section::plugin_type).unwrap_or(default) == "memory" {
+            return None;
+        }
+        let params = section.and_then(|section| from_section::<PlaceParams>(section, Options::default()).value);
+        let written = params.and_then(|params| params.path).map(|path| directory_of(&path));
+        let root = || Some(home(self.process.root_dir.as_deref()?, self.process, self.section.id()?).join("buffer"));
+        written.or_else(|| defaults.and_then(|d| d.path.clone())).or_else(root)
     }
 
     /// The chunk keys in force: those of `<buffer>`, else the defaults told so far.

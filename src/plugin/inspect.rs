@@ -24,6 +24,8 @@ pub enum Category {
     Filter,
     /// `<match>`, `<store>`
     Output,
+    /// `copy`, `roundrobin`, `relabel`: what only sends on to outputs
+    Route,
 }
 
 impl Category {
@@ -32,7 +34,7 @@ impl Category {
         match self {
             Category::Input => "input",
             Category::Filter => "filter",
-            Category::Output => "output",
+            Category::Output | Category::Route => "output",
         }
     }
 }

@@ -8,6 +8,7 @@ mod contract;
 mod emitter;
 mod inject;
 mod inspect;
+pub mod jobs;
 mod ledger;
 mod pieces;
 mod registry;
@@ -22,7 +23,9 @@ mod timed;
 mod timeparams;
 
 pub use beneath::{Opened, Root, is_bad_name};
-pub use context::{BufferDefaults, BuildContext, LogFile, Process, chunk_key_names, find, unknown_type};
+pub use context::{
+    BufferDefaults, BuildContext, LogFile, Process, chunk_key_names, directory_of, find, home, unknown_type,
+};
 pub use contract::{
     Configure, EachEvent, Event, Failure, Filter, Formatter, Input, InputError, MAX_REFUSED, MultilineRule, Output,
     ParseError, Parser, RefusedEvent, Settling, Verdict, WholeFile, WholeFormat, WriteError,

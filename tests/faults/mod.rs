@@ -12,10 +12,12 @@ pub mod kills;
 mod limits;
 mod logs;
 mod many;
+mod others;
 mod pace;
 mod place;
 mod reload;
 mod senders;
+mod stops;
 mod tail;
 mod tally;
 mod target;
@@ -23,4 +25,5 @@ mod targets;
 mod wire;
 
 use crate::daemon::{Daemon, PATIENCE, free_port, suiro, wait_at_most, wait_for};
+pub use kills::{Chance, kills};
 use tally::Tally;

@@ -89,7 +89,8 @@ impl Target {
 
     /// Starts on a port that senders know already.
     pub fn start_at(port: u16, protocol: Protocol, conduct: Conduct) -> Target {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        // The last connection of one that was there before may not be gone yet.
+        let listener = super::wait_for("the port", || TcpListener::bind(("127.0.0.1", port)).ok());
         let state = Arc::new(State {
             conduct: Mutex::new(conduct),
             poison: Mutex::default(),

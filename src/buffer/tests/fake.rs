@@ -8,19 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::buffer::env::{Clock, DirEntry, Disk, DiskFile, EntryKind, Env, Random};
+use crate::buffer::testing::config;
+use crate::buffer::{BufferConfig, ChunkKeys, FlushMode};
 
 /// Bytes that a torn write keeps or loses together.
 const SECTOR: usize = 64;
 
 /// A random generator whose numbers depend on its seed alone (SplitMix64).
-pub(in crate::buffer) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(in crate::buffer) fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         Dice(seed)
     }
 
-    pub(in crate::buffer) fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,18 +31,18 @@ impl Dice {
     }
 
     /// A number below `n`.
-    pub(in crate::buffer) fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.roll() % n.max(1)
     }
 
-    pub(in crate::buffer) fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
 
 /// What happens at the chosen call.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::buffer) enum Fault {
+pub(crate) enum Fault {
     /// The machine stops: this call and all after it fail, until [`FakeDisk::restart`].
     Crash,
     /// This call fails once.
@@ -83,7 +85,7 @@ struct State {
 
 /// See the module's description.
 #[derive(Clone, Default)]
-pub(in crate::buffer) struct FakeDisk(Arc<Mutex<State>>);
+pub(crate) struct FakeDisk(Arc<Mutex<State>>);
 
 impl FakeDisk {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,45 +121,50 @@ impl FakeDisk {
         Ok(state)
     }
 
+    /// The machine stops here: every call from now on fails, until it is switched on again.
+    pub(crate) fn halt(&self) {
+        self.state().crashed = true;
+    }
+
     /// Lets the call `after` calls from now fail.
-    pub(in crate::buffer) fn fail_in(&self, after: u64, fault: Fault) {
+    pub(crate) fn fail_in(&self, after: u64, fault: Fault) {
         let mut state = self.state();
         state.fault = Some((state.calls + after, fault));
     }
 
-    pub(in crate::buffer) fn clear_fault(&self) {
+    pub(crate) fn clear_fault(&self) {
         self.state().fault = None;
     }
 
-    pub(in crate::buffer) fn is_crashed(&self) -> bool {
+    pub(crate) fn is_crashed(&self) -> bool {
         self.state().crashed
     }
 
-    pub(in crate::buffer) fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.state().calls
     }
 
-    pub(in crate::buffer) fn set_capacity(&self, bytes: Option<u64>) {
+    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
     }
 
     /// Adds a line to the log.
-    pub(in crate::buffer) fn note(&self, line: String) {
+    pub(crate) fn note(&self, line: String) {
         self.state().log.push(line);
     }
 
     /// The calls so far, for a failed test to show.
-    pub(in crate::buffer) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.state().log.join("\n")
     }
 
     /// Makes every directory a disk of its own.
-    pub(in crate::buffer) fn set_apart(&self) {
+    pub(crate) fn set_apart(&self) {
         self.state().apart = true;
     }
 
     /// The power is cut and comes back: what was not synced is there, torn or gone, as the dice fall.
-    pub(in crate::buffer) fn restart(&self, dice: &mut Dice) {
+    pub(crate) fn restart(&self, dice: &mut Dice) {
         let mut state = self.state();
         let pending = std::mem::take(&mut state.pending);
         let all = dice.one_in(3);
@@ -178,7 +185,7 @@ impl FakeDisk {
     }
 
     /// The process ended, the machine went on.
-    pub(in crate::buffer) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let mut state = self.state();
         state.locks.clear();
         (state.crashed, state.fault) = (false, None);
@@ -188,14 +195,14 @@ impl FakeDisk {
     }
 
     /// Names of the files in a directory.
-    pub(in crate::buffer) fn names(&self, dir: &Path) -> Vec<String> {
+    pub(crate) fn names(&self, dir: &Path) -> Vec<String> {
         let state = self.state();
         let inside = state.names.keys().filter(|p| p.parent() == Some(dir));
         inside.map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
     /// Changes a file's bytes behind everybody's back.
-    pub(in crate::buffer) fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let ino = state.names[path];
         let inode = &mut state.inodes[ino];
@@ -204,7 +211,7 @@ impl FakeDisk {
     }
 
     /// Puts a durable file there.
-    pub(in crate::buffer) fn put(&self, path: &Path, data: &[u8]) {
+    pub(crate) fn put(&self, path: &Path, data: &[u8]) {
         let mut state = self.state();
         let ino = state.inodes.len();
         state.inodes.push(Inode { data: data.to_vec(), durable: data.to_vec(), ..Inode::default() });
@@ -213,12 +220,12 @@ impl FakeDisk {
     }
 
     /// A file's bytes.
-    pub(in crate::buffer) fn get(&self, path: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
         state.names.get(path).map(|ino| state.inodes[*ino].data.clone())
     }
 
-    pub(in crate::buffer) fn remove_behind(&self, path: &Path) {
+    pub(crate) fn remove_behind(&self, path: &Path) {
         let mut state = self.state();
         state.names.remove(path);
         state.durable_names.remove(path);
@@ -462,13 +469,13 @@ impl DiskFile for FakeFile {
 }
 
 /// A clock that goes when it is told.
-pub(in crate::buffer) struct FakeClock {
+pub(crate) struct FakeClock {
     start: Instant,
     micros: AtomicI64,
 }
 
 impl FakeClock {
-    pub(in crate::buffer) fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.micros.fetch_add(by.as_micros() as i64, Relaxed);
     }
 }
@@ -492,9 +499,41 @@ impl Random for FakeRandom {
 }
 
 /// A machine that does nothing by itself: the buffer's I/O runs in the calling thread.
-pub(in crate::buffer) fn machine(seed: u64) -> (Env, FakeDisk, Arc<FakeClock>) {
+pub(crate) fn machine(seed: u64) -> (Env, FakeDisk, Arc<FakeClock>) {
     let disk = FakeDisk::default();
     let clock = Arc::new(FakeClock { start: Instant::now(), micros: AtomicI64::new(0) });
     let random = Arc::new(FakeRandom(AtomicU64::new(seed)));
     (Env { disk: Arc::new(disk.clone()), clock: clock.clone(), random, inline: true }, disk, clock)
+}
+
+/// A clock that goes with the runtime's, which a test may pause.
+struct TokioClock(tokio::time::Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn wall_micros(&self) -> i64 {
+        1_700_000_000_000_000 + self.0.elapsed().as_micros() as i64
+    }
+}
+
+/// A machine whose time is that of the runtime that it is made on. Its I/O runs in the calling task.
+pub(crate) fn machine_in_tokio_time(seed: u64) -> (Env, FakeDisk) {
+    let disk = FakeDisk::default();
+    let random = Arc::new(FakeRandom(AtomicU64::new(seed)));
+    let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
+    (Env { disk: Arc::new(disk.clone()), clock, random, inline: true }, disk)
+}
+
+/// A buffer that queues its chunks soon and keeps what it has when it closes.
+pub(crate) fn tiny_chunks() -> BufferConfig {
+    BufferConfig {
+        keys: ChunkKeys { tag: true, time: None, fields: Vec::new() },
+        flush_mode: FlushMode::Interval,
+        flush_interval: Duration::from_millis(200),
+        flush_at_shutdown: false,
+        ..config()
+    }
 }

@@ -1,7 +1,7 @@
 //! Tests of the buffer as a whole.
 #![allow(clippy::unwrap_used)]
 
-pub(super) mod fake;
+pub(crate) mod fake;
 mod files;
 mod memory;
 mod recovery;

@@ -71,6 +71,13 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// One that was not waited for ends with everything that it started.
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
 fn ended(command: &str, status: io::Result<std::process::ExitStatus>) {
     match status {
         Ok(status) if status.success() => {}

@@ -13,7 +13,9 @@ pub(super) fn row<'a>(view: &'a PluginView, shown: Shown, arena: &'a Arena) -> R
     if shown.config {
         row.push(b"config", config(view, arena));
     }
-    row.push(b"output_plugin", Value::Bool(view.category == Category::Output));
+    // In Fluentd copy and roundrobin are no outputs but what is around them; relabel is one.
+    let is_output = view.category == Category::Output || view.category == Category::Route && view.kind == "relabel";
+    row.push(b"output_plugin", Value::Bool(is_output));
     if let Some(buffer) = &view.buffer {
         row.push(b"buffer_queue_length", (buffer.stats.queue_length as u64).into());
         row.push(b"buffer_timekeys", timekeys(buffer, arena));
@@ -60,10 +62,9 @@ fn config<'a>(view: &PluginView, arena: &'a Arena) -> Value<'a> {
     Value::Map(arena.bytes(&map))
 }
 
-/// The oldest and the newest time slice; those between are not known here.
+/// The starts of all time slices.
 fn timekeys<'a>(buffer: &BufferView, arena: &'a Arena) -> Value<'a> {
-    let mut keys: Vec<i64> = [buffer.stats.oldest_timekey, buffer.stats.newest_timekey].into_iter().flatten().collect();
-    keys.dedup();
+    let keys = &buffer.stats.timekeys;
     let mut list = Vec::new();
     msgpack::put_array_len(&mut list, keys.len());
     keys.iter().for_each(|key| msgpack::put_int(&mut list, *key));

@@ -110,6 +110,7 @@ impl Server {
             ca_bundle: params.tls_ca_cert_path.clone(),
             ca_directory: None,
             timeout: params.read_timeout.map(TimeSpan::duration),
+            largest_answer: None,
         };
         let place = params.endpoint.trim_end_matches('/').to_owned();
         let gzip = params.compress == Compress::Gzip;

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::server::Server;
+use crate::net::dial::Dial;
 use crate::net::forward::{Credentials, Decoder, Hello, MAX_HANDSHAKE_BYTES};
 use crate::net::tls::{ClientTls, Stream};
 
@@ -17,6 +18,8 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(130);
 
 /// How connections are made, the same for all servers of an output.
 pub(super) struct Link {
+    /// The network.
+    pub(super) dial: Arc<dyn Dial>,
     /// TLS, where it is spoken.
     pub(super) tls: Option<ClientTls>,
     /// How long connecting may take.
@@ -71,14 +74,14 @@ impl Link {
     async fn connect(&self, server: &Server, address: SocketAddr) -> io::Result<Stream> {
         let limit = self.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {address} within {limit:?}"));
-        let tcp = timeout(limit, TcpStream::connect(address)).await.map_err(|_| late())?;
-        let tcp = tcp.map_err(|e| io::Error::new(e.kind(), format!("can't connect to {address}: {e}")))?;
-        // Both only tune the connection.
-        let _ = tcp.set_nodelay(true);
-        let _ = socket2::SockRef::from(&tcp).set_keepalive(self.probes);
-        match &self.tls {
-            Some(tls) => tls.connect(server.certificate_name(), tcp, self.handshake_timeout).await,
-            None => Ok(Stream::Plain(tcp)),
+        let stream = timeout(limit, self.dial.dial(address, self.probes)).await.map_err(|_| late())?;
+        let stream = stream.map_err(|e| io::Error::new(e.kind(), format!("can't connect to {address}: {e}")))?;
+        match (&self.tls, stream) {
+            (Some(tls), Stream::Plain(tcp)) => {
+                tls.connect(server.certificate_name(), tcp, self.handshake_timeout).await
+            }
+            (Some(_), _) => Err(io::Error::new(io::ErrorKind::Unsupported, "TLS is spoken over TCP alone")),
+            (None, stream) => Ok(stream),
         }
     }
 }

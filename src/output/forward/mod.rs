@@ -18,6 +18,8 @@ mod send;
 mod server;
 mod srv;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,6 +37,7 @@ use self::payload::{Payload, Shape};
 use self::send::{Outgoing, Terms};
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
+use crate::net::dial::{Dial, Tcp};
 use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Stop, WriteError};
 
 /// The output.
@@ -43,6 +46,7 @@ pub struct Forward {
     discovery: Discovery,
     terms: Terms,
     shape: Shape,
+    dial: Arc<dyn Dial>,
     /// The servers, once started.
     cluster: OnceLock<Arc<Cluster>>,
     watching: Mutex<Option<JoinHandle<()>>>,
@@ -65,7 +69,8 @@ impl Configure for Forward {
 impl Output for Forward {
     async fn start(&self, stop: Stop) -> Result<(), InputError> {
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
-        let cluster = Arc::new(Cluster::new(Arc::new(self.params.common()?), self.params.beat(), seed));
+        let cluster =
+            Arc::new(Cluster::new(Arc::new(self.params.common(self.dial.clone())?), self.params.beat(), seed));
         let servers = self.discovery.servers().await.map_err(InputError)?;
         cluster.set_servers(&servers);
         self.look_up(&cluster).await?;
@@ -123,7 +128,8 @@ impl Output for Forward {
 impl Forward {
     fn of(params: ForwardParams, discovery: Discovery) -> Forward {
         let (terms, shape) = (params.terms(), params.shape());
-        Forward { params, discovery, terms, shape, cluster: OnceLock::new(), watching: Mutex::default() }
+        let dial = Arc::new(Tcp);
+        Forward { params, discovery, terms, shape, dial, cluster: OnceLock::new(), watching: Mutex::default() }
     }
 
     /// Looks every server's name up, so that a wrong one is found at the start.

@@ -1,6 +1,7 @@
 //! Parameters of `out_forward`, and what is wrong with them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use super::server::Server;
 use super::srv::Srv;
 use crate::config::{Diagnostic, Secret, Section, Size, TimeSpan};
 use crate::event::Packing;
+use crate::net::dial::Dial;
 use crate::net::tls::{ClientSettings, ClientTls, Verify, Version, Versions};
 use crate::plugin::{BuildContext, unknown_type};
 
@@ -364,13 +366,14 @@ impl ForwardParams {
     /// What is the same for all servers. Reads certificates.
     ///
     /// Errors: certificates that can't be read.
-    pub(super) fn common(&self) -> std::io::Result<Common> {
+    pub(super) fn common(&self, dial: Arc<dyn Dial>) -> std::io::Result<Common> {
         let tls = match self.transport {
             Transport::Tcp => None,
             Transport::Tls => Some(ClientTls::open(&self.tls_settings())?),
         };
         let security = self.security.as_ref();
         let link = Link {
+            dial,
             tls,
             connect_timeout: self.connect_timeout.map(TimeSpan::duration),
             handshake_timeout: self.hard_timeout.duration(),

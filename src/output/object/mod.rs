@@ -37,6 +37,7 @@ pub use self::gcp::GcsBucket;
 pub use self::name::{HexDigits, KeyParams};
 use self::params::render;
 pub use self::params::{Compressed, store_as};
+pub use self::service::Service;
 pub use self::signer::Signer;
 pub use self::store::Store;
 

@@ -51,8 +51,12 @@ pub(super) struct Positions {
     on_disk: AtomicU64,
     /// Counts changes.
     version: AtomicU64,
-    /// The version that is saved.
+    /// The version that whoever waits for a save need not wait for any more: it is saved, or a save of it failed.
     saved: watch::Sender<u64>,
+    /// The version that is in the files.
+    written: AtomicU64,
+    /// One save at a time: one that a stop in haste left behind may still be waiting for the disk.
+    saving: Mutex<()>,
     wanted: Notify,
     claimed: AtomicBool,
 }
@@ -116,6 +120,8 @@ impl Positions {
             on_disk: AtomicU64::new(0),
             version: AtomicU64::new(1),
             saved: watch::Sender::new(0),
+            written: AtomicU64::new(0),
+            saving: Mutex::default(),
             wanted: Notify::new(),
             claimed: AtomicBool::new(false),
         }
@@ -250,7 +256,7 @@ impl Positions {
                 tokio::time::sleep(SAVE_PAUSE).await;
             };
             let stopped = stop.or(wanted).await.is_none();
-            if *self.saved.borrow() < self.version.load(Relaxed) {
+            if self.is_behind() {
                 self.save(&mut complaint).await;
             }
             if stopped {
@@ -259,9 +265,16 @@ impl Positions {
         }
     }
 
-    /// Saves once, at the end.
+    /// Saves what is not saved yet, at the end.
     pub(super) async fn save_now(self: &Arc<Self>) {
-        self.save(&mut Complaint::default()).await;
+        if self.is_behind() {
+            self.save(&mut Complaint::default()).await;
+        }
+    }
+
+    /// Whether there are changes that the files do not have.
+    fn is_behind(&self) -> bool {
+        self.written.load(Relaxed) < self.version.load(Relaxed)
     }
 
     async fn save(self: &Arc<Self>, complaint: &mut Complaint) {
@@ -269,7 +282,9 @@ impl Positions {
         let positions = self.clone();
         // A sync may take long, and would hold up everything else on this thread.
         match tokio::task::spawn_blocking(move || positions.write()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => {
+                self.written.fetch_max(version, Relaxed);
+            }
             Ok(Err(e)) => complaint.say(self.file.as_deref(), &e.to_string()),
             Err(e) => complaint.say(self.file.as_deref(), &e.to_string()),
         }
@@ -278,6 +293,8 @@ impl Positions {
 
     fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
+        // There is nothing behind the lock that a panic could leave half changed.
+        let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let (looked, (lines, hints)) = {
             let table = self.table();
             (table.looked, table.save())

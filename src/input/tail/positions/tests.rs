@@ -184,3 +184,33 @@ async fn a_save_that_fails_is_not_waited_for() {
     saver.await.unwrap();
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn what_is_saved_is_not_saved_once_more() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tail.pos");
+    let claim = Claim::open(Some(&path), false).unwrap();
+    // Each save makes a new file. The first save writes what there was at the start.
+    let inode = || std::fs::metadata(&path).unwrap().ino();
+    claim.save_now().await;
+    let saved = inode();
+    claim.save_now().await;
+    assert_eq!(inode(), saved);
+    claim.settle();
+    claim.save_now().await;
+    assert_ne!(inode(), saved);
+}
+
+#[tokio::test]
+async fn a_save_that_failed_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("positions/tail.pos");
+    let claim = Claim::open(Some(&path), false).unwrap();
+    std::fs::remove_dir_all(dir.path().join("positions")).unwrap();
+    claim.save_now().await;
+    assert!(!path.exists());
+    std::fs::create_dir(dir.path().join("positions")).unwrap();
+    claim.save_now().await;
+    assert!(path.exists());
+}
