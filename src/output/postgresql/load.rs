@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::pin::pin;
 
 use bytes::Bytes;
-use futures::SinkExt as _;
+use futures_util::SinkExt as _;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Error;
 
