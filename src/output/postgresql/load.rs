@@ -174,7 +174,7 @@ impl Load<'_> {
 
     /// Loads the rows of a piece but for those that are refused.
     async fn piece(&self, piece: &Piece, sql: &str, refused: &mut Vec<RefusedEvent>) -> Result<(), Halt> {
-        let mut left: Vec<Range<usize>> = vec![0..piece.len()];
+        let mut left: Vec<Range<usize>> = Vec::from([Range { start: 0, end: piece.len() }]);
         while let Some(range) = left.pop() {
             if range.is_empty() {
                 continue;

@@ -189,7 +189,7 @@ impl WarehouseParams {
     /// How data files are written.
     pub fn properties(&self, cx: &BuildContext<'_>) -> Result<WriterProperties, Diagnostic> {
         let sizes = [("row_group_size", self.row_group_size), ("target_size", self.target_size)];
-        for (name, _) in sizes.into_iter().filter(|(_, size)| size.is_empty()) {
+        if let Some((name, _)) = sizes.into_iter().find(|(_, size)| size.is_empty()) {
             return Err(cx.fault(name, format!("{name} must be above zero")));
         }
         let zstd = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| cx.fault("compression", e.to_string()))?;

@@ -36,6 +36,9 @@ pub struct Version {
     pub bytes: usize,
 }
 
+/// A version, and when it was looked at.
+type Known = (Arc<Version>, SystemTime);
+
 /// A table by its place.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -45,7 +48,7 @@ pub struct Table {
     pub directory: Arc<str>,
     /// As queries name it: schema, dot, name.
     pub name: Arc<str>,
-    known: Arc<Mutex<Option<(Arc<Version>, SystemTime)>>>,
+    known: Arc<Mutex<Option<Known>>>,
 }
 
 /// A data file, with where it stands in the catalog.
