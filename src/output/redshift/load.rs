@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn refused_lines_come_back_and_fit() {
         let refused = |count: u64| -> Vec<RefusedEvent> {
-            (0..count).map(|place| RefusedEvent { place, answer: "é\"".repeat(200) }).collect()
+            (0..count).map(|place| RefusedEvent { place, answer: "é\"".repeat(150) }).collect()
         };
         assert_eq!(read_noted(&write_noted(&refused(3))), refused(3));
         let many = write_noted(&refused(1000));

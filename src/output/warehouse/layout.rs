@@ -175,13 +175,35 @@ pub fn literal(key: &Key) -> Struct {
     Struct::from_iter(key.iter().map(|part| part.clone().map(Literal::Primitive)))
 }
 
-/// The directory of a partition: what others write, too. Only for the eye; the catalog says what is in it.
+/// The directory of a partition, as others name it. Only for the eye; the catalog says what is in it.
 pub fn directory(metadata: &TableMetadata, partition: &Struct) -> String {
-    let path = metadata.default_partition_spec().partition_to_path(partition, metadata.current_schema().clone());
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "=/_.-".contains(c) { c } else { '_' };
-    let parts: Vec<String> = path.split('/').map(|part| part.chars().map(safe).take(100).collect()).collect();
-    parts
-        .iter()
-        .filter(|part| !matches!(part.as_str(), "" | "." | ".."))
-        .fold(String::new(), |path, part| path + part + "/")
+    let fields = metadata.default_partition_spec().fields().iter();
+    fields.zip(partition.iter()).fold(String::new(), |path, (field, value)| {
+        let value = value.map_or_else(|| "null".to_owned(), |value| shown(field.transform, value));
+        path + &safe(&field.name) + "=" + &safe(&value) + "/"
+    })
+}
+
+fn shown(transform: Transform, value: &Literal) -> String {
+    let (seconds, form) = match transform {
+        Transform::Hour => (3600, "%Y-%m-%d-%H"),
+        Transform::Day => (24 * 3600, "%Y-%m-%d"),
+        _ => (0, ""),
+    };
+    match value {
+        Literal::Primitive(PrimitiveLiteral::Int(count)) if seconds > 0 => {
+            let time = jiff::Timestamp::from_second(i64::from(*count) * seconds);
+            time.map_or_else(|_| count.to_string(), |time| time.strftime(form).to_string())
+        }
+        Literal::Primitive(PrimitiveLiteral::Boolean(value)) => value.to_string(),
+        Literal::Primitive(PrimitiveLiteral::Long(value)) => value.to_string(),
+        Literal::Primitive(PrimitiveLiteral::String(value)) => value.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// No sign that means something in a path, and no longer than a name may be.
+fn safe(text: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    text.chars().map(safe).take(100).collect()
 }

@@ -137,7 +137,7 @@ impl Sheet {
     pub fn finish(mut self, layout: &Layout) -> Done<Whole> {
         self.batch(layout)?;
         let footer = self.writer.finish()?;
-        let bytes = self.writer.into_inner()?;
+        let bytes = std::mem::take(self.writer.inner_mut());
         Ok(Whole { partition: literal(&self.key), bytes: bytes.into(), footer })
     }
 }
