@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -113,10 +113,13 @@ impl std::error::Error for ClientError {}
 
 type Io = TokioIo<Timed<Stream>>;
 
+/// A connection; none once it has ended.
+type Drive = Option<Connection<Io, Full<Bytes>>>;
+
 /// A connection and the way to send on it.
 struct Line {
     send: SendRequest<Full<Bytes>>,
-    drive: Connection<Io, Full<Bytes>>,
+    drive: Drive,
     watch: Arc<Watch>,
     since: Instant,
 }
@@ -262,7 +265,7 @@ impl Client {
             .max_buf_size(4 * MAX_HEAD_BYTES)
             .handshake(io);
         let (send, drive) = handshake.await.map_err(io::Error::other)?;
-        Ok(Line { send, drive, watch, since: Instant::now() })
+        Ok(Line { send, drive: Some(drive), watch, since: Instant::now() })
     }
 
     async fn reach(&self, target: &Target) -> io::Result<TcpStream> {
@@ -324,26 +327,30 @@ async fn settle(line: &mut Line) -> bool {
     line.send.is_ready() && !line.send.is_closed()
 }
 
-/// Runs `work`, which waits for something on the connection, and the connection beside it.
-async fn drive<T>(connection: &mut Connection<Io, Full<Bytes>>, work: impl Future<Output = T>) -> T {
+/// Runs `work`, which waits for something on the connection, and the connection beside it. One that has ended is dropped:
+/// only then does a request that it has not taken come back.
+async fn drive<T>(connection: &mut Drive, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
-    let mut ended = false;
     std::future::poll_fn(|cx| {
         // The connection goes first: one that the target has closed says so before anything is sent on it. An error of
         // it reaches the work as well.
-        if !ended {
-            ended = std::pin::Pin::new(&mut *connection).poll(cx).is_ready();
-        }
+        advance(connection, cx);
         match work.as_mut().poll(cx) {
-            Poll::Pending if !ended => {
+            Poll::Pending if connection.is_some() => {
                 // The work may have given the connection something to do.
-                ended = std::pin::Pin::new(&mut *connection).poll(cx).is_ready();
+                advance(connection, cx);
                 work.as_mut().poll(cx)
             }
             polled => polled,
         }
     })
     .await
+}
+
+fn advance(connection: &mut Drive, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|c| std::pin::Pin::new(c).poll(cx).is_ready()) {
+        *connection = None;
+    }
 }
 
 async fn read_answer(mut body: Incoming, most: usize) -> Result<Bytes, ClientError> {
