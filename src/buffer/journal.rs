@@ -236,7 +236,11 @@ fn read_records(file: &dyn DiskFile, found: &mut Remembered) -> io::Result<Optio
                     if bad > 0 {
                         damage = Some(format!("{bad} bytes before offset {} are no records", pos - (held - at) as u64));
                     }
-                    found.take(record);
+                    // An append that was not synced may have lost what a chunk is forgotten with, and kept that it is gone: it
+                    // is sent again then, under its id.
+                    if bad == 0 || !matches!(record, Record::Gone(_)) {
+                        found.take(record);
+                    }
                     at += len;
                 }
                 None => (at, bad) = (at + 1, bad + 1),
@@ -516,6 +520,20 @@ mod tests {
         let found = read(&disk, Path::new("/j"));
         assert_eq!(found.watermark, None);
         assert!(found.fault.unwrap().contains("are no records"));
+    }
+
+    #[test]
+    fn behind_damage_no_chunk_is_gone() {
+        let (mut journal, known, disk) = journal();
+        let (path, early, late) = (Path::new("/j/origins.log"), ChunkId([1; 16]), ChunkId([2; 16]));
+        journal.append(&[Record::Origin(once(1)), Record::Gone(early)], &known).unwrap();
+        let before = disk.get(path).unwrap().len();
+        journal.append(&[Record::Origin(once(2)), Record::Gone(late)], &known).unwrap();
+        assert!(read(&disk, Path::new("/j")).gone.contains(&late));
+        disk.edit(path, |data| data[before + 4] ^= 1);
+        let found = read(&disk, Path::new("/j"));
+        assert!(found.gone.contains(&early) && !found.gone.contains(&late));
+        assert!(found.origins.seen(&1u32.to_le_bytes()) && !found.origins.seen(&2u32.to_le_bytes()));
     }
 
     #[test]

@@ -110,8 +110,9 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) async fn start(machine: &Machine, network: &Network, dice: &mut Dice) -> Result<Sender, String> {
         let closing = Stopper::new();
-        let (keeps, packs) = (dice.one_in(2), dice.one_in(3));
-        let output = Arc::new(over(Arc::new(network.clone()), keeps, packs));
+        let keeps = dice.one_in(2);
+        // Chunks are packed by other threads, which are done when they are: then a seed would stand for several lives.
+        let output = Arc::new(over(Arc::new(network.clone()), keeps));
         Output::start(&*output, closing.listener()).await.map_err(|e| e.0)?;
         let sink = machine.sink("sender", output, 1 + dice.below(3) as usize)?;
         let tasks = flush::spawn(&sink, &closing.listener());

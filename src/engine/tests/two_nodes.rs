@@ -11,7 +11,7 @@ use crate::buffer::fake::{Dice, Fault};
 use crate::buffer::{Account, Buffer};
 
 /// Seeds of the usual run.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 60;
 /// Longest time, on the simulated clock, until all is delivered once all is well.
 const PATIENCE: Duration = Duration::from_secs(3600);
 

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use super::Forward;
 use super::discovery::Discovery;
-use super::params::{Compress, ForwardParams, Heartbeat};
+use super::params::{ForwardParams, Heartbeat};
 use super::server::Server;
 use crate::config::TimeSpan;
 use crate::net::dial::Dial;
 
-/// An output to one server behind `dial`, with acknowledgements. `keeps`: whether connections are used again; `packs`: whether
-/// chunks are compressed.
-pub(crate) fn over(dial: Arc<dyn Dial>, keeps: bool, packs: bool) -> Forward {
+/// An output to one server behind `dial`, with acknowledgements. `keeps`: whether connections are used again.
+pub(crate) fn over(dial: Arc<dyn Dial>, keeps: bool) -> Forward {
     let params = ForwardParams {
         heartbeat_type: Heartbeat::None,
         require_ack_response: true,
@@ -19,7 +18,6 @@ pub(crate) fn over(dial: Arc<dyn Dial>, keeps: bool, packs: bool) -> Forward {
         connect_timeout: Some(TimeSpan::secs(2.0)),
         send_timeout: TimeSpan::secs(5.0),
         keepalive: keeps,
-        compress: if packs { Compress::Gzip } else { Compress::Text },
         ..ForwardParams::default()
     };
     let discovery = Discovery { fixed: vec![Server::at("127.0.0.1", 24224)], ..Discovery::default() };
