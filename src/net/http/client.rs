@@ -324,7 +324,7 @@ fn broken(e: &hyper::Error) -> ClientError {
 /// Lets a connection between two requests see what has happened to it; whether it can be used again.
 async fn settle(line: &mut Line) -> bool {
     drive(&mut line.drive, std::future::ready(())).await;
-    line.send.is_ready() && !line.send.is_closed()
+    line.drive.is_some() && line.send.is_ready() && !line.send.is_closed()
 }
 
 /// Runs `work`, which waits for something on the connection, and the connection beside it. One that has ended is dropped:

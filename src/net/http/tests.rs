@@ -290,6 +290,28 @@ async fn a_connection_that_the_target_closed_is_replaced_without_an_error() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_the_target_closes_later_is_replaced_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        for _ in 0..3 {
+            let mut tcp = listener.accept().await.unwrap().0;
+            assert!(tcp.read(&mut [0; 10_000]).await.unwrap() > 0);
+            tcp.write_all(OK).await.unwrap();
+            // By now the client has put the connection by.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let client = Client::new(ClientOptions::default());
+    for _ in 0..3 {
+        let fetched = tokio::time::timeout(Duration::from_secs(10), fetch(&client, address, "abc"));
+        assert_eq!(fetched.await.unwrap().unwrap().body, "ok");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn answers_that_are_cut_off_or_missing_are_errors() {
     for answer in [
         b"" as &[u8],
