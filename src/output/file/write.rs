@@ -112,11 +112,13 @@ impl Sink {
 
     /// Ends the compressed stream, and notes where all of it is.
     pub(super) fn end(&mut self, written: &mut Written) -> io::Result<()> {
-        if let Some(encoder) = self.encoder.take() {
-            encoder.finish()?;
-        }
+        self.close()?;
         written.end(&self.file()?.metadata()?);
         Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.encoder.take().map_or(Ok(()), |encoder| encoder.finish().map(drop))
     }
 
     fn file(&self) -> io::Result<&File> {
@@ -125,9 +127,7 @@ impl Sink {
 
     /// Ends the compressed stream. Gives what is to be synced; nothing is cut off any more.
     pub fn finish(mut self) -> io::Result<Unsynced> {
-        if let Some(encoder) = self.encoder.take() {
-            encoder.finish()?;
-        }
+        self.close()?;
         let (file, length) = self.start.as_ref().ok_or_else(|| io::Error::other("the file is finished already"))?;
         let bytes = file.metadata()?.len().saturating_sub(*length);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
