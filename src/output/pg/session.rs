@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,12 +19,14 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use super::fault::{self, Meaning};
 use crate::config::{Diagnostic, Secret, TimeSpan};
 use crate::net::tls::{ClientSettings, ClientTls, Stream, Verify};
-use crate::plugin::{BuildContext, WriteError};
+use crate::plugin::{BuildContext, InputError, WriteError};
 
 /// How long connecting may take, all steps together, where nothing is said.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long one chunk may take, where nothing is said.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often rows about old chunks are removed.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// Sessions that are kept.
 const MAX_IDLE: usize = 16;
 
@@ -66,6 +68,23 @@ impl ConnectParams {
     }
 }
 
+/// When rows about old chunks were last removed.
+#[derive(Default)]
+pub struct Forgetting(Mutex<Option<Instant>>);
+
+impl Forgetting {
+    /// Whether it is time again; then the next time is an hour later.
+    pub fn is_due(&self) -> bool {
+        // Every change under the lock is whole by itself.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| at.elapsed() >= FORGET_EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
 /// How a server is reached.
 pub struct Connect {
     host: String,
@@ -76,6 +95,31 @@ pub struct Connect {
 }
 
 impl Connect {
+    /// A first session, at the start: a server that does not answer keeps nothing from starting.
+    ///
+    /// Errors: what the server refuses for good, as a login.
+    pub async fn begin(&self, pool: &Pool) -> Result<(), InputError> {
+        match self.check().await {
+            Ok(session) => pool.give(session),
+            Err((Meaning::Setup, why)) => return Err(InputError(why)),
+            Err((_, why)) => tracing::warn!("{why}; the events wait in the buffer"),
+        }
+        Ok(())
+    }
+
+    /// Gives a chunk's work so long, and no longer.
+    pub async fn within(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<(), WriteError>>,
+    ) -> Result<(), WriteError> {
+        let late = |_| {
+            let seconds = limit.as_secs();
+            WriteError::Retry(format!("{}: no end after {seconds} s (query_timeout)", self.place()))
+        };
+        timeout(limit, work).await.map_err(late)?
+    }
+
     /// Reads the parameters; nothing is opened.
     pub fn new(
         (host, port): (&str, u16),

@@ -17,13 +17,11 @@ use self::columns::{Columns, NewFields, definitions};
 use self::load::{Batches, Load};
 use self::rows::{Layout, Plan};
 use super::fields::{mapping, required, table_part};
-use super::pg::{Connect, Meaning, Pool, Session, TableName, identifier, retry};
+use super::pg::{Connect, Forgetting, Pool, Session, TableName, identifier, retry};
 use crate::buffer::Chunk;
 use crate::config::Diagnostic;
 use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Stop, Template, WriteError};
 
-/// Time between two removals of old rows from the batch table.
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// Tables whose columns are remembered.
 const MAX_TABLES: usize = 1000;
 /// How long columns are remembered; a change of the table is seen after that, or once it gets in the way.
@@ -51,7 +49,7 @@ pub struct Postgresql {
     query_timeout: Duration,
     /// Whether the batch table is known to be there.
     has_batches: AtomicBool,
-    forgotten: Mutex<Option<Instant>>,
+    forgetting: Forgetting,
     known: Mutex<HashMap<TableName, (Instant, Arc<Columns>)>>,
     complained: AtomicBool,
 }
@@ -89,7 +87,7 @@ impl Configure for Postgresql {
             query_timeout: params.connect.query_timeout(),
             schema: params.schema,
             has_batches: AtomicBool::new(false),
-            forgotten: Mutex::default(),
+            forgetting: Forgetting::default(),
             known: Mutex::default(),
             complained: AtomicBool::new(false),
         })
@@ -222,12 +220,8 @@ impl Postgresql {
 
     /// Removes rows from the batch table that nobody needs any more. What fails is tried again an hour later.
     async fn forget_old(&self, session: &Session) {
-        {
-            let mut last = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|at| at.elapsed() < FORGET_EVERY) {
-                return;
-            }
-            *last = Some(Instant::now());
+        if !self.forgetting.is_due() {
+            return;
         }
         if let Err(e) = session.run(&self.batches.forget(self.retention.as_secs_f64())).await {
             tracing::warn!("old rows of {} are not removed: {}", self.batches.table, super::pg::answer(&e));
@@ -238,20 +232,11 @@ impl Postgresql {
 impl Output for Postgresql {
     /// A server that does not answer keeps nothing from starting; one that refuses the login does.
     async fn start(&self, _: Stop) -> Result<(), InputError> {
-        match self.connect.check().await {
-            Ok(session) => self.pool.give(session),
-            Err((Meaning::Setup, why)) => return Err(InputError(why)),
-            Err((_, why)) => tracing::warn!("{why}; the events wait in the buffer"),
-        }
-        Ok(())
+        self.connect.begin(&self.pool).await
     }
 
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
-        let late = |_| {
-            let seconds = self.query_timeout.as_secs();
-            WriteError::Retry(format!("{}: no end after {seconds} s (query_timeout)", self.connect.place()))
-        };
-        tokio::time::timeout(self.query_timeout, self.load(chunk)).await.map_err(late)?
+        self.connect.within(self.query_timeout, self.load(chunk)).await
     }
 
     async fn close(&self) {

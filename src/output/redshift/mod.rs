@@ -4,9 +4,9 @@ mod copy;
 mod load;
 mod params;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use self::params::RedshiftParams;
 
@@ -15,7 +15,7 @@ use self::load::{Load, Upsert, create_loads, forget};
 use self::params::{ErrorsView, FileType};
 use super::fields::{required, table_part};
 use super::object::Connection;
-use super::pg::{Connect, Meaning, Pool, Session, TableName, answer, identifier, retry};
+use super::pg::{Connect, Forgetting, Pool, Session, TableName, answer, identifier, retry};
 use super::postgresql::new_columns;
 use super::s3::{S3, S3Params};
 use crate::buffer::Chunk;
@@ -25,8 +25,6 @@ use crate::net::aws::Keychain;
 use crate::net::http::{AwsCredentials, Client};
 use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Render, Stop, Template, WriteError};
 
-/// Time between two removals of old rows from the loads table.
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// Length of time slices where nothing is said.
 const TIMEKEY: Duration = Duration::from_secs(600);
 
@@ -48,7 +46,7 @@ pub struct Redshift {
     retention: Duration,
     query_timeout: Duration,
     has_loads: AtomicBool,
-    forgotten: Mutex<Option<Instant>>,
+    forgetting: Forgetting,
 }
 
 impl Configure for Redshift {
@@ -101,7 +99,7 @@ impl Configure for Redshift {
             retention: params.loads_retention.duration(),
             query_timeout: params.connect.query_timeout(),
             has_loads: AtomicBool::new(false),
-            forgotten: Mutex::default(),
+            forgetting: Forgetting::default(),
         })
     }
 }
@@ -225,12 +223,8 @@ impl Redshift {
 
     /// Removes rows from the loads table that nobody needs any more. What fails is tried again an hour later.
     async fn forget_old(&self, session: &Session) {
-        {
-            let mut last = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|at| at.elapsed() < FORGET_EVERY) {
-                return;
-            }
-            *last = Some(Instant::now());
+        if !self.forgetting.is_due() {
+            return;
         }
         if let Err(e) = session.run(&forget(&self.loads, self.retention)).await {
             tracing::warn!("old rows of {} are not removed: {}", self.loads, answer(&e));
@@ -245,20 +239,11 @@ impl Output for Redshift {
         let client = Connection::default().open()?;
         // Started once; a second client would only replace an unused one.
         let _ = self.client.set((client, self.s3.keychain().map_err(InputError)?));
-        match self.connect.check().await {
-            Ok(session) => self.pool.give(session),
-            Err((Meaning::Setup, why)) => return Err(InputError(why)),
-            Err((_, why)) => tracing::warn!("{why}; the events wait in the buffer"),
-        }
-        Ok(())
+        self.connect.begin(&self.pool).await
     }
 
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
-        let late = |_| {
-            let seconds = self.query_timeout.as_secs();
-            WriteError::Retry(format!("{}: no end after {seconds} s (query_timeout)", self.connect.place()))
-        };
-        tokio::time::timeout(self.query_timeout, self.load(chunk)).await.map_err(late)?
+        self.connect.within(self.query_timeout, self.load(chunk)).await
     }
 
     async fn close(&self) {
