@@ -9,6 +9,7 @@ mod databases;
 mod docs;
 mod examples;
 mod faults;
+mod listening;
 mod objects;
 mod options;
 mod report;

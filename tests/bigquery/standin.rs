@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use flate2::read::MultiGzDecoder;
 use serde_json::{Value as Json, json};
 
 use crate::daemon::free_port;
+use crate::listening::Listening;
 
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ struct Inner {
 pub struct StandIn {
     pub port: u16,
     inner: Arc<Mutex<Inner>>,
-    ended: Arc<AtomicBool>,
+    _listening: Listening,
 }
 
 impl StandIn {
@@ -107,20 +107,10 @@ impl StandIn {
     }
 
     pub fn start_on(port: u16) -> StandIn {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let (inner, ended) = (Arc::new(Mutex::new(Inner::default())), Arc::new(AtomicBool::new(false)));
-        let (shared, over) = (inner.clone(), ended.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if over.load(SeqCst) {
-                    return;
-                }
-                let (inner, stream) = (shared.clone(), stream.unwrap());
-                // It ends with its connection.
-                std::thread::spawn(move || serve(stream, &inner, port));
-            }
-        });
-        StandIn { port, inner, ended }
+        let inner = Arc::new(Mutex::new(Inner::default()));
+        let shared = inner.clone();
+        let listening = Listening::start(port, move |stream| serve(stream, &shared, port));
+        StandIn { port, inner, _listening: listening }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -199,14 +189,6 @@ impl StandIn {
     /// Requests of a kind so far.
     pub fn asked(&self, kind: Kind) -> usize {
         self.inner().requests.iter().filter(|(asked, _)| *asked == kind).count()
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.ended.store(true, SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

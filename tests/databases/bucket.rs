@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use super::free_port;
+use crate::listening::Listening;
 
 /// An object.
 #[derive(Clone, Debug, Default)]
@@ -21,32 +21,22 @@ struct State {
     objects: Mutex<BTreeMap<String, Stored>>,
     /// Answers to puts that are still to be swallowed.
     swallow: Mutex<usize>,
-    ended: AtomicBool,
 }
 
 /// The stand-in. It ends with its owner.
 pub struct Bucket {
     pub port: u16,
     state: Arc<State>,
+    _listening: Listening,
 }
 
 impl Bucket {
     pub fn start() -> Bucket {
         let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let state = Arc::new(State::default());
         let shared = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.ended.load(SeqCst) {
-                    return;
-                }
-                let (state, stream) = (shared.clone(), stream.unwrap());
-                // It ends with its connection.
-                std::thread::spawn(move || serve(stream, &state));
-            }
-        });
-        Bucket { port, state }
+        let listening = Listening::start(port, move |stream| serve(stream, &shared));
+        Bucket { port, state, _listening: listening }
     }
 
     /// All objects by bucket and name: `/bucket/name`.
@@ -57,14 +47,6 @@ impl Bucket {
     /// The next puts go through, and their answers do not.
     pub fn swallow(&self, count: usize) {
         *self.state.swallow.lock().unwrap() = count;
-    }
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        self.state.ended.store(true, SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

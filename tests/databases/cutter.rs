@@ -1,12 +1,13 @@
 //! A proxy before a server that cuts connections at chosen moments.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::free_port;
+use crate::listening::Listening;
 
 /// When a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,32 +23,22 @@ pub enum Cut {
 #[derive(Default)]
 struct State {
     cuts: Mutex<Vec<Cut>>,
-    ended: AtomicBool,
 }
 
 /// The proxy. It ends with its owner.
 pub struct Cutter {
     pub port: u16,
     state: Arc<State>,
+    _listening: Listening,
 }
 
 impl Cutter {
     pub fn before(server: u16) -> Cutter {
         let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let state = Arc::new(State::default());
         let shared = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.ended.load(SeqCst) {
-                    return;
-                }
-                let (state, client) = (shared.clone(), stream.unwrap());
-                // It ends with its connection; what fails there is what the test asked for.
-                std::thread::spawn(move || serve(client, server, &state));
-            }
-        });
-        Cutter { port, state }
+        let listening = Listening::start(port, move |client| serve(client, server, &shared));
+        Cutter { port, state, _listening: listening }
     }
 
     /// What happens next, in turn.
@@ -58,14 +49,6 @@ impl Cutter {
     /// Whether all of [`next`](Self::next) has happened.
     pub fn is_done(&self) -> bool {
         self.state.cuts.lock().unwrap().is_empty()
-    }
-}
-
-impl Drop for Cutter {
-    fn drop(&mut self) {
-        self.state.ended.store(true, SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

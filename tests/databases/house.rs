@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{free_port, skip};
 use crate::daemon::wait_at_most;
+use crate::listening::Listening;
 use crate::objects::servers::program;
 
 /// Asks a server of the HTTP interface; its answer's body.
@@ -85,32 +86,22 @@ struct State {
     /// Inserts whose token was known.
     recognised: Mutex<usize>,
     keyless: AtomicBool,
-    ended: AtomicBool,
 }
 
 /// The stand-in. It ends with its owner.
 pub struct House {
     pub port: u16,
     state: Arc<State>,
+    _listening: Listening,
 }
 
 impl House {
     pub fn start() -> House {
         let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let state = Arc::new(State::default());
         let shared = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.ended.load(SeqCst) {
-                    return;
-                }
-                let (state, stream) = (shared.clone(), stream.unwrap());
-                // It ends with its connection.
-                std::thread::spawn(move || serve(stream, &state));
-            }
-        });
-        House { port, state }
+        let listening = Listening::start(port, move |stream| serve(stream, &shared));
+        House { port, state, _listening: listening }
     }
 
     /// What happens to the next inserts, in turn.
@@ -133,14 +124,6 @@ impl House {
 
     pub fn recognised(&self) -> usize {
         *self.state.recognised.lock().unwrap()
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        self.state.ended.store(true, SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

@@ -1,12 +1,12 @@
 //! A proxy between suiro and a store that misbehaves on puts: it swallows answers, says that it is busy, or hangs.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::free_port;
+use crate::listening::Listening;
 
 /// What happens to a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,33 +25,23 @@ struct State {
     conducts: Mutex<Vec<Conduct>>,
     /// Method and target of each request.
     seen: Mutex<Vec<String>>,
-    ended: AtomicBool,
 }
 
 /// The proxy. It ends with its owner.
 pub struct Proxy {
     pub port: u16,
     state: Arc<State>,
+    _listening: Listening,
 }
 
 impl Proxy {
     /// Before the store on a port.
     pub fn before(store: u16) -> Proxy {
         let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let state = Arc::new(State::default());
         let shared = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.ended.load(SeqCst) {
-                    return;
-                }
-                let (state, stream) = (shared.clone(), stream.unwrap());
-                // It ends with its connection; what fails there is what the test asked for.
-                std::thread::spawn(move || serve(stream, store, &state));
-            }
-        });
-        Proxy { port, state }
+        let listening = Listening::start(port, move |stream| serve(stream, store, &shared));
+        Proxy { port, state, _listening: listening }
     }
 
     /// What happens to the next puts, in turn.
@@ -67,14 +57,6 @@ impl Proxy {
     /// Requests of a method so far.
     pub fn count(&self, method: &str) -> usize {
         self.state.seen.lock().unwrap().iter().filter(|line| line.starts_with(method)).count()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.state.ended.store(true, SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

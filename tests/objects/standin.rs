@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use super::free_port;
+use crate::listening::Listening;
 
 /// An object: what was said about it, and its bytes.
 #[derive(Clone, Debug, Default)]
@@ -30,32 +31,22 @@ struct State {
     swallow: Mutex<usize>,
     /// Whether a name that is free is answered as one that nobody may ask about.
     hides: AtomicBool,
-    ended: AtomicBool,
 }
 
 /// The stand-in. It ends with its owner.
 pub struct StandIn {
     pub port: u16,
     state: Arc<State>,
+    _listening: Listening,
 }
 
 impl StandIn {
     pub fn start() -> StandIn {
         let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let state = Arc::new(State::default());
         let shared = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.ended.load(SeqCst) {
-                    return;
-                }
-                let (state, stream) = (shared.clone(), stream.unwrap());
-                // It ends with its connection.
-                std::thread::spawn(move || serve(stream, &state));
-            }
-        });
-        StandIn { port, state }
+        let listening = Listening::start(port, move |stream| serve(stream, &shared));
+        StandIn { port, state, _listening: listening }
     }
 
     /// The next puts of objects go through, and their answers do not.
@@ -86,14 +77,6 @@ impl StandIn {
     /// What was made.
     pub fn made(&self) -> Vec<String> {
         self.state.made.lock().unwrap().clone()
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.state.ended.store(true, SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
