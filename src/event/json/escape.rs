@@ -66,43 +66,51 @@ fn checked(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends UTF-8 text, or ASCII alone. Gives how much of it was taken: at most the block that holds the first byte beyond
-/// ASCII is not.
+/// Appends UTF-8 text, or ASCII alone. Gives how much of it was taken: at most what is before a block that holds a byte beyond
+/// ASCII.
 fn escape<const ASCII: bool>(text: &[u8], out: &mut Vec<u8>) -> usize {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    for (place, block) in blocks.iter().enumerate() {
+    let mut taken = 0;
+    while let Some(block) = text[taken..].first_chunk::<BLOCK>() {
         let found = simd::found(block);
         if ASCII && found.high != 0 {
-            return place * BLOCK;
+            return taken;
         }
-        if found.special == 0 {
-            out.extend_from_slice(block);
-        } else {
-            escape_block(&text[place * BLOCK..], BLOCK, found.special, out);
-        }
+        taken += escape_to_first(block, BLOCK, found.special, out);
     }
-    let mut last = [b' '; BLOCK];
+    // What is left is less than a block: spaces stand behind it, which are never looked at for their own sake.
+    let rest = &text[taken..];
+    let mut last = [b' '; 2 * BLOCK];
     last[..rest.len()].copy_from_slice(rest);
-    let found = simd::found(&last);
-    if ASCII && found.high != 0 {
-        return text.len() - rest.len();
+    let mut at = 0;
+    while let Some(block) = last[at..].first_chunk::<BLOCK>()
+        && at < rest.len()
+    {
+        let found = simd::found(block);
+        if ASCII && found.high != 0 {
+            break;
+        }
+        at += escape_to_first(block, rest.len() - at, found.special, out);
     }
-    escape_block(&last, rest.len(), found.special, out);
-    text.len()
+    taken + at
 }
 
-/// Appends the first `len` bytes of `text`, of which those in `special` are escaped.
+/// Appends the first `len` bytes of a block, or of them those to the first in `special`, which is escaped. Gives how many it
+/// took. To look again behind an escape costs less than to take the rest of the block apart.
 #[inline(always)]
-fn escape_block(text: &[u8], len: usize, mut special: u32, out: &mut Vec<u8>) {
-    let mut from = 0;
-    while special != 0 {
-        let at = special.trailing_zeros() as usize;
-        append(&text[from..], at - from, out);
-        escape_byte(text[at], out);
-        from = at + 1;
-        special &= special - 1;
+fn escape_to_first(block: &[u8; BLOCK], len: usize, special: u32, out: &mut Vec<u8>) -> usize {
+    let len = len.min(BLOCK);
+    let plain = (special.trailing_zeros() as usize).min(len);
+    let start = out.len();
+    out.extend_from_slice(block);
+    if plain == BLOCK {
+        return BLOCK;
     }
-    append(&text[from..], len - from, out);
+    out.truncate(start + plain);
+    if plain == len {
+        return len;
+    }
+    escape_byte(block[plain], out);
+    plain + 1
 }
 
 #[inline(always)]
