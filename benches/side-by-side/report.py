@@ -8,7 +8,7 @@ COLOURS = ("#1b6ca8", "#4f9bd0", "#b0b7bd", "#c9ced2", "#d8b26e", "#a4b494", "#c
 
 def rates(run):
     """What one run's figures come to."""
-    found = {k: run[k] for k in ("peak", "rss", "idle_cpu", "p50", "p99", "rate") if k in run}
+    found = {k: run[k] for k in ("peak", "rss", "idle_cpu", "p50", "p99", "rate", "open") if k in run}
     if run.get("seconds"):
         found["mb_s"] = run["mb"] / run["seconds"]
         found["ev_s"] = run["events"] / run["seconds"]

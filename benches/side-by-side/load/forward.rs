@@ -11,6 +11,10 @@ use crate::{Options, Outcome, clock, pump};
 const ID: usize = 24;
 /// Longest answer.
 const ANSWER: usize = 256;
+/// The tag: `bench.` and a number of this many digits, which is written over.
+const TAG: &str = "bench.00000";
+/// Where the number of the tag is in a message: behind the head of the array, the head of the string, and `bench.`.
+const TAG_NUMBER: std::ops::Range<usize> = 8..13;
 
 fn message(lines: &[&[u8]]) -> Vec<u8> {
     let seconds = u32::try_from(clock::now() / 1_000_000_000).unwrap_or(0);
@@ -22,7 +26,7 @@ fn message(lines: &[&[u8]]) -> Vec<u8> {
         msgpack::object(&mut entries, line);
     }
     let mut out = vec![0x93];
-    msgpack::text(&mut out, b"bench.app");
+    msgpack::text(&mut out, TAG.as_bytes());
     out.push(0xc6);
     out.extend(u32::try_from(entries.len()).unwrap_or(0).to_be_bytes());
     out.extend(entries);
@@ -35,12 +39,14 @@ fn message(lines: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Sends `events` events; only acknowledged ones count.
+/// Sends `events` events, each message with the next of `tags` tags; only acknowledged ones count.
 pub fn run(options: &Options) -> Outcome {
     let requests = pump::prepared(options, message)?;
-    let run = clock::now() % 1_000_000_000;
+    let (run, tags) = (clock::now() % 1_000_000_000, options.number_or("tags", 1)?.clamp(1, 100_000));
     pump::run(options, &requests, |stream, wire, number| {
         let id = format!("{run:09}-{number:014}");
+        let mut wire = wire.to_vec();
+        wire[TAG_NUMBER].copy_from_slice(format!("{:05}", number % tags).as_bytes());
         stream.write_all(&wire[..wire.len() - ID])?;
         stream.write_all(id.as_bytes())?;
         acknowledged(stream, id.as_bytes())

@@ -21,7 +21,7 @@ type Outcome = Result<String, Box<dyn Error>>;
 const HELP: &str = "\
 load lines   kind=nginx|json|syslog bytes=N out=FILE          log lines, the same ones each time
 load http    port=N file=JSON_LINES batch=N connections=N events=N [rate=N] [marks=1] [path=/x] [seconds=N]
-load forward port=N file=JSON_LINES batch=N connections=N events=N [seconds=N]      waits for each acknowledgement
+load forward port=N file=JSON_LINES batch=N connections=N events=N [tags=N] [seconds=N]  waits for each answer
 load tcp     port=N file=LINES connections=N [framing=octets] [seconds=N]
 load udp     port=N file=LINES rate=N seconds=N
 load sink    port=N kind=lines|forward|http expect=N seconds=N   counts events until they are all there";

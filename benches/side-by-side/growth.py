@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""What suiro's work costs as it grows: tags, routes, chunk keys, cores, a backlog, hops. Each level in turns, checked by count.
+
+    cargo build --release && cargo build --release --example load
+    benches/side-by-side/growth.py                     # everything; about 10 minutes
+    benches/side-by-side/growth.py --only tags,routes --runs 1
+    benches/side-by-side/growth.py --write             # also its part of docs/performance.md
+
+Everything stays on 127.0.0.1; every wait is bounded.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+import report
+from measure import Broken, Lines, Running, Tool, Work, cpu_seconds, free_port, memory, result_of, wait_for_lines
+from rivals import DISK, FILTERS, FORWARD_IN, HTTP_IN, ROOT, TAIL
+from workloads import Bench
+
+HEADING = "# Cost as the work grows\n"
+NEXT = "# Part by part\n"
+# Events of a forward message, and senders.
+BATCH, CONNECTIONS = 100, 4
+# Files that are read side by side where cores are compared.
+FILES = 4
+
+TAGGED_NULL = """
+<match bench.**>
+  @type null
+  <buffer %s>
+    @type %s
+    flush_mode interval
+    flush_interval 0.2
+    chunk_limit_size 8m
+    total_limit_size 4g
+    overflow_action block
+  </buffer>
+</match>
+"""
+ROUTE = """
+<filter bench.%05d>
+  @type grep
+  <exclude>
+    key level
+    pattern /^never$/
+  </exclude>
+</filter>
+<match bench.%05d>
+  @type null
+</match>
+"""
+HELD = """
+<match bench.**>
+  @type forward
+  require_ack_response true
+  heartbeat_type none
+  <server>
+    host 127.0.0.1
+    port {to}
+  </server>
+  <buffer tag>
+    @type file
+    path {work}/buffer
+    flush_mode interval
+    flush_interval %s
+    flush_at_shutdown false
+    flush_thread_count 2
+    chunk_limit_size 8m
+    total_limit_size 64g
+  </buffer>
+</match>
+"""
+FILE_OUT = """
+<match **>
+  @type file
+  path {work}/out
+  append true
+  <format>
+    @type json
+  </format>
+  %s
+</match>
+"""
+HTTP_DISK = """
+<match **>
+  @type http
+  endpoint http://127.0.0.1:{to}/
+  content_type application/x-ndjson
+  <format>
+    @type json
+  </format>
+  <buffer []>
+    @type file
+    path {work}/buffer
+    flush_mode interval
+    flush_interval 0.1
+    flush_thread_count 2
+    chunk_limit_size 2m
+  </buffer>
+</match>
+"""
+
+
+class Daemon:
+    """A suiro with one configuration, stopped at the end."""
+
+    def __init__(self, bench, work, text, name="conf", prefix=(), **values):
+        self.values = {"work": work, "port": free_port(), "to": free_port(), **values}
+        for key, value in self.values.items():
+            text = text.replace("{" + key + "}", str(value))
+        (work / name).write_text(text)
+        self.started = time.monotonic()
+        self.running = Running([*prefix, bench.suiro, "-q", "-c", str(work / name)], work)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.running.stop()
+
+    def ready(self):
+        self.running.wait_for_port(self.values["port"])
+        time.sleep(0.3)
+        return cpu_seconds(self.running.pid)
+
+
+def figures(size, events, seconds, *daemons, before=0.0):
+    """Figures of one run; CPU and memory are the sum over the daemons."""
+    pids = [daemon.running.pid for daemon in daemons]
+    return {"mb": size / 1e6, "gb": size / 1e9, "events": events, "seconds": seconds,
+            "cpu": sum(map(cpu_seconds, pids)) - before, "peak": sum(memory(pid, "VmHWM") for pid in pids)}
+
+
+def forwarded(bench, text, tags, share=1.0):
+    """Acknowledged forward messages with the tags in turns."""
+    path, counts = bench.lines("json")
+    events = int(counts["lines"] * share) // BATCH * BATCH
+    with Work() as work, Daemon(bench, work, text) as daemon:
+        before = daemon.ready()
+        sent = bench.tool.run("forward", port=daemon.values["port"], file=path, batch=BATCH, connections=CONNECTIONS,
+                              events=events, seconds=bench.seconds, tags=tags)
+        if sent["events"] != events or sent["errors"]:
+            raise Broken(f"{sent['events']} of {events} events, {sent['errors']} errors: {daemon.running.last_lines()}")
+        time.sleep(1.5)
+        found = figures(sent["bytes"], events, sent["seconds"], daemon, before=before)
+        return {**found, "p50": sent["p50_us"] / 1e3, "p99": sent["p99_us"] / 1e3}
+
+
+def tags(bench, number):
+    return forwarded(bench, FORWARD_IN + TAGGED_NULL % ("[]", "memory"), number)
+
+
+def routes(bench, number):
+    return forwarded(bench, FORWARD_IN + "".join(ROUTE % (n, n) for n in range(number)), number)
+
+
+def chunk_keys(bench, number):
+    text = FORWARD_IN + TAGGED_NULL % ("tag", "file\n    path {work}/buffer")
+    return forwarded(bench, text, number, share=0.3)
+
+
+def cores(bench, number):
+    """JSON lines of several files, parsed, filtered and written; the counter looks at sizes alone until the end."""
+    path, counts = bench.lines("json")
+    expected = FILES * (counts["lines"] - counts["debug"])
+    with Work() as work:
+        for n in range(FILES):
+            (work / f"in{n}.log").symlink_to(path)
+        text = "".join(TAIL.replace("{input}", f"{work}/in{n}.log").replace("/pos", f"/pos{n}") % "@type json"
+                       for n in range(FILES))
+        text += FILTERS + FILE_OUT % """<buffer []>
+    @type memory
+    flush_mode interval
+    flush_interval 0.2
+    chunk_limit_size 8m
+    overflow_action block
+  </buffer>"""
+        pinned = ("taskset", "-c", ",".join(map(str, range(number))))
+        with Daemon(bench, work, text, prefix=pinned) as daemon:
+            lines = Lines(work)
+            end = wait_for_lines(daemon.running, lines, expected, bench.seconds)
+            if lines.count != expected:
+                raise Broken(f"{lines.count} lines instead of {expected}")
+            return figures(FILES * counts["bytes"], FILES * counts["lines"], end - daemon.started, daemon)
+
+
+def backlog(bench, megabytes):
+    """Events that wait in a file buffer of an ended process, from the next start to the last acknowledgement."""
+    path, counts = bench.lines("json")
+    events = int(megabytes * 1e6 / counts["bytes"] * counts["lines"]) // 1000 * 1000
+    with Work() as work:
+        with Daemon(bench, work, FORWARD_IN + HELD % "1h") as daemon:
+            daemon.ready()
+            sent = bench.tool.run("forward", limit=900, port=daemon.values["port"], file=path, batch=1000,
+                                  connections=CONNECTIONS, events=events, seconds=800)
+            if sent["events"] != events:
+                raise Broken(f"{sent['events']} of {events} events: {daemon.running.last_lines()}")
+        to = free_port()
+        sink = bench.tool.start("sink", port=to, kind="forward", expect=events, seconds=800)
+        wall = time.time()
+        with Daemon(bench, work, FORWARD_IN + HELD % "0.1", to=to) as daemon:
+            daemon.running.wait_for_port(daemon.values["port"])
+            opened = time.monotonic() - daemon.started
+            got = result_of(sink, 900)
+            if got["events"] != events:
+                raise Broken(f"{got['events']} of {events} events: {daemon.running.last_lines()}")
+            return {**figures(sent["bytes"], events, got["last"] / 1e9 - wall, daemon), "open": opened}
+
+
+def chain(bench, level):
+    """tail -> forward -> aggregator -> file, acknowledged, with file buffers; costs are those of both daemons."""
+    path, counts = bench.lines("nginx")
+    with Work() as work:
+        near, far = work / "near", work / "far"
+        near.mkdir()
+        far.mkdir()
+        with Daemon(bench, far, FORWARD_IN + FILE_OUT % DISK) as aggregator:
+            aggregator.ready()
+            text = TAIL.replace("{input}", str(path)) % "@type none" + HELD.replace("bench.**", "**") % "0.1"
+            with Daemon(bench, near, text, to=aggregator.values["port"]) as sender:
+                lines = Lines(far)
+                end = wait_for_lines(aggregator.running, lines, counts["lines"], bench.seconds, grown=2)
+                if lines.count != counts["lines"]:
+                    raise Broken(f"{lines.count} lines instead of {counts['lines']}")
+                return figures(counts["bytes"], counts["lines"], end - sender.started, sender, aggregator)
+
+
+def http_to_http(bench, level):
+    """HTTP -> file buffer, answered behind the sync -> HTTP, until the last event has arrived."""
+    path, counts = bench.lines("json")
+    events, to = counts["lines"] // 2 // BATCH * BATCH, free_port()
+    sink = bench.tool.start("sink", port=to, kind="http", expect=events, seconds=bench.seconds)
+    with Work() as work, Daemon(bench, work, HTTP_IN + HTTP_DISK, to=to) as daemon:
+        before, wall = daemon.ready(), time.time()
+        sent = bench.tool.run("http", port=daemon.values["port"], file=path, batch=BATCH, connections=8, events=events,
+                              path="/bench.app", seconds=bench.seconds)
+        got = result_of(sink, bench.seconds + 10)
+        if got["events"] != events:
+            raise Broken(f"{got['events']} of {events} events: {daemon.running.last_lines()}")
+        found = figures(sent["bytes"], events, got["last"] / 1e9 - wall, daemon, before=before)
+        return {**found, "p50": sent["p50_us"] / 1e3, "p99": sent["p99_us"] / 1e3}
+
+
+# Name, title, what a level is, levels, function. The first level is what the others are compared with.
+ALL = (
+    ("tags", "forward, 100 events a message, tags in turns → null", "tags", (1, 100, 10_000), tags),
+    ("routes", "forward → as many routes, each with a filter of its own → null", "routes", (1, 10, 50), routes),
+    ("keys", "forward, acknowledged behind the sync → file buffer, a chunk for each tag → null", "chunk keys",
+     (1, 100, 1_000), chunk_keys),
+    ("cores", "tail of 4 files, JSON parsed, 20 % dropped, two fields added → JSON lines file", "cores", (1, 2), cores),
+    ("backlog", "a backlog in a file buffer, from the start of the process → forward, acknowledged", "MB waiting",
+     (500, 2_000), backlog),
+    ("chain", "tail → forward → aggregator → file, acknowledged, file buffers on both", "aggregators", (1,), chain),
+    ("http", "HTTP, 100 events a request, answered behind the sync → file buffer → HTTP", "targets", (1,), http_to_http),
+)
+
+
+def measured(bench, growth, runs):
+    """All runs of one growth, the levels in turns: level to spread of figures."""
+    _, title, unit, levels, function = growth
+    print(f"\n{title}", flush=True)
+    found = {level: [] for level in levels}
+    for _ in range(runs):
+        for level in levels:
+            try:
+                found[level].append(function(bench, level))
+            except Broken as why:
+                print(f"  {level} {unit}: no figure: {why}", flush=True)
+    rows = [(f"{level:,} {unit}" if level > 1 else f"1 {unit.removesuffix('s')}", report.spread(runs_of))
+            for level, runs_of in found.items() if runs_of]
+    for name, spread in rows:
+        opened = f", open after {report.ranged(spread['open'])} s" if "open" in spread else ""
+        print(report.line(name, spread) + opened, flush=True)
+    return title, rows
+
+
+def markdown(results, given):
+    """This part of the document."""
+    out = [HEADING, "Written by `benches/side-by-side/growth.py --write`: suiro alone, the levels in turns. Medians of "
+           f"{given.runs} runs with the range behind", f"them; {given.megabytes} MB of input a run. Peak is resident "
+           "memory of all suiros in the run. Compare within a table: the machine", "changes its speed between them.", ""]
+    for title, rows in results:
+        shown = [(t, k) for t, k in (*report.COLUMNS, ("open s", "open")) if any(k in f for _, f in rows)]
+        out += [f"## {title}", "", "| |" + "".join(f" {t} |" for t, _ in shown) + " CPU against the first |",
+                "|---|" + "---|" * (len(shown) + 1)]
+        first = rows[0][1]["cpu_gb"][1] if rows else 1
+        for name, spread in rows:
+            cells = "".join(f" {report.ranged(spread[k]) if k in spread else '-'} |" for _, k in shown)
+            out.append(f"| {name} |{cells} {spread['cpu_gb'][1] / first:.2f} |")
+        out.append("")
+    return "\n".join(out) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="divided by commas: " + ", ".join(g[0] for g in ALL))
+    parser.add_argument("--runs", type=int, default=3, help="runs of each level, in turns")
+    parser.add_argument("--megabytes", type=int, default=200, help="input of each run")
+    parser.add_argument("--seconds", type=int, default=120, help="longest run")
+    parser.add_argument("--write", action="store_true", help="write this part of docs/performance.md")
+    for name in ("suiro", "load"):
+        parser.add_argument(f"--{name}", default="", help="path of the program")
+    given = parser.parse_args()
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    programs = [pathlib.Path(given.suiro or target / "suiro"), pathlib.Path(given.load or target / "examples" / "load")]
+    for program in programs:
+        if not program.exists():
+            sys.exit(f"{program} is not there: cargo build --release && cargo build --release --example load")
+    with tempfile.TemporaryDirectory(prefix="growth-data-") as folder:
+        bench = Bench(Tool(programs[1]), pathlib.Path(folder), given.megabytes, given.seconds)
+        bench.suiro = str(programs[0])
+        results = [measured(bench, g, given.runs) for g in ALL if not given.only or g[0] in given.only.split(",")]
+    if given.write:
+        page = ROOT / "docs" / "performance.md"
+        before, heading, after = page.read_text().partition(NEXT)
+        page.write_text(before.partition(HEADING)[0] + markdown(results, given) + heading + after)
+        print(f"\nwritten: {page}")
+
+
+if __name__ == "__main__":
+    main()
