@@ -118,6 +118,12 @@ impl Common {
         self.time_key.as_deref().filter(|_| !self.keep_time_key && !converts)
     }
 
+    /// The same for a parser whose class keeps the time field where the configuration says nothing.
+    pub fn keeping_time(mut self, cx: &BuildContext<'_>) -> Common {
+        self.keep_time_key |= !cx.section.has("keep_time_key");
+        self
+    }
+
     /// Whether the time field stays in the record.
     pub fn keeps_time(&self) -> bool {
         self.keep_time_key

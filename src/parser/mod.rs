@@ -3,10 +3,12 @@
 mod apache2;
 mod common;
 mod convert;
+mod cri;
 mod json;
 mod lines;
 mod ltsv;
 mod msgpack;
+mod multi_format;
 mod multiline;
 mod none;
 mod regexp;
@@ -22,9 +24,11 @@ use crate::plugin::{Parser, Plugin, parser};
 /// One line per parser.
 pub const PARSERS: &[Plugin<dyn Parser>] = &[
     parser::<apache2::Apache2>(&["apache2"]),
+    parser::<cri::Cri>(&["cri"]),
     parser::<json::Json>(&["json"]),
     parser::<ltsv::Ltsv>(&["ltsv"]),
     parser::<msgpack::Msgpack>(&["msgpack"]),
+    parser::<multi_format::MultiFormat>(&["multi_format"]),
     parser::<multiline::Multiline>(&["multiline"]),
     parser::<none::None>(&["none"]),
     parser::<regexp::Fixed<regexp::Apache>>(&["apache"]),

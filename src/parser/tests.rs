@@ -96,3 +96,47 @@ time_format %d/%b/%Y:%H:%M:%S %z"#;
         }
     }
 }
+
+/// What a parser finds in a text: the time in nanoseconds, and the record as JSON.
+fn found(parser: &Arc<dyn Parser>, text: &str) -> Option<(Option<i64>, String)> {
+    let (arena, mut record) = (Arena::new(), Record::new());
+    let time = parser.parse(text.as_bytes(), &arena, &mut record).ok()?;
+    let mut json = Vec::new();
+    crate::event::json::write_record(&record, &mut json);
+    let nanos = time.map(EventTime::nanos);
+    Some((nanos, String::from_utf8(json).unwrap()))
+}
+
+#[test]
+fn lines_of_container_runtimes() {
+    let line = "2020-10-10T00:10:00.333333333Z stdout F Hello  Fluentd";
+    let time = Some(1_602_288_600_333_333_333);
+    let bare = r#"{"stream":"stdout","logtag":"F","message":"Hello  Fluentd","time":"2020-10-10T00:10:00.333333333Z"}"#;
+    assert_eq!(found(&build("@type cri"), line), Some((time, bare.to_owned())));
+    let without = bare.replace(r#","time":"2020-10-10T00:10:00.333333333Z""#, "");
+    assert_eq!(found(&build("@type cri\nkeep_time_key false"), line), Some((time, without)));
+    assert_eq!(found(&build("@type cri"), "2020-10-10T00:10:00Z stdout F"), None);
+
+    let inner = "@type cri\n<parse>\n@type json\ntime_key at\ntime_type unixtime\n</parse>\n";
+    let json = |message: &str| format!("2020-10-10T00:10:00.5Z stderr P {message}");
+    let merged = r#"{"a":1,"stream":"stderr","logtag":"P"}"#.to_owned();
+    assert_eq!(found(&build(inner), &json(r#"{"a":1,"at":5}"#)), Some((Some(5_000_000_000), merged.clone())));
+    assert_eq!(found(&build(inner), &json(r#"{"a":1}"#)), Some((Some(1_602_288_600_500_000_000), merged)));
+    assert_eq!(found(&build(inner), &json("no json")), None);
+    let apart = format!("merge_cri_fields false\n{inner}");
+    assert_eq!(found(&build(&apart), &json(r#"{"at":5}"#)), Some((Some(5_000_000_000), "{}".to_owned())));
+}
+
+#[test]
+fn the_first_of_several_formats_that_fits_counts() {
+    let parser = build(
+        "@type multi_format\nformat_key by\n<pattern>\nformat json\ntime_key at\ntime_type unixtime\n</pattern>\n\
+         <pattern>\nformat regexp\nexpression /^(?<n>\\d+) (?<word>\\w+)$/\ntypes n:integer\nformat_name pair\n</pattern>\n\
+         <format>\n@type none\n</format>\n",
+    );
+    assert_eq!(found(&parser, r#"{"a":1,"at":5}"#), Some((Some(5_000_000_000), r#"{"a":1,"by":"json#0"}"#.to_owned())));
+    assert_eq!(found(&parser, "12 ab"), Some((None, r#"{"n":12,"word":"ab","by":"pair"}"#.to_owned())));
+    assert_eq!(found(&parser, "12 ab c"), Some((None, r#"{"message":"12 ab c","by":"none#2"}"#.to_owned())));
+    let strict = build("@type multi_format\n<pattern>\nformat json\n</pattern>\n");
+    assert_eq!(found(&strict, "12"), None);
+}

@@ -367,6 +367,11 @@ impl<'a> BuildContext<'a> {
         self.inner("parse", "parser", default, |r| r.parsers)
     }
 
+    /// The parser of a section that stands for a `<parse>`.
+    pub fn parser_of(&mut self, section: &Section) -> Result<Arc<dyn Parser>, Diagnostic> {
+        self.inner_of(section, &section.name, "parser", None, |r| r.parsers)
+    }
+
     /// Whether a text without a time has the present one: `<parse> estimate_current_event`.
     pub fn estimates_time(&mut self) -> Result<bool, Diagnostic> {
         let Some(section) = self.section.child("parse") else { return Ok(true) };
