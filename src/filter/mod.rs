@@ -2,6 +2,7 @@
 
 mod grep;
 mod parser;
+mod record_modifier;
 mod record_transformer;
 mod stdout;
 
@@ -17,6 +18,7 @@ use crate::plugin::{Filter, Plugin, filter};
 pub const FILTERS: &[Plugin<dyn Filter>] = &[
     filter::<grep::Grep>(&["grep"]),
     filter::<parser::Parser>(&["parser"]),
+    filter::<record_modifier::RecordModifier>(&["record_modifier"]),
     filter::<record_transformer::RecordTransformer>(&["record_transformer"]),
     filter::<stdout::Stdout>(&["stdout"]),
 ];

@@ -79,3 +79,55 @@ fn a_field_may_be_set_to_nil() {
     let config = "@type record_transformer\n<record>\na \"#{use_nil}\"\nb \"\"\n</record>";
     assert_eq!(run(config, "{}").0, [r#"{"a":null,"b":""}"#]);
 }
+
+/// The one record that goes on.
+fn modified(config: &str, json: &str) -> String {
+    let (mut out, failures) = run(&format!("@type record_modifier\n{config}"), json);
+    assert_eq!((out.len(), failures), (1, 0), "{config}");
+    out.remove(0)
+}
+
+#[test]
+fn modified_fields_see_those_that_were_set_before_them() {
+    let set =
+        "<record>\na ${record[\"n\"] + 1}\nb got ${record[\"a\"]} of ${tag}\nc fixed\nd ${tag_parts[1]}\n</record>\n";
+    assert_eq!(modified(set, r#"{"n":1}"#), r#"{"n":1,"a":2,"b":"got 2 of a.b","c":"fixed","d":"b"}"#);
+    let removed = format!("remove_keys n,$.m.x\n{set}");
+    assert_eq!(
+        modified(&removed, r#"{"n":1,"m":{"x":1,"y":2}}"#),
+        r#"{"m":{"y":2},"a":2,"b":"got 2 of a.b","c":"fixed","d":"b"}"#
+    );
+    let kept = "whitelist_keys x, n\n<record>\nnew 1\n</record>\n";
+    assert_eq!(modified(kept, r#"{"n":1,"other":2,"x":3}"#), r#"{"x":3,"n":1,"new":"1"}"#);
+}
+
+#[test]
+fn text_of_fields_is_replaced_and_decoded() {
+    let replace = "<replace>\nkey a\nexpression /(\\d)(\\d)/\nreplace \\2-\\1\n</replace>\n\
+                   <replace>\nkey none\nexpression /x/\nreplace y\n</replace>\n";
+    assert_eq!(modified(replace, r#"{"a":"12 345","n":12}"#), r#"{"a":"2-1 4-35","n":12}"#);
+    // Latin-1's é is one byte, here by its code as text that was never UTF-8.
+    let decode = "char_encoding iso-8859-1:utf-8\n";
+    assert_eq!(modified(decode, "{\"a\":\"\u{e9}\",\"m\":{\"b\":[\"x\"]}}"), "{\"a\":\"Ã©\",\"m\":{\"b\":[\"x\"]}}");
+    assert_eq!(modified("char_encoding utf-8\n", "{\"a\":\"é\"}"), "{\"a\":\"é\"}");
+}
+
+#[test]
+fn what_record_modifier_cannot_do_is_a_fault() {
+    for (config, said) in [
+        ("prepare_value require 'x'\n", "no Ruby is run"),
+        ("remove_keys a\nwhitelist_keys b\n", "exclusive"),
+        ("char_encoding nope:utf-8\n", "unknown encoding name"),
+        ("char_encoding utf-8:euc-jp\n", "utf-8 alone"),
+        ("<record>\na ${system(\"x\")}\n</record>\n", "system"),
+    ] {
+        let options = LoadOptions::new(Surroundings::default());
+        let text = format!("<filter>\n@type record_modifier\n{config}</filter>\n");
+        let root = load_text("test.conf", &text, &options).unwrap().root;
+        let section = root.child("filter").unwrap();
+        let plugin = super::FILTERS.iter().find(|p| p.names == ["record_modifier"]).unwrap();
+        let mut faults = Diagnostics::new();
+        let built = (plugin.build)(&mut BuildContext::new(section, &process(true), &REGISTRY, &mut faults));
+        assert!(built.is_none() && faults.render().contains(said), "{config}: {}", faults.render());
+    }
+}

@@ -12,7 +12,7 @@ pub(crate) use self::functions::FUNCTIONS;
 #[cfg(not(any(test, fuzzing)))]
 use self::functions::FUNCTIONS;
 use self::functions::seconds;
-use crate::config::{Diagnostic, Pairs};
+use crate::config::{Diagnostic, Pair, Pairs};
 use crate::event::{Added, Arena, EventTime, Field, RecordPath, Tag, Value};
 use crate::plugin::ruby::{Context, Options, Scratch, TagInfo, Template};
 use crate::plugin::{BuildContext, Configure, Event, Filter, Verdict};
@@ -107,6 +107,16 @@ impl Configure for RecordTransformer {
             time_key: config.renew_time_key,
             hostname: cx.process.hostname.clone(),
         })
+    }
+}
+
+impl RecordTransformer {
+    /// One that sets a field by an expression of Ruby's subset, and keeps the type of what that gives.
+    ///
+    /// Errors: as [`Configure::new`].
+    pub(super) fn setting(pair: Pair, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        let record = vec![Pairs::from_iter([pair])];
+        Self::new(RecordTransformerParams { enable_ruby: true, record, ..RecordTransformerParams::default() }, cx)
     }
 }
 
