@@ -15,6 +15,7 @@ pub fn run(registry: &Registry) -> u8 {
     let mut outputs: Vec<&[&str]> = registry.outputs.iter().map(|p| p.names).collect();
     outputs.push(&["copy"]);
     outputs.push(&["relabel"]);
+    outputs.push(&["rewrite_tag_filter"]);
     outputs.push(&["roundrobin", "round_robin"]);
     line("output", outputs);
     line("parser", registry.parsers.iter().map(|p| p.names).collect());

@@ -37,7 +37,8 @@ fn name(sink: &Sink) -> String {
     format!("{} (line {})", sink.kind, sink.section.span.line())
 }
 
-fn follow(graph: &Graph, pipeline: usize, seen: &mut HashSet<usize>, outputs: &mut Vec<Arc<Sink>>) {
+/// Adds the outputs that events of any tag may reach from a pipeline on.
+pub(super) fn follow(graph: &Graph, pipeline: usize, seen: &mut HashSet<usize>, outputs: &mut Vec<Arc<Sink>>) {
     if !seen.insert(pipeline) {
         return;
     }
@@ -50,6 +51,7 @@ fn follow(graph: &Graph, pipeline: usize, seen: &mut HashSet<usize>, outputs: &m
             Target::Label(label) => follow(graph, *label, seen, outputs),
             Target::Copy(stores) => waiting.extend(stores.iter().rev().map(|s| &s.target)),
             Target::RoundRobin(turns) => waiting.extend(turns.targets.iter().rev()),
+            Target::Retag(retag) => retag.pipelines().for_each(|pipeline| follow(graph, pipeline, seen, outputs)),
         }
     }
 }

@@ -102,7 +102,7 @@ pub(super) struct Builder<'a> {
     /// Places of stores that go on behind labels.
     pub(super) ways: BTreeSet<usize>,
     /// The label whose rules are built; none at the top level.
-    place: Option<String>,
+    pub(super) place: Option<String>,
 }
 
 /// Each way by itself, and one after another: a copy behind a label of a copy. Past [`MAX_WAYS`] and past two copies in a

@@ -66,7 +66,7 @@ impl Graph {
 
 /// Runs stores at the same time, `most` at once, begun in order until one fails. Ends once all that was begun has ended; of
 /// several failures the one of the earliest store counts.
-async fn side_by_side<F: Future<Output = Stored>>(stores: impl Iterator<Item = F>, most: usize) -> Stored {
+pub(super) async fn side_by_side<F: Future<Output = Stored>>(stores: impl Iterator<Item = F>, most: usize) -> Stored {
     let mut stores = stores.enumerate();
     let mut race = Race { running: Vec::new(), receipt: Receipt::durable(), failed: None };
     poll_fn(|cx| {

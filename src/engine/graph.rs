@@ -17,10 +17,10 @@ use crate::config::Section;
 use crate::event::{Arena, Batch, BatchBuilder, Record, json};
 use crate::plugin::{BoxFuture, EmitError, Failure};
 
-/// Labels that one batch may pass through by `relabel`; more is a loop.
+/// Labels that one batch may pass through by `relabel`, and tags that it may have by `rewrite_tag_filter`; more is a loop.
 const MAX_RELABELS: usize = 32;
 /// Largest size that a packed batch may have when a filter has to look inside, in bytes.
-const MAX_INFLATED: usize = 256 << 20;
+pub(super) const MAX_INFLATED: usize = 256 << 20;
 
 /// Index of the pipeline of the top level.
 pub const ROOT: usize = 0;
@@ -53,7 +53,7 @@ pub struct Graph {
     pub labels: HashMap<String, usize>,
     /// All sinks, in the order of the configuration.
     pub sinks: Vec<Arc<Sink>>,
-    /// `copy`, `roundrobin` and `relabel`, in the order of the configuration.
+    /// `copy`, `roundrobin`, `relabel` and `rewrite_tag_filter`, in the order of the configuration.
     pub routes: Vec<RouteNode>,
     /// All filters, in the order of the configuration.
     pub filters: Vec<Arc<FilterNode>>,
@@ -137,6 +137,7 @@ impl Graph {
                 Target::Sink(sink) => sink.take_in(&batch, from, &self.books).await,
                 Target::Label(pipeline) => self.deliver(*pipeline, batch, from, depth + 1).await,
                 Target::Copy(stores) => self.copy(stores, &batch, from, depth).await,
+                Target::Retag(retag) => self.retag(retag, batch, from, depth).await,
                 Target::RoundRobin(turns) => match turns.take_turn(&from.origin) {
                     Some(target) => self.send(target, batch, from, depth).await,
                     None => Ok(Receipt::durable()),
@@ -159,7 +160,7 @@ impl Graph {
     }
 
     /// Sends a copy of an event that failed to `@ERROR`, or to the log where there is no such label.
-    async fn fail(&self, batch: &Batch, failure: Failure, from: &Source, depth: usize) {
+    pub(super) async fn fail(&self, batch: &Batch, failure: Failure, from: &Source, depth: usize) {
         let mut one = BatchBuilder::new();
         one.push_with(failure.time, |out| out.extend_from_slice(&failure.record));
         self.error_event(one.finish(batch.tag.clone()), &failure.reason, &from.input, depth).await;

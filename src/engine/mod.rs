@@ -25,6 +25,7 @@ mod pipeline;
 mod places;
 mod quiet;
 mod refused;
+mod retag;
 mod retry;
 mod router;
 mod sink;

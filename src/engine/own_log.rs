@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::advice;
 use super::graph::{Graph, ROOT, Source};
 use super::pipeline::{Pipeline, Target};
 use super::router::Router;
@@ -74,6 +75,12 @@ fn follow(graph: &Graph, pipeline: usize, tag: &Tag, seen: &mut HashSet<usize>, 
             Target::Label(label) => follow(graph, *label, tag, seen, reached),
             Target::Copy(stores) => targets.extend(stores.iter().map(|s| &s.target)),
             Target::RoundRobin(turns) => targets.extend(&turns.targets),
+            Target::Retag(retag) => {
+                // Under which tag they go on shows only with the event.
+                let (mut seen, mut outputs) = (HashSet::new(), Vec::new());
+                retag.pipelines().for_each(|pipeline| advice::follow(graph, pipeline, &mut seen, &mut outputs));
+                reached.extend(outputs.iter().map(Arc::as_ptr));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::chain::FilterNode;
+use super::retag::Retag;
 use super::sink::Sink;
 use crate::buffer::Origin;
 use crate::config::Patterns;
@@ -23,6 +24,8 @@ pub enum Target {
     Label(usize),
     /// To one target after the other, by weight.
     RoundRobin(RoundRobin),
+    /// To the rules once more, under other tags.
+    Retag(Retag),
 }
 
 /// One `<store>` of a `copy`.
@@ -36,22 +39,22 @@ pub struct Store {
 }
 
 impl Target {
-    /// Whether its buffers have what came from there. Behind a label that is not known.
+    /// Whether its buffers have what came from there. Behind a label, or another tag, that is not known.
     pub fn has(&self, origin: &Origin) -> bool {
         match self {
             Target::Sink(sink) => sink.has(origin),
             Target::Copy(stores) => stores.iter().all(|store| store.target.has(origin)),
-            Target::Label(_) => false,
+            Target::Label(_) | Target::Retag(_) => false,
             Target::RoundRobin(turns) => turns.targets.iter().any(|target| target.has(origin)),
         }
     }
 
-    /// Whether its way goes on behind a label, where it may meet that of another store.
+    /// Whether its way goes on through rules, where it may meet that of another store.
     pub fn relabels(&self) -> bool {
         match self {
             Target::Sink(_) => false,
             Target::Copy(stores) => stores.iter().any(|store| store.target.relabels()),
-            Target::Label(_) => true,
+            Target::Label(_) | Target::Retag(_) => true,
             Target::RoundRobin(turns) => turns.targets.iter().any(Target::relabels),
         }
     }

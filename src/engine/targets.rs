@@ -1,4 +1,5 @@
-//! Outputs that are part of the routes: `copy`, `relabel`, `roundrobin`. See [`super::build`].
+//! Outputs that are part of the routes: `copy`, `relabel`, `roundrobin`, and `rewrite_tag_filter`, which has a file of its own.
+//! See [`super::build`].
 
 use std::sync::atomic::AtomicUsize;
 
@@ -11,7 +12,7 @@ use super::pipeline::{RoundRobin, Store, Target};
 use crate::config::{Diagnostic, Section, from_section};
 
 /// Outputs that only send on to others.
-const ROUTES: &[&str] = &["copy", "relabel", "roundrobin", "round_robin"];
+const ROUTES: &[&str] = &["copy", "relabel", "rewrite_tag_filter", "roundrobin", "round_robin"];
 /// Nesting of `<store>` sections with stores in them.
 const MAX_STORE_DEPTH: usize = 8;
 /// Largest `weight` of a `<store>`.
@@ -64,12 +65,13 @@ impl Builder<'_> {
         match kind.as_str() {
             "copy" => Some(Target::Copy(self.copy(section, depth)?)),
             "relabel" => self.relabel(section),
+            "rewrite_tag_filter" => self.retag(section).map(Target::Retag),
             "roundrobin" | "round_robin" => self.round_robin(section, depth),
             kind => Some(Target::Sink(self.sink(section, kind)?)),
         }
     }
 
-    fn params<T: DeserializeOwned>(&mut self, section: &Section) -> Option<T> {
+    pub(super) fn params<T: DeserializeOwned>(&mut self, section: &Section) -> Option<T> {
         let outcome = from_section::<T>(section, self.process.strictness());
         self.diagnostics.extend(outcome.faults);
         outcome.value

@@ -1,4 +1,5 @@
-//! Outputs: the table of `<match> @type`. `copy`, `relabel` and `roundrobin` are targets of the engine's routes.
+//! Outputs: the table of `<match> @type`. `copy`, `relabel`, `rewrite_tag_filter` and `roundrobin` are
+//! targets of the engine's routes.
 
 mod azurestorage;
 mod bigquery;

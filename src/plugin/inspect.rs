@@ -24,7 +24,7 @@ pub enum Category {
     Filter,
     /// `<match>`, `<store>`
     Output,
-    /// `copy`, `roundrobin`, `relabel`: what only sends on to outputs
+    /// `copy`, `roundrobin`, `relabel`, `rewrite_tag_filter`: what only sends on to outputs
     Route,
 }
 

@@ -68,6 +68,22 @@ fn each_of_several_stores_gets_acknowledged_chunks_once_across_kills() {
     daemon.end_within(Duration::from_secs(5));
 }
 
+/// Lines of one batch under several tags, which all end in one buffer: none of them stands for another.
+#[test]
+fn lines_whose_tags_are_rewritten_land_once_across_kills() {
+    let (place, targets) = (Place::new(), targets(1));
+    let rule = "<rule>\nkey id\npattern /(\\d)$/\ntag digit.$1\n</rule>\n";
+    let retag = format!("<match app.**>\n@type rewrite_tag_filter\n{rule}</match>\n");
+    let source = tail_source(place.path(), "logs/*.log", "rotate_wait 1");
+    let config = source + &retag + &matching(&store(&place, &targets[0], "one", ""));
+    let log = followed_log(&place, &config, "a.log", &targets[0]);
+    let writing = Writing::start(log, 200);
+    let mut daemon = lives(&config, place.path());
+    let written = writing.finish();
+    each_has_once("tail, rewritten tags", &targets, &written);
+    daemon.end_within(Duration::from_secs(5));
+}
+
 /// Two stores; the second has a small buffer and a target that hangs. Lines of `first.log` fill it.
 struct Lopsided {
     place: Place,
