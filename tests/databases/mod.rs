@@ -9,7 +9,7 @@ mod clickhouse;
 pub mod cluster;
 mod cutter;
 pub mod house;
-mod pace;
+pub mod pace;
 mod postgresql;
 mod redshift;
 pub mod server;

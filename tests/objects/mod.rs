@@ -8,6 +8,7 @@
 pub mod bucket;
 mod clouds;
 mod files;
+mod pace;
 mod parquet;
 pub mod proxy;
 mod s3;
