@@ -13,6 +13,7 @@ mod listening;
 mod objects;
 mod options;
 mod report;
+mod search;
 mod security;
 mod tidy;
 mod unit;
