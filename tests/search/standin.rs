@@ -151,6 +151,11 @@ impl StandIn {
         self.inner().heads.clone()
     }
 
+    /// Bulk requests that came, whatever became of them.
+    pub fn tries(&self) -> usize {
+        self.inner().heads.iter().filter(|head| head.contains("/_bulk")).count()
+    }
+
     pub fn bulks(&self) -> Vec<usize> {
         self.inner().bulks.clone()
     }

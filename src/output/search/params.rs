@@ -410,6 +410,9 @@ const NOT_OF_STREAMS: &[&str] = &[
     "template_name",
 ];
 
+/// Whether it is one, the parameter, and what to write instead.
+type Contradiction = (bool, &'static str, &'static str);
+
 impl SearchParams {
     /// What contradicts itself, is somebody else's, or changes nothing.
     pub fn check(&self, family: Family, stream: bool, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
@@ -452,17 +455,15 @@ impl SearchParams {
     }
 
     fn contradictions(&self, cx: &BuildContext<'_>) -> Result<(), Diagnostic> {
-        let faults = [
-            (
-                self.index_prefix.is_some(),
-                "index_prefix",
-                "index_prefix is gone since 4.0; write index_name, or logstash_prefix with logstash_format",
-            ),
-            (
-                self.target_index_affinity,
-                "target_index_affinity",
-                "target_index_affinity is not supported: a search before each request would decide where documents go. Write index_name or target_index_key, and update there",
-            ),
+        let mut all = self.of_hosts().into_iter().chain(self.of_making()).chain(self.of_documents());
+        match all.find(|(wrong, ..)| *wrong) {
+            Some((_, parameter, why)) => Err(cx.fault(parameter, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn of_hosts(&self) -> [Contradiction; 5] {
+        [
             (self.user.is_some() && self.password.is_none(), "user", "`password` must be present if `user` is present"),
             (self.password.is_some() && self.user.is_none(), "password", "password without user; give both or none"),
             (
@@ -480,6 +481,11 @@ impl SearchParams {
                 "api_key",
                 "api_key and user both say who asks; take one of them out",
             ),
+        ]
+    }
+
+    fn of_making(&self) -> [Contradiction; 6] {
+        [
             (
                 self.template_name.is_some() && self.template_file.is_none(),
                 "template_name",
@@ -510,6 +516,21 @@ impl SearchParams {
                 "ism_policy_id",
                 "ism_policy_id and ism_policy belong together; give both or none",
             ),
+        ]
+    }
+
+    fn of_documents(&self) -> [Contradiction; 6] {
+        [
+            (
+                self.index_prefix.is_some(),
+                "index_prefix",
+                "index_prefix is gone since 4.0; write index_name, or logstash_prefix with logstash_format",
+            ),
+            (
+                self.target_index_affinity,
+                "target_index_affinity",
+                "target_index_affinity is not supported: a search before each request would decide where documents go. Write index_name or target_index_key, and update there",
+            ),
             (
                 self.time_precision.is_some_and(|digits| digits > 9),
                 "time_precision",
@@ -530,10 +551,6 @@ impl SearchParams {
                 "write_operation",
                 "update and upsert need id_key: they change the document of that id",
             ),
-        ];
-        match faults.into_iter().find(|(wrong, ..)| *wrong) {
-            Some((_, parameter, why)) => Err(cx.fault(parameter, why)),
-            None => Ok(()),
-        }
+        ]
     }
 }
