@@ -304,7 +304,7 @@ fn items(index: &str, body: &[u8], inner: &mut Inner, trick: Option<Trick>) -> O
     let lines: Vec<Json> =
         body.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
     inner.bulks.push(lines.len() / 2);
-    if lines.iter().any(|line| line["spoil"] == true) {
+    if lines.iter().any(|line| line["spoil"] == true || line["doc"]["spoil"] == true) {
         return None;
     }
     let mut items = Vec::new();
