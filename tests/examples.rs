@@ -19,6 +19,7 @@ use crate::databases::house::{Engine, ask};
 use crate::databases::server::Postgres;
 use crate::objects::bucket::Bucket;
 use crate::objects::servers;
+use crate::search::standin::StandIn as SearchStandIn;
 
 /// Ports that the examples name; each stands for a free one in a test.
 const PORTS: [&str; 13] =
@@ -415,6 +416,23 @@ fn events_go_into_two_databases() {
     send_to(&host, "web.access");
     wait_for("PostgreSQL", || (postgres.ask("SELECT rest->>'message' FROM access") == ["hello"]).then_some(()));
     wait_for("ClickHouse", || ask(engine.port, "SELECT rest FROM default.access").contains("hello").then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn logs_go_into_an_index_of_their_day_and_into_a_data_stream() {
+    let host = Host::new();
+    let target = SearchStandIn::start_on(host.ports["9200"]);
+    let mut daemon = host.start("opensearch.conf");
+    send_to(&host, "app.shop");
+    send_to(&host, "web.access");
+    let stream = || target.documents("logs-web-production");
+    wait_for("the stream", || (!stream().is_empty()).then_some(()));
+    let day = wait_for("the index", || target.indices().into_iter().find(|index| index.starts_with("app-20")));
+    let (_, document) = target.documents(&day).remove(0);
+    assert_eq!((&document["message"], &document["tag"]), (&"hello".into(), &"app.shop".into()));
+    assert_eq!(stream()[0].1["environment"], "production");
+    assert!(target.thing("/_index_template/logs-web-production_template").is_some());
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
 }
 

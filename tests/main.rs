@@ -15,6 +15,7 @@ mod options;
 mod platform;
 mod report;
 mod retag;
+mod search;
 mod security;
 mod tidy;
 mod unit;

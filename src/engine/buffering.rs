@@ -190,7 +190,8 @@ impl Planner<'_> {
         let Some(length) = length.filter(|l| l.as_secs() > 0) else {
             return Err(self.fault("timekey", "<buffer ...> argument includes 'time', but timekey is not configured"));
         };
-        let zone = Zone::of_timekey(self.params.timekey_use_utc, self.params.timekey_zone.as_deref())
+        let use_utc = self.params.timekey_use_utc.unwrap_or(self.defaults.utc && self.params.timekey_zone.is_none());
+        let zone = Zone::of_timekey(use_utc, self.params.timekey_zone.as_deref())
             .map_err(|e| self.fault("timekey_zone", e))?;
         Ok(TimeKey { seconds: length.as_secs(), zone: Arc::new(zone) })
     }

@@ -181,6 +181,16 @@ impl Graph {
         }
     }
 
+    /// Events that a target refused, into the `@ERROR` label; to be sent again where that fails.
+    ///
+    /// Errors: there is no such label, or what is behind it refuses them.
+    pub async fn deliver_to_errors(&self, events: Batch, from: &Source) -> Result<Receipt, EmitError> {
+        match self.labels.get("@ERROR") {
+            Some(pipeline) => self.deliver(*pipeline, events, from, MAX_RELABELS).await,
+            None => Err(EmitError::Refused("there is no <label @ERROR>".into())),
+        }
+    }
+
     fn log_error_events(&self, events: &Batch, reason: &str) {
         let arena = Arena::new();
         for entry in events.entries().map_while(Result::ok) {

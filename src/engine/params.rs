@@ -45,7 +45,7 @@ pub struct BufferParams {
     /// Wait for late events behind the end of a slice.
     pub timekey_wait: TimeSpan,
     /// Slices are cut in UTC.
-    pub timekey_use_utc: bool,
+    pub timekey_use_utc: Option<bool>,
     /// Slices are cut in this zone.
     pub timekey_zone: Option<String>,
     /// Whether the queue is emptied at shutdown: true in memory, false in files.
@@ -109,7 +109,7 @@ impl Default for BufferParams {
             dir_permission: None,
             timekey: None,
             timekey_wait: seconds(600),
-            timekey_use_utc: false,
+            timekey_use_utc: None,
             timekey_zone: None,
             flush_at_shutdown: None,
             flush_mode: Mode::Default,

@@ -186,6 +186,11 @@ impl Route for InputRoute {
         Box::pin(async move { self.router.graph().error_event(events, &reason, &self.input, 0).await })
     }
 
+    fn give_to_errors(&self, events: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
+        let from = Source { origin, input: self.input.clone() };
+        Box::pin(async move { self.router.graph().deliver_to_errors(events, &from).await })
+    }
+
     fn held(&self, stream: &str) -> Vec<u64> {
         self.router.graph().held(stream)
     }

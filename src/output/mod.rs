@@ -19,6 +19,7 @@ mod pg;
 mod postgresql;
 mod redshift;
 mod s3;
+mod search;
 mod secondary_file;
 mod stdout;
 pub mod warehouse;
@@ -32,6 +33,8 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<bigquery::Load>(&["bigquery_load"]),
     output::<buffer::Buffer>(&["buffer"]),
     output::<clickhouse::Clickhouse>(&["clickhouse"]),
+    output::<search::Elasticsearch>(&["elasticsearch"]),
+    output::<search::ElasticsearchDataStream>(&["elasticsearch_data_stream"]),
     output::<exec::Exec>(&["exec"]),
     output::<exec_filter::ExecFilter>(&["exec_filter"]),
     output::<file::File>(&["file"]),
@@ -40,6 +43,8 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<http::Http>(&["http"]),
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
+    output::<search::Opensearch>(&["opensearch"]),
+    output::<search::OpensearchDataStream>(&["opensearch_data_stream"]),
     output::<postgresql::Postgresql>(&["postgresql"]),
     output::<redshift::Redshift>(&["redshift"]),
     output::<s3::S3>(&["s3"]),

@@ -26,7 +26,7 @@ const SECTIONS_READ_ELSEWHERE: &[&str] = &["parse", "format", "buffer", "inject"
 #[serde(default)]
 struct SliceParams {
     timekey: Option<TimeSpan>,
-    timekey_use_utc: bool,
+    timekey_use_utc: Option<bool>,
     timekey_zone: Option<String>,
     flush_interval: Option<TimeSpan>,
 }
@@ -146,6 +146,8 @@ pub struct BufferDefaults {
     pub keys: &'static [&'static str],
     /// `timekey`.
     pub timekey: Option<Duration>,
+    /// Slices are cut in UTC where nothing is said of a zone.
+    pub utc: bool,
     /// `flush_interval`, where the output's differs from the common default.
     pub flush_interval: Option<Duration>,
     /// `flush_mode interval`, although there is a chunk key `time`.
@@ -310,9 +312,11 @@ impl<'a> BuildContext<'a> {
 
     /// The zone that time slices are cut and printed in.
     pub fn buffer_zone(&self) -> Result<Zone, String> {
-        let Some(buffer) = self.section.child("buffer") else { return Ok(Zone::local()) };
-        let times = from_section::<SliceParams>(buffer, Options::default()).value.unwrap_or_default();
-        Zone::of_timekey(times.timekey_use_utc, times.timekey_zone.as_deref())
+        let section = self.section.child("buffer");
+        let times = section.and_then(|buffer| from_section::<SliceParams>(buffer, Options::default()).value);
+        let times = times.unwrap_or_default();
+        let utc = self.buffer.as_ref().is_some_and(|defaults| defaults.utc) && times.timekey_zone.is_none();
+        Zone::of_timekey(times.timekey_use_utc.unwrap_or(utc), times.timekey_zone.as_deref())
     }
 
     /// A fault that points at a parameter, or at the section where it is not written.

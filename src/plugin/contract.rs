@@ -185,7 +185,12 @@ pub trait Output: Send + Sync + 'static {
     /// Whether the output gives events out again. Such an output is closed before those that it gives them to.
     const EMITS: bool = false;
 
-    /// Called once before `start` where [`EMITS`](Output::EMITS) is set: the way to `@label`, or to where the output stands.
+    /// As [`EMITS`](Output::EMITS), where that depends on the parameters.
+    fn emits(&self) -> bool {
+        Self::EMITS
+    }
+
+    /// Called once before `start` where [`emits`](Output::emits) says so: the way to `@label`, or to where the output stands.
     fn connect(&self, emit: Emitter) {
         let _ = emit;
     }

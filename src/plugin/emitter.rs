@@ -40,6 +40,12 @@ pub trait Route: Send + Sync {
     /// Hands an event that could not be read or changed to the `@ERROR` label, or to the log where there is none.
     fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()>;
 
+    /// See [`Emitter::give_to_errors`]. Only the engine's routes have a label for that.
+    fn give_to_errors(&self, events: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
+        let _ = (events, origin);
+        Box::pin(async { Err(EmitError::Refused("there is no <label @ERROR> here".into())) })
+    }
+
     /// See [`Emitter::held`].
     fn held(&self, stream: &str) -> Vec<u64>;
 
@@ -81,6 +87,13 @@ impl Emitter {
     /// Hands events that are broken for `reason` to `@ERROR`.
     pub async fn fail(&self, events: Batch, reason: &str) {
         self.0.fail(events, reason).await;
+    }
+
+    /// As [`emit_from`](Emitter::emit_from), into the `@ERROR` label.
+    ///
+    /// Errors: [`EmitError::Refused`] also where there is no such label.
+    pub async fn give_to_errors(&self, events: Batch, origin: Origin) -> Result<Receipt, EmitError> {
+        self.0.give_to_errors(events, origin).await
     }
 
     /// The positions of `stream` up to which buffers behind hold it or have delivered it, in order. A batch that is emitted

@@ -68,7 +68,7 @@ impl<I: Input> DynInput for I {
 
 /// [`Output`] with its type erased.
 pub trait DynOutput: Send + Sync {
-    /// See [`Output::EMITS`].
+    /// See [`Output::emits`].
     fn emits(&self) -> bool;
     /// See [`Output::connect`].
     fn connect(&self, emit: Emitter);
@@ -88,7 +88,7 @@ pub trait DynOutput: Send + Sync {
 
 impl<O: Output> DynOutput for O {
     fn emits(&self) -> bool {
-        O::EMITS
+        Output::emits(self)
     }
 
     fn connect(&self, emit: Emitter) {

@@ -196,7 +196,7 @@ fn insert(query: &str, body: &[u8], state: &State) -> Result<(), usize> {
 }
 
 /// Head and body of a request, unpacked.
-fn read(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
+pub fn read(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
     let (mut got, mut buf) = (Vec::new(), vec![0; 64 * 1024]);
     let end = loop {
         if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {

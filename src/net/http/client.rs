@@ -111,6 +111,9 @@ impl std::fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+/// Takes an answer's body piece by piece, with its status. An error ends the exchange.
+pub type Each<'e> = &'e mut (dyn FnMut(StatusCode, Bytes) -> Result<(), ClientError> + Send);
+
 type Io = TokioIo<Timed<Stream>>;
 
 /// A connection; none once it has ended.
@@ -160,19 +163,38 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
+        let mut whole = BytesMut::new();
+        let mut keep = |_, piece: Bytes| {
+            whole.extend_from_slice(&piece);
+            Ok(())
+        };
+        let (status, headers) = self.send_each(method, url, headers, body, &mut keep).await?;
+        Ok(Answer { status, headers, body: whole.freeze() })
+    }
+
+    /// As [`send`](Self::send), where the answer's body is given to `each` as it comes; gives its status and headers once it
+    /// has come to its end. Before an error `each` may have had a part of it.
+    pub async fn send_each(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        each: Each<'_>,
+    ) -> Result<(StatusCode, HeaderMap), ClientError> {
         let target = target_of(url)?;
         let mut request = self.request(method, url, &target, headers, body)?;
         while let Some(mut line) = self.take_idle(&target) {
             if !settle(&mut line).await {
                 continue;
             }
-            match self.exchange(line, request, &target).await {
+            match self.exchange(line, request, &target, each).await {
                 Outcome::Done(answer) => return answer,
                 Outcome::NotSent(again) => request = *again,
             }
         }
         let line = self.connect(&target).await.map_err(ClientError::Connect)?;
-        match self.exchange(line, request, &target).await {
+        match self.exchange(line, request, &target, each).await {
             Outcome::Done(answer) => answer,
             Outcome::NotSent(_) => Err(ClientError::Broken("the connection was closed at once".into())),
         }
@@ -277,7 +299,13 @@ impl Client {
         tcp.map_err(|e| io::Error::new(e.kind(), format!("{host}:{port}: {e}")))
     }
 
-    async fn exchange(&self, mut line: Line, request: Request<Full<Bytes>>, target: &Target) -> Outcome {
+    async fn exchange(
+        &self,
+        mut line: Line,
+        request: Request<Full<Bytes>>,
+        target: &Target,
+        each: Each<'_>,
+    ) -> Outcome {
         line.watch.begin(self.options.read_timeout);
         let late = || Outcome::Done(Err(ClientError::Broken("the target took too long".into())));
         let until = Instant::now() + MAX_EXCHANGE;
@@ -293,25 +321,22 @@ impl Client {
             }
         };
         let (head, body) = head.into_parts();
-        let body = match tokio::time::timeout_at(
-            until,
-            drive(&mut line.drive, read_answer(body, self.options.largest_answer)),
-        )
-        .await
-        {
+        let mut each = |piece| each(head.status, piece);
+        let read = read_answer(body, self.options.largest_answer, &mut each);
+        match tokio::time::timeout_at(until, drive(&mut line.drive, read)).await {
             Err(_) => return late(),
             Ok(Err(e)) => return Outcome::Done(Err(e)),
-            Ok(Ok(body)) => body,
-        };
+            Ok(Ok(())) => {}
+        }
         if self.options.reuse && settle(&mut line).await {
             self.keep(target, line);
         }
-        Outcome::Done(Ok(Answer { status: head.status, headers: head.headers, body }))
+        Outcome::Done(Ok((head.status, head.headers)))
     }
 }
 
 enum Outcome {
-    Done(Result<Answer, ClientError>),
+    Done(Result<(StatusCode, HeaderMap), ClientError>),
     NotSent(Box<Request<Full<Bytes>>>),
 }
 
@@ -353,19 +378,24 @@ fn advance(connection: &mut Drive, cx: &mut Context<'_>) {
     }
 }
 
-async fn read_answer(mut body: Incoming, most: usize) -> Result<Bytes, ClientError> {
+async fn read_answer(
+    mut body: Incoming,
+    most: usize,
+    each: &mut (dyn FnMut(Bytes) -> Result<(), ClientError> + Send),
+) -> Result<(), ClientError> {
     if body.size_hint().lower() > most as u64 {
         return Err(ClientError::TooLarge(most));
     }
-    let mut whole = BytesMut::new();
+    let mut size = 0;
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(|e| broken(&e))?.into_data() else { continue };
-        if whole.len() + piece.len() > most {
+        size += piece.len();
+        if size > most {
             return Err(ClientError::TooLarge(most));
         }
-        whole.extend_from_slice(&piece);
+        each(piece)?;
     }
-    Ok(whole.freeze())
+    Ok(())
 }
 
 fn target_of(url: &Url) -> Result<Target, ClientError> {

@@ -14,7 +14,7 @@ mod tests;
 mod timed;
 
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
-pub use client::{Answer, Client, ClientError, ClientOptions, MAX_ANSWER_BYTES};
+pub use client::{Answer, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES};
 pub use page::{is_for_loopback, is_from_a_page};
 pub use proxy::Proxy;
 pub use server::{ServerLimits, ServerResponse, serve_connection};
