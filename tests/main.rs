@@ -14,6 +14,7 @@ mod objects;
 mod options;
 mod report;
 mod security;
+mod services;
 mod tidy;
 mod unit;
 mod warehouse;
