@@ -4,13 +4,15 @@
 
 pub mod standin;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use self::standin::{Conduct, StandIn};
-use crate::daemon::{Daemon, free_port, suiro, wait_for};
+use crate::daemon::{Daemon, PATIENCE, free_port, suiro, wait_for};
 use crate::databases::{Load, assert_once, buffer, config, eventually, letters, post};
 
 /// Ids of the lines that a stand-in for Loki keeps: entries that it has are taken once, as Loki does.
@@ -140,6 +142,62 @@ fn logs_go_by_otlp_from_one_suiro_to_another() {
     let receiver = Daemon::start(&receiver, far.path());
     let wanted = "far: {\"body\":\"hello\",\"attributes\":{\"n\":1},\"resource\":{\"service.name\":\"shop\"}}";
     wait_for("the event", || receiver.output().contains(wanted).then_some(()));
+}
+
+/// Posts to the input `opentelemetry`; the status.
+fn otlp(port: u16, headers: &str, body: &[u8]) -> u16 {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = match headers.contains("Content-Length") {
+        true => String::new(),
+        false => format!("Content-Length: {}\r\n", body.len()),
+    };
+    let head = format!("POST /v1/logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n{length}\r\n");
+    // A body that is refused is not read to its end.
+    let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+#[test]
+fn hostile_requests_of_otlp_are_refused_in_bounded_memory() {
+    let (dir, port) = (TempDir::new().unwrap(), free_port());
+    let text = format!(
+        "<source>\n@type opentelemetry\ntag a\n<http>\nbind 127.0.0.1\nport {port}\n</http>\n</source>\n\
+         <match **>\n@type null\n</match>\n"
+    );
+    let daemon = Daemon::start(&text, dir.path());
+    let (json, proto) = ("Content-Type: application/json", "Content-Type: application/x-protobuf");
+    let before = daemon.memory("VmHWM");
+    // Records of two bytes each, which all have the resource of 100 kB: terabytes of events.
+    let records = "{},".repeat(2_000_000);
+    let wide = format!(
+        "{{\"resourceLogs\":[{{\"resource\":{{\"attributes\":[{{\"key\":\"{}\"}}]}},\"scopeLogs\":[{{\"logRecords\":[{records}{{}}]}}]}}]}}",
+        "k".repeat(100_000)
+    );
+    let nested = "{\"arrayValue\":{\"values\":[".repeat(100_000);
+    let deep = format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{\"body\":{nested}");
+    let zeros = gzip(&vec![0; 200 << 20]);
+    let attacks: [(&str, &[u8], u16); 5] = [
+        (json, wide.as_bytes(), 413),
+        (json, deep.as_bytes(), 400),
+        (&format!("{proto}\r\nContent-Encoding: gzip"), &zeros, 400),
+        (&format!("{proto}\r\nContent-Length: 40000000"), b"\x0a", 413),
+        (proto, b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 400),
+    ];
+    for (headers, body, status) in attacks {
+        assert_eq!(otlp(port, headers, body), status, "{headers}");
+    }
+    let grown = daemon.memory("VmHWM").saturating_sub(before);
+    assert!(grown < 400 << 20, "{} MiB more than at the start", grown >> 20);
+    assert_eq!(otlp(port, json, b"{}"), 200);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
 }
 
 #[test]

@@ -88,7 +88,9 @@ impl Shape {
             return Err("it has no label: none of the fields of <label> is in it, and there are no extra_labels".into());
         }
         let metadata = taken(&self.metadata, &mut record, &arena);
-        self.remove.iter().for_each(|path| drop(path.remove(&mut record, &arena)));
+        for path in &self.remove {
+            path.remove(&mut record, &arena);
+        }
         Ok(Line {
             labels: object(&labels),
             time: entry.time.nanos(),

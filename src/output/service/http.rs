@@ -93,7 +93,11 @@ impl Web {
                 }
                 Ok(answer)
             }
-            Err(e @ ClientError::Request(_)) => Err(WriteError::Reject(e.to_string())),
+            // What it says holds the path.
+            Err(ClientError::Request(_)) => Err(WriteError::Reject(format!(
+                "{}: the request has an address or a header that can't be sent",
+                place(url)
+            ))),
             Err(e) => Err(WriteError::Retry(format!("{}: {e}", place(url)))),
         }
     }

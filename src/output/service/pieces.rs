@@ -19,8 +19,6 @@ const MAX_ANSWER: usize = 1024;
 pub struct Row<T> {
     /// Its place in the chunk.
     pub place: u64,
-    /// Its share of a request, in bytes.
-    pub bytes: usize,
     /// What becomes of it.
     pub body: T,
 }
@@ -137,7 +135,7 @@ impl Pieces {
                             bytes = 0;
                         }
                         bytes += size;
-                        rows.push(Row { place, bytes: size, body });
+                        rows.push(Row { place, body });
                     }
                     Err(answer) => work.progress.refused.push(event(place, &answer)),
                 }

@@ -120,7 +120,9 @@ impl Shape {
             out.extend_from_slice(b"\"fields\":");
             json::write_record(&indexed, &mut out);
             out.push(b',');
-            fields.iter().for_each(|(_, path)| drop(path.remove(&mut record, arena)));
+            for (_, path) in fields {
+                path.remove(&mut record, arena);
+            }
         }
         out.extend_from_slice(b"\"event\":");
         match &self.formatter {

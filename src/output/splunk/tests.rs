@@ -169,7 +169,7 @@ async fn what_is_not_acknowledged_in_time_is_sent_again_whole() {
 
 #[test]
 fn a_number_finds_its_row_and_a_channel_is_a_guid() {
-    let row = |place, count| Row { place, bytes: 1, body: Event { text: Vec::new(), count } };
+    let row = |place, count| Row { place, body: Event { text: Vec::new(), count } };
     let rows = [row(0, 1), row(1, 3), row(2, 1)];
     assert_eq!([0, 1, 3, 4, 5].map(|number| row_of(&rows, number)), [0, 1, 1, 2, 3]);
     let text = channel().unwrap();
