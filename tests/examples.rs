@@ -20,10 +20,13 @@ use crate::databases::server::Postgres;
 use crate::objects::bucket::Bucket;
 use crate::objects::servers;
 use crate::search::standin::StandIn as SearchStandIn;
+use crate::services::standin::{Lines, StandIn as Service};
 
 /// Ports that the examples name; each stands for a free one in a test.
-const PORTS: [&str; 13] =
-    ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000"];
+const PORTS: [&str; 18] = [
+    "24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000", "4318",
+    "6514", "3100", "8088", "9080",
+];
 /// Directories that the examples name; in a test they are below a directory of its own.
 const FOLDERS: [&str; 3] = ["/var/", "/srv/", "/etc/suiro/"];
 
@@ -438,6 +441,44 @@ fn logs_go_into_an_index_of_their_day_and_into_a_data_stream() {
 
 fn send_to(host: &Host, tag: &str) {
     send(host.ports["24224"], tag, "hello", "id-1");
+}
+
+#[test]
+fn events_go_to_several_services_at_once() {
+    let host = Host::new();
+    let [loki, splunk, slack] = ["3100", "8088", "9080"].map(|port| Service::start_on(host.ports[port]));
+    let archive = Lines::start_on(host.ports["6514"], 0);
+    let mut daemon = host.start("more-targets.conf");
+    let otlp = Host { ports: [("9880", host.ports["4318"])].into(), dir: TempDir::new().unwrap() };
+    let record = |level: &str| {
+        format!(
+            "{{\"resource\":{{\"attributes\":[{{\"key\":\"service.name\",\"value\":{{\"stringValue\":\"shop\"}}}}]}},\"scopeLogs\":\
+         [{{\"logRecords\":[{{\"severityText\":\"{level}\",\"body\":{{\"stringValue\":\"said\"}}}}]}}]}}"
+        )
+    };
+    let body = format!("{{\"resourceLogs\":[{},{}]}}", record("INFO"), record("ERROR"));
+    assert!(otlp.post("/v1/logs", &body).contains("200"));
+    assert!(host.post("/audit.sudo", "{\"level\":\"warn\",\"user\":\"root\"}").contains("200"));
+    wait_for("Loki", || {
+        let streams: Vec<_> =
+            loki.taken("/loki/api/v1/push").iter().flat_map(|p| p["streams"].as_array().cloned().unwrap()).collect();
+        let label = |level: &str| serde_json::json!({"job": "suiro", "level": level, "service": "shop"});
+        ["INFO", "ERROR"].iter().all(|level| streams.iter().any(|s| s["stream"] == label(level))).then_some(())
+    });
+    wait_for("Splunk", || {
+        let events = splunk.taken("/services/collector");
+        (events.len() == 2 && events.iter().all(|e| e["source"] == "app.otel" && e["event"]["body"] == "said"))
+            .then_some(())
+    });
+    wait_for("Slack", || {
+        let posts = slack.taken("/services/T/B/X");
+        let wanted = serde_json::json!([{"title": "app.otel", "value": "[ERROR] said\n"}]);
+        (posts.len() == 1 && posts[0]["attachments"][0]["fields"] == wanted).then_some(())
+    });
+    wait_for("the archive", || (!archive.lines().is_empty()).then_some(()));
+    let line = archive.lines().remove(0);
+    assert!(line.contains("<84>1 ") && line.contains(" sudo audit - - - {\"level\":\"warn\""), "{line}");
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod report;
 mod retag;
 mod search;
 mod security;
+mod services;
 mod tidy;
 mod unit;
 mod warehouse;

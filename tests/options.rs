@@ -245,7 +245,7 @@ fn what_routes_do_not_know_is_warned_of_too() {
 #[test]
 fn plugins_that_make_no_sense_here_say_why() {
     let said = checked(
-        "<source>\n@type debug_agent\n</source>\n<source>\n@type windows_eventlog2\n</source>\n<match **>\n@type tcp\n</match>\n",
+        "<source>\n@type debug_agent\n</source>\n<source>\n@type windows_eventlog2\n</source>\n<match **>\n@type unix\n</match>\n",
     );
     for part in
         ["'debug_agent' is not here: it looks into Ruby", "'windows_eventlog2' is not here", "use @type forward"]

@@ -36,6 +36,8 @@ const SECRET_ENDINGS: &[&str] = &[
     "encryption_key",
     "credentials_json",
     "json_key",
+    "webhook_url",
+    "slackbot_url",
 ];
 
 /// Whether a parameter of this name is taken for a secret wherever it stands.

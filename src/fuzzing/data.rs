@@ -9,9 +9,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::{now, split, with_context};
 use crate::buffer::testing::file_buffer;
 use crate::buffer::{Buffer, Env};
-use crate::event::{Entries, EventTime, pack};
+use crate::event::{BatchBuilder, Entries, EventTime, Tag, pack};
 use crate::input::{http_take, read_positions};
 use crate::net::forward::{Body, Challenge, Decoder, Gate, Hello, MAX_ACK_BYTES, Message, Rules, read_ack, take};
+use crate::net::otlp::{Limits, Status, partial_of, partial_of_json, read_json, read_proto};
 
 /// Most that one message may take, and what is in it when inflated.
 const LIMIT: usize = 1 << 20;
@@ -82,6 +83,22 @@ pub fn http(data: &[u8]) {
     let _ = pack::inflate_zlib(body, LIMIT);
     let config = "<source>\n@type http\n</source>\n";
     let _ = with_context(config, |cx| http_take(cx, TYPES[choice % TYPES.len()], body));
+}
+
+/// Requests and answers of OTLP, in both encodings. What becomes a batch walks to its end, and stays within its limit.
+pub fn otlp(data: &[u8]) {
+    let limits = Limits { bytes: LIMIT };
+    for read in [read_proto, read_json] {
+        let mut batch = BatchBuilder::new();
+        let taken = read(data, &limits, &mut batch).is_ok();
+        // The last event may go over it; what it is made of was in the input.
+        assert!(batch.bytes() <= LIMIT + 16 * super::MAX_INPUT, "{} bytes", batch.bytes());
+        if taken {
+            let count = batch.count() as usize;
+            assert_eq!(Entries::new(batch.finish(Tag::from("t")).bytes()).map_while(Result::ok).count(), count);
+        }
+    }
+    let _ = (partial_of(data).is_ok(), partial_of_json(data).is_ok(), Status::read(data).is_ok());
 }
 
 /// Position files: Fluentd's form, and what is kept beside it.

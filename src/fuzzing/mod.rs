@@ -8,7 +8,7 @@ mod data;
 mod tests;
 mod text;
 
-pub use data::{chunk, forward, http, positions};
+pub use data::{chunk, forward, http, otlp, positions};
 pub use text::{config, json, regexp, ruby, syslog, time_format};
 
 use std::pin::pin;
@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("forward", forward),
     ("http", http),
     ("json", json),
+    ("otlp", otlp),
     ("positions", positions),
     ("regexp", regexp),
     ("ruby", ruby),

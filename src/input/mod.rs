@@ -5,6 +5,7 @@ pub mod forward;
 mod http;
 mod monitor_agent;
 mod object;
+mod opentelemetry;
 mod prometheus;
 mod sample;
 mod syslog;
@@ -28,6 +29,7 @@ pub const INPUTS: &[InputPlugin] = &[
     input::<http::Http>(&["http"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<object::Object>(&["object", "s3"]),
+    input::<opentelemetry::Opentelemetry>(&["opentelemetry"]),
     input::<prometheus::Prometheus>(&["prometheus"]),
     input::<prometheus::Presence>(&["prometheus_monitor", "prometheus_output_monitor", "prometheus_tail_monitor"]),
     input::<sample::Sample>(&["sample", "dummy"]),

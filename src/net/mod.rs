@@ -1,4 +1,4 @@
-//! Wires: sockets, TLS, HTTP, the forward protocol. No plugins, no configuration sections.
+//! Wires: sockets, TLS, HTTP, the forward protocol, OTLP. No plugins, no configuration sections.
 
 pub mod accept;
 pub mod aws;
@@ -9,6 +9,7 @@ mod gate;
 pub mod hostname;
 pub mod http;
 pub mod lines;
+pub mod otlp;
 mod sockets;
 pub mod tls;
 

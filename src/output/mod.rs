@@ -12,15 +12,21 @@ mod file;
 pub(crate) mod forward;
 mod gcs;
 mod http;
+mod loki;
 mod null;
 pub mod object;
 mod object_url;
+mod opentelemetry;
 mod pg;
 mod postgresql;
 mod redshift;
 mod s3;
 mod search;
 mod secondary_file;
+mod service;
+mod slack;
+mod socket;
+mod splunk;
 mod stdout;
 pub mod warehouse;
 
@@ -41,14 +47,21 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<forward::Forward>(&["forward"]),
     output::<gcs::Gcs>(&["gcs"]),
     output::<http::Http>(&["http"]),
+    output::<loki::Loki>(&["loki"]),
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
     output::<search::Opensearch>(&["opensearch"]),
     output::<search::OpensearchDataStream>(&["opensearch_data_stream"]),
+    output::<opentelemetry::Opentelemetry>(&["opentelemetry"]),
     output::<postgresql::Postgresql>(&["postgresql"]),
     output::<redshift::Redshift>(&["redshift"]),
     output::<s3::S3>(&["s3"]),
     output::<secondary_file::SecondaryFile>(&["secondary_file"]),
+    output::<socket::RemoteSyslog>(&["remote_syslog", "syslog"]),
+    output::<slack::Slack>(&["slack", "buffered_slack"]),
+    output::<splunk::Splunk>(&["splunk_hec"]),
     output::<stdout::Stdout>(&["stdout"]),
+    output::<socket::Tcp>(&["tcp"]),
+    output::<socket::Udp>(&["udp"]),
     output::<warehouse::Warehouse>(&["warehouse"]),
 ];

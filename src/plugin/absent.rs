@@ -18,7 +18,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
         "bigquery",
         "with version 2 the plugin became two: write bigquery_insert (method insert) or bigquery_load",
     ),
-    ("output", "tcp", STREAM),
     ("output", "unix", STREAM),
     (
         "filter",

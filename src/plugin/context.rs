@@ -416,6 +416,12 @@ impl<'a> BuildContext<'a> {
         Inject::build(&section, self).map(Some)
     }
 
+    /// As [`inject_with`](Self::inject_with), where there is no `<inject>` too.
+    pub fn inject_always(&mut self, defaults: &[(&str, &str)]) -> Result<Inject, Diagnostic> {
+        let section = self.child_with("inject", defaults);
+        Inject::build(&section, self)
+    }
+
     fn child_with(&self, name: &str, defaults: &[(&str, &str)]) -> Section {
         let empty = || Section::new(name, self.section.span.clone());
         let mut section = self.section.child(name).cloned().unwrap_or_else(empty);

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::reload::Watched;
 use super::settings::{Versions, suites};
 use super::verifier::{Trust, Verifier};
 use super::{Stream, TlsFault, keys};
@@ -48,9 +50,16 @@ pub struct ClientSettings {
     pub ciphers: Option<String>,
 }
 
-/// Makes TLS connections. Cloning is cheap.
+/// Makes TLS connections. Cloning is cheap. Authorities, certificate and key are read again when their files have changed; a
+/// file that can't be used then leaves what was read before in use.
 #[derive(Clone)]
-pub struct ClientTls(TlsConnector);
+pub struct ClientTls(Arc<Files>);
+
+struct Files {
+    settings: ClientSettings,
+    current: ArcSwap<ClientConfig>,
+    watched: Watched,
+}
 
 impl ClientSettings {
     /// Looks at the parameters alone, without opening files; gives warnings for the operator. Names of parameters in
@@ -84,6 +93,24 @@ impl ClientSettings {
         }
         Ok(Trust { roots, own, verify: self.verify })
     }
+
+    fn config(&self) -> io::Result<Arc<ClientConfig>> {
+        self.check().map_err(io::Error::other)?;
+        let (suites, _) = suites("tls_ciphers", self.ciphers.as_deref(), self.versions).map_err(io::Error::other)?;
+        let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..rustls::crypto::ring::default_provider() });
+        let protocols = self.versions.protocols().map_err(io::Error::other)?;
+        let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&protocols);
+        let verifier = Verifier::new(self.trust()?, provider)?;
+        let builder = builder.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
+        let config = match (&self.cert_path, &self.private_key_path) {
+            (Some(cert), Some(key)) => {
+                let key = keys::private_key(key, self.private_key_passphrase.as_ref())?;
+                builder.with_client_auth_cert(keys::certificates(cert)?, key).map_err(io::Error::other)?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        Ok(Arc::new(config))
+    }
 }
 
 impl ClientTls {
@@ -91,22 +118,27 @@ impl ClientTls {
     ///
     /// Errors: unreadable files, no trusted authority at all, parameters that can't be obeyed.
     pub fn open(settings: &ClientSettings) -> io::Result<ClientTls> {
-        settings.check().map_err(io::Error::other)?;
-        let (suites, _) =
-            suites("tls_ciphers", settings.ciphers.as_deref(), settings.versions).map_err(io::Error::other)?;
-        let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..rustls::crypto::ring::default_provider() });
-        let protocols = settings.versions.protocols().map_err(io::Error::other)?;
-        let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&protocols);
-        let verifier = Verifier::new(settings.trust()?, provider)?;
-        let builder = builder.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
-        let config = match (&settings.cert_path, &settings.private_key_path) {
-            (Some(cert), Some(key)) => {
-                let key = keys::private_key(key, settings.private_key_passphrase.as_ref())?;
-                builder.with_client_auth_cert(keys::certificates(cert)?, key).map_err(io::Error::other)?
+        let paths = [&settings.cert_path, &settings.private_key_path].into_iter().flatten();
+        let watched = Watched::new(settings.ca_paths.iter().chain(paths).cloned().collect());
+        let current = ArcSwap::from(settings.config()?);
+        Ok(ClientTls(Arc::new(Files { settings: settings.clone(), current, watched })))
+    }
+
+    fn connector(&self) -> TlsConnector {
+        let files = &self.0;
+        if files.watched.have_changed() {
+            match files.settings.config() {
+                Ok(config) => {
+                    files.current.store(config);
+                    tracing::info!("TLS certificates for connections to targets were read again");
+                }
+                Err(e) => tracing::error!(
+                    error = %e,
+                    "TLS certificates for connections to targets have changed and can't be used: the old ones stay"
+                ),
             }
-            _ => builder.with_no_client_auth(),
-        };
-        Ok(ClientTls(TlsConnector::from(Arc::new(config))))
+        }
+        TlsConnector::from(files.current.load_full())
     }
 
     /// The client's side of a handshake with `host`, a name or an address, within `timeout`.
@@ -117,8 +149,14 @@ impl ClientTls {
         let name = ServerName::try_from(bare.to_owned());
         let name =
             name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host:?} is no host name")))?;
-        let stream = tokio::time::timeout(timeout, self.0.connect(name, tcp)).await;
+        let stream = tokio::time::timeout(timeout, self.connector().connect(name, tcp)).await;
         let stream = stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake took too long"))??;
         Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+    }
+
+    /// Lets the next connection look at the files.
+    #[cfg(test)]
+    pub(super) fn look_now(&self) {
+        self.0.watched.look_now();
     }
 }

@@ -1,6 +1,7 @@
-//! A server certificate that is read again when its files change.
+//! Files of certificates and keys that are read again when they change.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -32,16 +33,53 @@ impl Files {
         let why = |e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", self.certificate.display()));
         CertifiedKey::from_der(chain, key, provider).map_err(why)
     }
+}
 
-    fn changed_at(&self) -> [Option<SystemTime>; 2] {
-        [&self.certificate, &self.key].map(|p| std::fs::metadata(p).and_then(|m| m.modified()).ok())
+/// What a file looks like from outside: when it was changed, its length, its number. A link that leads elsewhere now shows
+/// in the number.
+type Look = Option<(Option<SystemTime>, u64, u64)>;
+
+/// Files that somebody may exchange while suiro runs.
+#[derive(Debug)]
+pub(super) struct Watched {
+    paths: Vec<PathBuf>,
+    checked: Mutex<(Instant, Vec<Look>)>,
+}
+
+impl Watched {
+    /// To be called before the files are read: a change in between is then seen as a change later.
+    pub(super) fn new(paths: Vec<PathBuf>) -> Watched {
+        let looks = looks(&paths);
+        Watched { paths, checked: Mutex::new((Instant::now(), looks)) }
+    }
+
+    /// Whether a file has changed since the last look; looks at most every [`CHECK_INTERVAL`].
+    pub(super) fn have_changed(&self) -> bool {
+        self.have_changed_within(CHECK_INTERVAL)
+    }
+
+    fn have_changed_within(&self, every: Duration) -> bool {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.paths.is_empty() || checked.0.elapsed() < every {
+            return false;
+        }
+        let now = looks(&self.paths);
+        let changed = now != checked.1;
+        *checked = (Instant::now(), now);
+        changed
+    }
+
+    /// Lets the next look come at once.
+    #[cfg(test)]
+    pub(super) fn look_now(&self) {
+        let mut checked = self.checked.lock().unwrap();
+        checked.0 = checked.0.checked_sub(CHECK_INTERVAL).unwrap();
     }
 }
 
-#[derive(Debug)]
-struct Checked {
-    at: Instant,
-    files: [Option<SystemTime>; 2],
+fn looks(paths: &[PathBuf]) -> Vec<Look> {
+    let look = |path: &PathBuf| std::fs::metadata(path).ok().map(|m| (m.modified().ok(), m.len(), m.ino()));
+    paths.iter().map(look).collect()
 }
 
 /// The certificate of a listener.
@@ -50,30 +88,22 @@ pub(super) struct Reloading {
     files: Files,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<CertifiedKey>,
-    checked: Mutex<Checked>,
+    watched: Watched,
 }
 
 impl Reloading {
     /// Reads the certificate for the first time.
     pub(super) fn open(files: Files, provider: Arc<CryptoProvider>) -> io::Result<Reloading> {
-        // Looked at before reading: a change in between is seen as a change later.
-        let checked = Checked { at: Instant::now(), files: files.changed_at() };
+        let watched = Watched::new(vec![files.certificate.clone(), files.key.clone()]);
         let current = ArcSwap::from_pointee(files.read(&provider)?);
-        Ok(Reloading { files, provider, current, checked: Mutex::new(checked) })
+        Ok(Reloading { files, provider, current, watched })
     }
 
     /// Reads the files again where they have changed; a faulty pair leaves the old one in use.
     fn refresh(&self, every: Duration) {
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.at.elapsed() < every {
+        if !self.watched.have_changed_within(every) {
             return;
         }
-        checked.at = Instant::now();
-        let now = self.files.changed_at();
-        if now == checked.files {
-            return;
-        }
-        checked.files = now;
         match self.files.read(&self.provider) {
             Ok(key) => {
                 self.current.store(Arc::new(key));

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -10,16 +11,26 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::reload::{Files, Reloading};
+use super::reload::{Files, Reloading, Watched};
 use super::settings::Transport;
 use super::{HANDSHAKE_TIMEOUT, Stream, generate, keys};
 
 /// Largest number of connections whose TLS sessions a listener remembers for resumption.
 const SESSION_CACHE: usize = 1024;
 
-/// Accepts TLS on connections. Cloning is cheap.
+/// Accepts TLS on connections. Cloning is cheap. Certificates are read again when their files have changed, those of the
+/// authorities of clients too; a file that can't be used then leaves what was read before in use.
 #[derive(Clone)]
-pub struct ServerTls(TlsAcceptor);
+pub struct ServerTls(Arc<Listener>);
+
+struct Listener {
+    transport: Transport,
+    provider: Arc<CryptoProvider>,
+    certificate: Arc<dyn ResolvesServerCert>,
+    current: ArcSwap<ServerConfig>,
+    /// Authorities of clients; the certificate looks after itself.
+    watched: Watched,
+}
 
 impl ServerTls {
     /// Reads or makes the certificate that `transport` asks for; `hostname` goes into one that is made.
@@ -30,21 +41,28 @@ impl ServerTls {
         transport.check().map_err(io::Error::other)?;
         let (suites, _) = transport.suites().map_err(io::Error::other)?;
         let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..rustls::crypto::ring::default_provider() });
-        let protocols = transport.versions().protocols().map_err(io::Error::other)?;
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&protocols);
-        let builder = builder.map_err(io::Error::other)?;
-        let builder = match (&transport.ca_path, transport.client_cert_auth) {
-            (Some(path), true) => {
-                let mut roots = RootCertStore::empty();
-                keys::trust(&mut roots, path)?;
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-                builder.with_client_cert_verifier(verifier.map_err(io::Error::other)?)
+        let certificate = certificate(transport, hostname, &provider)?;
+        let authorities = transport.ca_path.iter().filter(|_| transport.client_cert_auth).cloned().collect();
+        let watched = Watched::new(authorities);
+        let current = ArcSwap::from(config(transport, &provider, &certificate)?);
+        let transport = transport.clone();
+        Ok(ServerTls(Arc::new(Listener { transport, provider, certificate, current, watched })))
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let listener = &self.0;
+        if listener.watched.have_changed() {
+            match config(&listener.transport, &listener.provider, &listener.certificate) {
+                Ok(config) => {
+                    listener.current.store(config);
+                    tracing::info!("TLS authorities of clients were read again");
+                }
+                Err(e) => {
+                    tracing::error!(error = %e, "TLS authorities of clients have changed and can't be used: the old ones stay");
+                }
             }
-            _ => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_cert_resolver(certificate(transport, hostname, &provider)?);
-        config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSION_CACHE);
-        Ok(ServerTls(TlsAcceptor::from(Arc::new(config))))
+        }
+        TlsAcceptor::from(listener.current.load_full())
     }
 
     /// The server's side of a handshake.
@@ -52,10 +70,38 @@ impl ServerTls {
     /// Errors: a peer that speaks no TLS or an old one, shows no certificate, or takes longer than
     /// [`HANDSHAKE_TIMEOUT`].
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<Stream> {
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.accept(tcp)).await;
+        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor().accept(tcp)).await;
         let stream = stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake took too long"))??;
         Ok(Stream::Tls(Box::new(TlsStream::Server(stream))))
     }
+
+    /// Lets the next connection look at the authorities.
+    #[cfg(test)]
+    pub(super) fn look_now(&self) {
+        self.0.watched.look_now();
+    }
+}
+
+fn config(
+    transport: &Transport,
+    provider: &Arc<CryptoProvider>,
+    certificate: &Arc<dyn ResolvesServerCert>,
+) -> io::Result<Arc<ServerConfig>> {
+    let protocols = transport.versions().protocols().map_err(io::Error::other)?;
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&protocols);
+    let builder = builder.map_err(io::Error::other)?;
+    let builder = match (&transport.ca_path, transport.client_cert_auth) {
+        (Some(path), true) => {
+            let mut roots = RootCertStore::empty();
+            keys::trust(&mut roots, path)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+            builder.with_client_cert_verifier(verifier.map_err(io::Error::other)?)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificate.clone());
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSION_CACHE);
+    Ok(Arc::new(config))
 }
 
 fn certificate(

@@ -210,3 +210,57 @@ fn a_key_of_another_certificate_is_refused() {
     assert!(ServerTls::open(&missing, "h").err().unwrap().to_string().contains("/nonexistent/c"));
     assert!(HANDSHAKE_TIMEOUT <= Duration::from_secs(10));
 }
+
+/// One handshake between ends that are already open.
+async fn shake(server: &ServerTls, client: &ClientTls) -> Result<(), String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = server.clone();
+    let serving = tokio::spawn(async move {
+        let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await?;
+        stream.write_all(b"x").await
+    });
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let mut stream = client.connect("localhost", tcp, HANDSHAKE_TIMEOUT).await.map_err(|e| e.to_string())?;
+    let mut byte = [0];
+    stream.read_exact(&mut byte).await.map_err(|e| e.to_string())?;
+    serving.await.unwrap().map_err(|e| e.to_string())
+}
+
+/// Authorities and a client's certificate are exchanged while neither side is opened anew.
+#[tokio::test]
+async fn exchanged_authorities_and_certificates_are_used_without_a_new_start() {
+    let (pki, next) = (Pki::new(), Pki::new());
+    [&pki, &next].iter().for_each(|pki| pki.issue("client", "somebody"));
+    let put = |from: &Pki, name: &str, to: &str| drop(std::fs::copy(from.path(name), pki.path(to)).unwrap());
+    put(&pki, "ca.crt", "clients.crt");
+    put(&pki, "ca.crt", "servers.crt");
+    let transport = Transport { client_cert_auth: true, ca_path: Some(pki.path("clients.crt")), ..pki.server() };
+    let settings = ClientSettings {
+        ca_paths: vec![pki.path("servers.crt")],
+        cert_path: Some(pki.path("client.crt")),
+        private_key_path: Some(pki.path("client.key")),
+        ..ClientSettings::default()
+    };
+    let (server, client) = (ServerTls::open(&transport, "h").unwrap(), ClientTls::open(&settings).unwrap());
+    let look = || (client.look_now(), server.look_now());
+    shake(&server, &client).await.unwrap();
+    put(&next, "client.crt", "client.crt");
+    put(&next, "client.key", "client.key");
+    look();
+    assert!(shake(&server, &client).await.is_err(), "the server does not know the new authority of clients");
+    put(&next, "ca.crt", "clients.crt");
+    look();
+    shake(&server, &client).await.unwrap();
+    put(&next, "ca.crt", "servers.crt");
+    look();
+    assert!(shake(&server, &client).await.is_err(), "the server's own certificate is the old authority's");
+    // What can't be used changes nothing.
+    std::fs::write(pki.path("servers.crt"), "nonsense").unwrap();
+    look();
+    assert!(shake(&server, &client).await.is_err());
+    std::fs::copy(pki.path("ca.crt"), pki.path("servers.crt")).unwrap();
+    std::fs::write(pki.path("clients.crt"), "nonsense").unwrap();
+    look();
+    shake(&server, &client).await.unwrap();
+}

@@ -58,8 +58,8 @@ impl Connection {
     }
 }
 
-/// The certificates of a directory. Others files in it are no fault, as for OpenSSL.
-fn certificates(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// The certificates of a directory. Other files in it are no fault, as for OpenSSL.
+pub fn certificates(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();

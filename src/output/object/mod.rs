@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use self::address::{Address, Target};
 pub use self::aws::{Bucket, BucketError, DEFAULT_REGION, Library, LifecycleRule, Place};
 pub use self::azure::Container;
-pub use self::connect::Connection;
+pub use self::connect::{Connection, certificates};
 pub use self::directory::Directory;
 pub use self::encode::StoreAs;
 pub use self::extras::{Checksum, Extras};

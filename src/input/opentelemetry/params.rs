@@ -1,0 +1,129 @@
+//! Parameters of the input `opentelemetry`, and what is wrong with them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::config::{Diagnostic, Section, Size};
+use crate::event::{MAX_TAG_BYTES, Tag};
+use crate::net::http::Budget;
+use crate::net::tls::Transport;
+use crate::plugin::BuildContext;
+
+/// Most bytes of a body, where the configuration says nothing.
+const BODY_SIZE_LIMIT: Size = Size::mib(32);
+/// Most bytes of a body once it is unpacked, and of the events that come out of it.
+const DECOMPRESSION_SIZE_LIMIT: Size = Size::mib(64);
+/// Bytes of bodies that all connections may hold together; more where the limits above are larger.
+const BODIES_AT_ONCE: usize = 128 << 20;
+/// Requests that are read into events at a time: what they come to may be many times their size.
+const READING_AT_ONCE: usize = 4;
+
+/// `<http>`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct HttpParams {
+    /// Address to listen on.
+    pub bind: String,
+    /// Port to listen on.
+    pub port: u16,
+}
+
+impl Default for HttpParams {
+    fn default() -> HttpParams {
+        HttpParams { bind: "0.0.0.0".into(), port: 4318 }
+    }
+}
+
+/// Parameters of the input `opentelemetry`.
+#[derive(Debug, Deserialize)]
+pub struct OpentelemetryParams {
+    /// The tag of all events.
+    tag: String,
+    /// OTLP over HTTP.
+    http: Option<HttpParams>,
+    /// OTLP over gRPC, which is not spoken.
+    grpc: Option<Section>,
+    /// Largest body. A larger one is answered 413.
+    #[serde(default = "body_size_limit")]
+    body_size_limit: Size,
+    /// Largest body once it is unpacked, and the events that it becomes.
+    #[serde(default = "decompression_size_limit")]
+    decompression_size_limit: Size,
+    /// TLS.
+    #[serde(default)]
+    pub(super) transport: Transport,
+}
+
+fn body_size_limit() -> Size {
+    BODY_SIZE_LIMIT
+}
+
+fn decompression_size_limit() -> Size {
+    DECOMPRESSION_SIZE_LIMIT
+}
+
+/// What requests are judged by.
+pub(super) struct Settings {
+    /// What log lines call the input.
+    pub(super) name: String,
+    pub(super) tag: Tag,
+    pub(super) body_limit: usize,
+    pub(super) inflate_limit: usize,
+    pub(super) budget: Arc<Budget>,
+    pub(super) reading: Semaphore,
+}
+
+impl OpentelemetryParams {
+    pub(super) fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
+        if let Some(grpc) = &self.grpc {
+            let remedy = "gRPC is not spoken here: write <http>, and set exporters to OTLP over HTTP (port 4318)";
+            return Err(Diagnostic::error(remedy, &grpc.span));
+        }
+        if self.http.is_none() {
+            return Err(cx.fault("http", "Please configure a <http> section"));
+        }
+        if self.tag.is_empty() || self.tag.len() > MAX_TAG_BYTES {
+            return Err(cx.fault("tag", format!("a tag has 1 to {MAX_TAG_BYTES} bytes")));
+        }
+        if self.body_size_limit.is_empty() || self.decompression_size_limit.is_empty() {
+            return Err(cx.fault("body_size_limit", "body_size_limit and decompression_size_limit must be more than 0"));
+        }
+        let warnings = self.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
+        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
+        Ok(())
+    }
+
+    pub(super) fn http(&self) -> HttpParams {
+        self.http.clone().unwrap_or_default()
+    }
+
+    /// What to warn of at start: a listener that anybody can reach and send to.
+    pub(super) fn exposed(&self) -> Option<String> {
+        let HttpParams { bind, port } = self.http();
+        let bound: Option<IpAddr> = bind.trim_matches(['[', ']']).parse().ok();
+        let reachable = bound.map_or(bind != "localhost", |ip| !ip.is_loopback());
+        let guarded = self.transport.is_tls() && self.transport.client_cert_auth;
+        (reachable && !guarded).then(|| {
+            format!(
+                "opentelemetry listens on {bind}:{port} and takes events from anybody who can reach it. \
+                 Add <transport tls> with client_cert_auth, or bind 127.0.0.1"
+            )
+        })
+    }
+
+    pub(super) fn settings(&self, name: &str) -> Settings {
+        let (body_limit, inflate_limit) = (self.body_size_limit.len(), self.decompression_size_limit.len());
+        let least = body_limit.saturating_add(inflate_limit.saturating_mul(2));
+        Settings {
+            name: name.to_owned(),
+            tag: Tag::from(self.tag.as_str()),
+            body_limit,
+            inflate_limit,
+            budget: Budget::new(BODIES_AT_ONCE.max(least)),
+            reading: Semaphore::new(READING_AT_ONCE),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! One request and its answer (OTLP specification, "OTLP/HTTP").
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::params::Settings;
+use crate::event::{Batch, BatchBuilder};
+use crate::net::LogGate;
+use crate::net::http::{BodyError, Lease, ServerResponse, decode, read_body};
+use crate::net::otlp::{Fault, Limits, Status, read_json, read_proto, success};
+use crate::plugin::{EmitError, Emitter};
+
+/// Bodies larger than this many bytes are read into events away from the threads that serve connections.
+const READ_HERE: usize = 256 * 1024;
+/// At most one log line about refused requests in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Seconds after which a sender that was put off should try again.
+const RETRY_SECONDS: u16 = 1;
+
+/// gRPC's codes for the bodies of refusals.
+const INVALID_ARGUMENT: u64 = 3;
+const UNIMPLEMENTED: u64 = 12;
+const RESOURCE_EXHAUSTED: u64 = 8;
+const UNAVAILABLE: u64 = 14;
+
+/// The encoding of a request, and of its answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Encoding {
+    Proto,
+    Json,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Option<Encoding> {
+        let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "application/x-protobuf" => Some(Encoding::Proto),
+            "application/json" => Some(Encoding::Json),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> HeaderValue {
+        HeaderValue::from_static(if self == Encoding::Json { "application/json" } else { "application/x-protobuf" })
+    }
+}
+
+/// A refusal before it is sent.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    code: u64,
+    why: String,
+    /// The body was not read to its end.
+    closing: bool,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: u64, why: impl Into<String>) -> Refusal {
+        Refusal { status, code, why: why.into(), closing: false }
+    }
+
+    fn closing(self) -> Refusal {
+        Refusal { closing: true, ..self }
+    }
+
+    fn busy(why: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, why)
+    }
+
+    fn into_response(self, encoding: Encoding) -> ServerResponse {
+        let body = match encoding {
+            Encoding::Json => serde_json::json!({ "code": self.code, "message": self.why }).to_string().into_bytes(),
+            Encoding::Proto => Status { code: self.code, message: self.why, retry: None }.write(),
+        };
+        let mut response = respond(self.status, encoding, body);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        }
+        if self.closing {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn respond(status: StatusCode, encoding: Encoding, body: Vec<u8>) -> ServerResponse {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, encoding.name());
+    response
+}
+
+/// Answers the requests of one input.
+pub(super) struct Service {
+    settings: Arc<Settings>,
+    emit: Emitter,
+    refused: LogGate,
+}
+
+impl Service {
+    pub(super) fn new(settings: Arc<Settings>, emit: Emitter) -> Service {
+        Service { settings, emit, refused: LogGate::new(LOG_INTERVAL) }
+    }
+
+    /// Answers one request; 200 means that all of its events are stored.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> ServerResponse {
+        let encoding = Encoding::of(request.headers());
+        match self.take(request, encoding).await {
+            Ok(encoding) => {
+                let body = if encoding == Encoding::Json { b"{}".to_vec() } else { success() };
+                respond(StatusCode::OK, encoding, body)
+            }
+            Err(refusal) => {
+                if let Some(left_out) = self.refused.pass() {
+                    let why = refusal.why.escape_debug();
+                    tracing::warn!(
+                        plugin = self.settings.name,
+                        left_out,
+                        "a request was answered {}: {why}",
+                        refusal.status
+                    );
+                }
+                // Whoever speaks neither reads JSON most easily.
+                refusal.into_response(encoding.unwrap_or(Encoding::Json))
+            }
+        }
+    }
+
+    async fn take(&self, request: Request<Incoming>, encoding: Option<Encoding>) -> Result<Encoding, Refusal> {
+        let (head, body) = request.into_parts();
+        if head.uri.path() != "/v1/logs" {
+            let why = "logs are taken here, at /v1/logs; metrics and traces are not";
+            return Err(Refusal::new(StatusCode::NOT_FOUND, UNIMPLEMENTED, why).closing());
+        }
+        if head.method != Method::POST {
+            let why = "logs are sent by POST";
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, UNIMPLEMENTED, why).closing());
+        }
+        let Some(encoding) = encoding else {
+            let why = "unsupported media type, supported: application/json, application/x-protobuf";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_ARGUMENT, why).closing());
+        };
+        let mut lease = self.settings.budget.lease();
+        let body = self.read(&head.headers, body, &mut lease).await?;
+        let batch = self.events(body, encoding).await?;
+        // The batch stands for the body from here on; it may be larger.
+        if !lease.grow(batch.bytes().len()) {
+            return Err(Refusal::busy(BodyError::Busy.to_string()));
+        }
+        match self.emit.emit(batch).await {
+            Ok(_) => Ok(encoding),
+            Err(e @ (EmitError::Full(_) | EmitError::Closed)) => Err(Refusal::busy(e.to_string())),
+            Err(e @ EmitError::Refused(_)) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, e.to_string()))
+            }
+        }
+    }
+
+    async fn read(&self, headers: &HeaderMap, body: Incoming, lease: &mut Lease) -> Result<Bytes, Refusal> {
+        let body = read_body(body, self.settings.body_limit, lease).await.map_err(|e| match e {
+            BodyError::TooLarge => {
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, e.to_string()).closing()
+            }
+            BodyError::Busy => Refusal::busy(e.to_string()).closing(),
+            BodyError::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, UNAVAILABLE, e.to_string()).closing(),
+            BodyError::Broken(_) => Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, e.to_string()).closing(),
+        })?;
+        let name = headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok());
+        let packed = body.len();
+        let plain = decode(body, name, self.settings.inflate_limit).await;
+        let plain = plain.map_err(|e| {
+            let why = format!("the body can't be unpacked: {e}");
+            Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, why).closing()
+        })?;
+        if name.is_some() && !lease.grow(plain.len().saturating_sub(packed)) {
+            return Err(Refusal::busy(BodyError::Busy.to_string()));
+        }
+        Ok(plain)
+    }
+
+    async fn events(&self, body: Bytes, encoding: Encoding) -> Result<Batch, Refusal> {
+        let (tag, limits) = (self.settings.tag.clone(), Limits { bytes: self.settings.inflate_limit });
+        let small = body.len() <= READ_HERE;
+        let read = move || {
+            let mut batch = BatchBuilder::new();
+            match encoding {
+                Encoding::Proto => read_proto(&body, &limits, &mut batch)?,
+                Encoding::Json => read_json(&body, &limits, &mut batch)?,
+            }
+            Ok(batch.finish(tag))
+        };
+        let refused = |fault: Fault| match fault {
+            Fault::Malformed(_) => Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, fault.to_string()),
+            Fault::TooLarge => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, fault.to_string()),
+        };
+        // Never closed, so a place is always given.
+        let _place = self.settings.reading.acquire().await;
+        let events = match small {
+            true => read(),
+            false => tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(Fault::Malformed(e.to_string()))),
+        };
+        events.map_err(refused)
+    }
+}

@@ -1,0 +1,198 @@
+//! Requests over real connections, and what of them is emitted.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::{Diagnostics, LoadOptions, load_text};
+use crate::event::{Arena, EventTime, Packing, Record, json, pack};
+use crate::input::forward::testing::Collector;
+use crate::net::otlp::{Status, request, write_record};
+use crate::plugin::testing::process;
+use crate::plugin::{EmitError, Registry, Stopper};
+use crate::{filter, formatter, input, output, parser};
+
+static REGISTRY: Registry = Registry {
+    inputs: input::INPUTS,
+    filters: filter::FILTERS,
+    outputs: output::OUTPUTS,
+    parsers: parser::PARSERS,
+    formatters: formatter::FORMATTERS,
+};
+
+fn build(parameters: &str) -> Result<Opentelemetry, Diagnostics> {
+    let text = format!("<source>\n@type opentelemetry\n{parameters}\n</source>\n");
+    let loaded = load_text("test.conf", &text, &LoadOptions::new(crate::config::Surroundings::default()))?;
+    let (process, mut faults) = (process(true), Diagnostics::new());
+    let section = loaded.root.child("source").unwrap();
+    BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Opentelemetry>().ok_or(faults)
+}
+
+fn fault(parameters: &str) -> String {
+    build(parameters).err().unwrap_or_else(|| panic!("no fault in {parameters}")).render()
+}
+
+struct Server {
+    address: SocketAddr,
+    got: Arc<Collector>,
+    stopper: Stopper,
+    running: JoinHandle<Result<(), InputError>>,
+}
+
+struct Answer(Vec<u8>);
+
+impl Answer {
+    fn status(&self) -> u16 {
+        String::from_utf8_lossy(&self.0).split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
+    }
+
+    fn head(&self) -> String {
+        let end = memchr::memmem::find(&self.0, b"\r\n\r\n").unwrap();
+        String::from_utf8_lossy(&self.0[..end]).to_ascii_lowercase()
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.0[memchr::memmem::find(&self.0, b"\r\n\r\n").unwrap() + 4..]
+    }
+}
+
+impl Server {
+    async fn start(parameters: &str) -> Server {
+        let parameters = format!("tag otel\n<http>\nbind 127.0.0.1\nport 0\n</http>\n{parameters}");
+        let mut input = build(&parameters).unwrap_or_else(|faults| panic!("{}", faults.render()));
+        input.open().await.unwrap();
+        let address = input.opened.as_ref().unwrap().0.local_addr().unwrap();
+        let (got, emit) = Collector::emitter();
+        let stopper = Stopper::new();
+        let running = tokio::spawn(input.run(emit, stopper.listener()));
+        Server { address, got, stopper, running }
+    }
+
+    async fn send(&self, head: &str, body: &[u8]) -> Answer {
+        let mut tcp = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let head = format!("{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let _ = tcp.write_all(&[head.as_bytes(), body].concat()).await;
+        let mut got = Vec::new();
+        let _ = tcp.read_to_end(&mut got).await;
+        Answer(got)
+    }
+
+    async fn proto(&self, more: &str, body: &[u8]) -> Answer {
+        self.send(&format!("POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf{more}"), body).await
+    }
+
+    async fn json(&self, body: &str) -> Answer {
+        self.send("POST /v1/logs HTTP/1.1\r\nContent-Type: application/json; charset=utf-8", body.as_bytes()).await
+    }
+
+    fn events(&self) -> Vec<String> {
+        let state = self.got.state();
+        let mut lines = Vec::new();
+        for batch in &state.batches {
+            for entry in batch.entries().map(Result::unwrap) {
+                let (arena, mut text) = (Arena::new(), Vec::new());
+                json::write_record(&Record::decode(entry.record, &arena).unwrap(), &mut text);
+                lines.push(format!("{} {} {}", batch.tag, entry.time.secs(), String::from_utf8(text).unwrap()));
+            }
+        }
+        lines
+    }
+
+    async fn end(self) {
+        self.stopper.stop();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+/// A request of one record.
+fn body(message: &str) -> Vec<u8> {
+    let mut record = Record::new();
+    record.push(b"message", crate::event::Value::str(message));
+    let placed = write_record(EventTime::from_secs(1_700_000_000), &record, b"message", None, &[]);
+    request([placed].iter())
+}
+
+const JSON: &str =
+    r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5000000000","body":{"stringValue":"j"}}]}]}]}"#;
+
+#[tokio::test]
+async fn records_are_events_and_the_answer_is_in_the_requests_encoding() {
+    let server = Server::start("").await;
+    let answer = server.proto("", &body("p")).await;
+    assert_eq!((answer.status(), answer.body()), (200, &b""[..]));
+    assert!(answer.head().contains("content-type: application/x-protobuf"));
+    let packed = pack::deflate(&body("gz"), Packing::Gzip).unwrap();
+    assert_eq!(server.proto("\r\nContent-Encoding: gzip", &packed).await.status(), 200);
+    let answer = server.json(JSON).await;
+    assert_eq!((answer.status(), answer.body()), (200, &b"{}"[..]));
+    assert!(answer.head().contains("content-type: application/json"));
+    let wanted = [r#"otel 1700000000 {"body":"p"}"#, r#"otel 1700000000 {"body":"gz"}"#, r#"otel 5 {"body":"j"}"#];
+    assert_eq!(server.events(), wanted);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_before_it_is_stored() {
+    let server = Server::start("").await;
+    server.got.refuse([EmitError::Full("disk".into()), EmitError::Refused("too long".into()), EmitError::Closed]);
+    let answer = server.proto("", &body("a")).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.head().contains("retry-after: 1"));
+    assert_eq!(Status::read(answer.body()).unwrap().code, 14);
+    let answer = server.json(JSON).await;
+    assert_eq!(answer.status(), 400);
+    assert!(String::from_utf8_lossy(answer.body()).contains("too long"));
+    assert_eq!(server.proto("", &body("a")).await.status(), 503);
+    assert_eq!(server.events(), [""; 0]);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_for_logs_is_refused_with_the_reason() {
+    let server = Server::start("body_size_limit 10k\ndecompression_size_limit 20k").await;
+    let answer = server.json("{\"resourceLogs\":[").await;
+    assert_eq!(answer.status(), 400);
+    let said: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+    assert!(said["code"] == 3 && said["message"].as_str().unwrap().contains("no request for logs"), "{said}");
+    assert_eq!(server.proto("", b"\x0a\xff").await.status(), 400);
+    assert_eq!(server.proto("", &body(&"x".repeat(20_000))).await.status(), 413);
+    let bomb = pack::deflate(&vec![0; 1 << 20], Packing::Gzip).unwrap();
+    assert!(bomb.len() < 10_000);
+    assert_eq!(server.proto("\r\nContent-Encoding: gzip", &bomb).await.status(), 400);
+    assert_eq!(server.proto("\r\nContent-Encoding: br", &body("a")).await.status(), 400);
+    assert_eq!(server.send("POST /v1/logs HTTP/1.1\r\nContent-Type: text/plain", b"x").await.status(), 415);
+    assert_eq!(server.send("POST /v1/traces HTTP/1.1\r\nContent-Type: application/json", b"{}").await.status(), 404);
+    assert_eq!(server.send("GET /v1/logs HTTP/1.1", b"").await.status(), 405);
+    assert_eq!(server.json(JSON).await.status(), 200);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_resource_that_is_repeated_without_end_is_refused() {
+    let server = Server::start("decompression_size_limit 1m").await;
+    let records = "{},".repeat(10_000);
+    let attribute = format!("{{\"key\":\"k\",\"value\":{{\"stringValue\":\"{}\"}}}}", "v".repeat(10_000));
+    let text = format!(
+        "{{\"resourceLogs\":[{{\"resource\":{{\"attributes\":[{attribute}]}},\"scopeLogs\":[{{\"logRecords\":[{records}{{}}]}}]}}]}}"
+    );
+    let answer = server.json(&text).await;
+    assert_eq!(answer.status(), 413);
+    assert!(String::from_utf8_lossy(answer.body()).contains("larger than the limit"));
+    server.end().await;
+}
+
+#[test]
+fn faults_are_named() {
+    assert!(fault("tag a").contains("Please configure a <http> section"));
+    assert!(fault("tag a\n<grpc>\n</grpc>").contains("gRPC is not spoken here"));
+    assert!(fault("<http>\n</http>").contains("tag"));
+    assert!(fault("tag a\nbody_size_limit 0\n<http>\n</http>").contains("more than 0"));
+    assert!(fault("tag a\n<http>\n</http>\n<transport tls>\n</transport>").contains("cert_path"));
+    assert!(build("tag a\n<http>\n</http>").unwrap().params.exposed().is_some());
+}

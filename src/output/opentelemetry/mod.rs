@@ -1,0 +1,179 @@
+//! `opentelemetry`: sends events as log records by the OpenTelemetry protocol, over HTTP (protobuf). Parameters are those of
+//! fluent-plugin-opentelemetry, and some of its own.
+//!
+//! The protocol knows no request again: after a lost answer records are there twice. What a server says of records that it has
+//! not taken (`partial_success`) must not be sent again by the protocol's own rule; it is counted and logged.
+
+mod params;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use url::Url;
+
+pub use self::params::OpentelemetryParams;
+
+use super::service::{Fate, Pieces, Row, Sender, Web, shown};
+use crate::buffer::{Block, Chunk};
+use crate::config::Diagnostic;
+use crate::event::{Arena, Entry, Record};
+use crate::net::http::Answer;
+use crate::net::otlp::{Partial, Placed, Status, partial_of, partial_of_json, request, write_record};
+use crate::plugin::{BufferDefaults, BuildContext, Configure, Inject, InputError, Output, Stop, WriteError};
+
+/// Records and bytes of one request. Servers over gRPC take 4 MiB by default, and pass on what came by HTTP so.
+const MAX_RECORDS: usize = 10_000;
+/// See `MAX_RECORDS`.
+const MAX_BYTES: usize = 3 << 20;
+
+/// What becomes of an event.
+struct Shape {
+    body: String,
+    severity: Option<String>,
+    resource: Vec<(String, String)>,
+    inject: Option<Inject>,
+}
+
+/// The output.
+pub struct Opentelemetry {
+    web: Web,
+    url: Url,
+    headers: HeaderMap,
+    shape: Shape,
+    retryable: Vec<u16>,
+    reject_errors: bool,
+    pieces: Pieces,
+    rejected: AtomicU64,
+}
+
+impl Configure for Opentelemetry {
+    type Config = OpentelemetryParams;
+
+    fn new(params: OpentelemetryParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
+        cx.buffer_defaults(BufferDefaults { buffered: true, keys: &["tag"], ..BufferDefaults::default() });
+        let http = params.http(cx)?;
+        Ok(Opentelemetry {
+            web: params.web(http, cx)?,
+            url: http.address(cx)?,
+            headers: http.headers(cx)?,
+            retryable: http.retryable_response_codes.clone(),
+            reject_errors: http.error_response_as_unrecoverable,
+            shape: params.shape(cx)?,
+            pieces: Pieces::new(MAX_RECORDS, MAX_BYTES),
+            rejected: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Output for Opentelemetry {
+    /// A server that is not there keeps nothing from starting.
+    async fn start(&self, _: Stop) -> Result<(), InputError> {
+        Ok(self.web.open()?)
+    }
+
+    async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
+        self.pieces.deliver(self, chunk).await
+    }
+
+    async fn close(&self) {
+        self.web.close();
+    }
+
+    fn patience(&self) -> Duration {
+        self.web.patience()
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![("rejected_log_records", self.rejected.load(Relaxed))]
+    }
+}
+
+impl Sender for Opentelemetry {
+    type Body = Placed;
+
+    fn row(&self, block: &Block, entry: &Entry<'_>) -> Result<Option<(Placed, usize)>, String> {
+        let arena = Arena::new();
+        let mut record =
+            Record::decode(entry.record, &arena).map_err(|e| format!("its record can't be read: {e:?}"))?;
+        let shape = &self.shape;
+        if let Some(inject) = &shape.inject {
+            inject.apply(&block.tag, entry.time, &mut record, &arena);
+        }
+        let severity = shape.severity.as_deref().map(str::as_bytes);
+        let placed = write_record(entry.time, &record, shape.body.as_bytes(), severity, &shape.resource);
+        let bytes = placed.log.len() + 16;
+        Ok(Some((placed, bytes)))
+    }
+
+    async fn send(&self, rows: &[Row<Placed>]) -> Result<Fate, WriteError> {
+        let body = request(rows.iter().map(|row| &row.body));
+        let answer = self.web.post(&self.url, self.headers.clone(), body).await?;
+        match answer.status.is_success() {
+            true => self.taken(&answer, rows.len()),
+            false => self.refused(&answer),
+        }
+    }
+}
+
+impl Opentelemetry {
+    /// What an answer to a request that was taken says of its records.
+    fn taken(&self, answer: &Answer, count: usize) -> Result<Fate, WriteError> {
+        let kind = answer.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let read = match kind.starts_with("application/json") {
+            true => partial_of_json(&answer.body),
+            false => partial_of(&answer.body),
+        };
+        let Ok(Partial { rejected, message }) = read else {
+            let help = "look at endpoint: this is no answer of an OpenTelemetry server";
+            return Err(WriteError::Retry(format!("{}. What helps: {help}", shown(answer))));
+        };
+        let message = message.escape_debug();
+        match rejected {
+            0 if message.clone().next().is_none() => {}
+            0 => tracing::warn!("{} says: {message}", self.url),
+            // All of them, so it is known which.
+            n if n >= count as u64 => return Ok(Fate::Refused(format!("rejected: {message}"))),
+            n => {
+                self.rejected.fetch_add(n, Relaxed);
+                tracing::error!(
+                    "{} has rejected {n} of {count} records, does not say which, and has taken the rest: {message}",
+                    self.url
+                );
+            }
+        }
+        Ok(Fate::Taken)
+    }
+
+    fn refused(&self, answer: &Answer) -> Result<Fate, WriteError> {
+        let status = answer.status.as_u16();
+        let proto =
+            answer.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/x-protobuf"));
+        let said = match Status::read(&answer.body) {
+            Ok(said) if proto => {
+                self.web.pause().ask(said.retry);
+                format!("{} {}", answer.status, said.message.escape_debug())
+            }
+            _ => shown(answer),
+        };
+        let setup = |help: &str| Err(WriteError::Retry(format!("{said}. What helps: {help}")));
+        match status {
+            _ if self.retryable.contains(&status) => Err(WriteError::Retry(said)),
+            400 => Ok(Fate::Bad(None, said)),
+            413 => Ok(Fate::TooLarge(said)),
+            401 | 403 => setup("look at headers of <http>, and at <transport>"),
+            404 | 405 => setup("look at endpoint: /v1/logs is put behind it"),
+            300..=399 => setup("look at endpoint: a redirect is not followed"),
+            _ if self.reject_errors => {
+                let response = String::from_utf8_lossy(&answer.body).into_owned();
+                Err(WriteError::Refused { why: said, response })
+            }
+            _ => {
+                tracing::error!("got error response from '{}' : {said}", self.url);
+                Ok(Fate::Taken)
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Requests to services.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use url::Url;
+
+use crate::config::{Diagnostic, Pairs, Secret};
+use crate::event::{Packing, RecordPath, pack};
+use crate::net::http::{Answer, Client, ClientError, ClientOptions};
+use crate::net::tls::{ClientSettings, ClientTls};
+use crate::output::object::certificates;
+use crate::plugin::{BuildContext, WriteError};
+
+/// How much of an answer goes into a message, in characters.
+const SHOWN: usize = 500;
+/// Longest pause that a service may ask for within one write; the engine's schedule does the rest.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause that is believed at all.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// A service's HTTP interface.
+pub struct Web {
+    options: ClientOptions,
+    tls: Option<ClientSettings>,
+    ca_directory: Option<PathBuf>,
+    gzip: bool,
+    client: OnceLock<Client>,
+    pause: Pause,
+}
+
+impl Web {
+    /// Nothing is opened. `gzip`: whether bodies are packed.
+    pub fn new(options: ClientOptions, tls: Option<ClientSettings>, gzip: bool) -> Web {
+        Web { options, tls, ca_directory: None, gzip, client: OnceLock::new(), pause: Pause::default() }
+    }
+
+    /// Trusts the authorities of a directory too.
+    pub fn trusting(self, ca_directory: Option<PathBuf>) -> Web {
+        Web { ca_directory, ..self }
+    }
+
+    /// Reads certificates; called once, before the first request.
+    pub fn open(&self) -> std::io::Result<()> {
+        let mut options = self.options.clone();
+        if let Some(settings) = &self.tls {
+            if settings.verify.nothing {
+                tracing::warn!("the target's certificate is not checked at all, as the configuration says");
+            }
+            let mut settings = settings.clone();
+            if let Some(directory) = &self.ca_directory {
+                settings.ca_paths.extend(certificates(directory)?);
+            }
+            options.tls = Some(ClientTls::open(&settings)?);
+        }
+        // Started once; a second client would only replace an unused one.
+        let _ = self.client.set(Client::new(options));
+        Ok(())
+    }
+
+    /// Closes what is idle.
+    pub fn close(&self) {
+        if let Some(client) = self.client.get() {
+            client.close();
+        }
+    }
+
+    /// Posts a body and gives the answer, whatever its status. Waits before it while the service has asked for a pause.
+    ///
+    /// Errors: no answer, or a pause that is too long to be waited for here.
+    pub async fn post(&self, url: &Url, mut headers: HeaderMap, body: Vec<u8>) -> Result<Answer, WriteError> {
+        let Some(client) = self.client.get() else {
+            return Err(WriteError::Retry("the output was not started".into()));
+        };
+        self.pause.over().await.map_err(WriteError::Retry)?;
+        let body: Bytes = match self.gzip && !body.is_empty() {
+            true => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                pack::deflate(&body, Packing::Gzip)?.into()
+            }
+            false => body.into(),
+        };
+        match client.send(Method::POST, url, headers, body).await {
+            Ok(answer) => {
+                if matches!(answer.status.as_u16(), 429 | 503) {
+                    self.pause.ask(retry_after(&answer.headers));
+                }
+                Ok(answer)
+            }
+            // What it says holds the path.
+            Err(ClientError::Request(_)) => Err(WriteError::Reject(format!(
+                "{}: the request has an address or a header that can't be sent",
+                place(url)
+            ))),
+            Err(e) => Err(WriteError::Retry(format!("{}: {e}", place(url)))),
+        }
+    }
+
+    /// The pause that the service has asked for, for who reads it from bodies.
+    pub fn pause(&self) -> &Pause {
+        &self.pause
+    }
+
+    /// How long one exchange may take.
+    pub fn patience(&self) -> Duration {
+        let waits = [self.options.connect_timeout, self.options.tls_timeout, self.options.read_timeout, MAX_PAUSE];
+        waits.iter().fold(Duration::from_secs(60), |sum, wait| sum.saturating_add(*wait))
+    }
+}
+
+/// When a service wants to be left alone.
+#[derive(Debug, Default)]
+pub struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    /// Nothing is sent for so long.
+    pub fn ask(&self, time: Option<Duration>) {
+        let Some(time) = time else { return };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(time.min(LONGEST_PAUSE));
+    }
+
+    /// Waits until it is over.
+    ///
+    /// Errors: it lasts longer than a write may wait.
+    pub async fn over(&self) -> Result<(), String> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        if left > MAX_PAUSE {
+            return Err(format!("the target has asked to be left alone for {} s more", left.as_secs()));
+        }
+        if !left.is_zero() {
+            tokio::time::sleep(left).await;
+        }
+        Ok(())
+    }
+}
+
+/// `Retry-After` in seconds; a date is taken for no word at all.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Scheme, host and port of an address: a path may be a secret.
+fn place(url: &Url) -> &str {
+    &url[..url::Position::BeforePath]
+}
+
+/// The beginning of an answer's body, escaped for the log.
+pub fn shown(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body);
+    let body: String = text.trim().chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    format!("{} {body}", answer.status)
+}
+
+/// An address of HTTP with a host, and nothing that stands elsewhere.
+pub fn address(text: &str, parameter: &str, cx: &BuildContext<'_>) -> Result<Url, Diagnostic> {
+    // The text may hold a secret and is not shown.
+    let bad = |why: String| cx.fault(parameter, format!("{parameter} {why}; write http://host:port or https://host"));
+    let url = Url::parse(text).map_err(|e| bad(format!("is no address: {e}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(bad("is not of HTTP".into()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("holds a user or a password, which have parameters of their own".into()));
+    }
+    Ok(url)
+}
+
+/// `Authorization: Basic`.
+pub fn login(user: &str, password: Option<&Secret>) -> Result<HeaderValue, String> {
+    let password = password.map(Secret::expose).unwrap_or_default();
+    header(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+}
+
+/// A header's value that is not shown.
+pub fn header(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| "has characters that a header can't hold".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Headers as the configuration has them.
+pub fn by_key(pairs: &Pairs, parameter: &str, cx: &BuildContext<'_>) -> Result<HeaderMap, Diagnostic> {
+    let mut headers = HeaderMap::new();
+    for pair in pairs {
+        let bad = |why: &str| cx.fault(parameter, format!("{:?} {why}", pair.name));
+        let name = HeaderName::try_from(&pair.name).map_err(|_| bad("can't be the name of a header"))?;
+        headers.insert(name, header(pair.text()).map_err(|why| bad(&why))?);
+    }
+    Ok(headers)
+}
+
+/// Names and the fields whose values they get; a name without a field is the field's own.
+pub fn fields(pairs: &Pairs) -> Result<Vec<(String, RecordPath)>, Diagnostic> {
+    let each = pairs.iter().map(|pair| {
+        let field = if pair.text().is_empty() { &pair.name } else { pair.text() };
+        let path = RecordPath::parse(field).map_err(|e| Diagnostic::error(e.to_string(), &pair.span))?;
+        Ok((pair.name.clone(), path))
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_are_kept_and_long_ones_are_left_to_the_engine() {
+        let pause = Pause::default();
+        pause.over().await.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("0.05"));
+        pause.ask(retry_after(&headers));
+        let began = Instant::now();
+        // The clock of tokio stands still but for sleeps; the pause is counted by the machine's.
+        pause.over().await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        pause.ask(Some(Duration::from_secs(1_000_000)));
+        assert!(pause.over().await.unwrap_err().contains("left alone"));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"));
+        assert_eq!(retry_after(&headers), None);
+    }
+
+    #[test]
+    fn a_path_is_not_shown() {
+        let url = Url::parse("https://hooks.example/services/T/B/secret?x").unwrap();
+        assert_eq!(place(&url), "https://hooks.example");
+    }
+}
