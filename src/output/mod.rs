@@ -11,6 +11,7 @@ mod file;
 pub(crate) mod forward;
 mod gcs;
 mod http;
+mod kafka;
 mod null;
 pub mod object;
 mod object_url;
@@ -37,6 +38,7 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<forward::Forward>(&["forward"]),
     output::<gcs::Gcs>(&["gcs"]),
     output::<http::Http>(&["http"]),
+    output::<kafka::Kafka>(&["kafka", "kafka2", "rdkafka2"]),
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
     output::<postgresql::Postgresql>(&["postgresql"]),

@@ -7,7 +7,7 @@
 pub mod bucket;
 mod clickhouse;
 pub mod cluster;
-mod cutter;
+pub mod cutter;
 pub mod house;
 mod pace;
 mod postgresql;
