@@ -107,7 +107,7 @@ impl Configure for Kafka {
             let why = "it has no place in transactions: a chunk is there whole, or it is tried again";
             return Err(cx.fault("discard_kafka_delivery_failed", why));
         }
-        if params.transactional_id.is_some() && cx.buffer_directory_is_memory() {
+        if params.transactional_id.is_some() && cx.buffer_directory().is_none() {
             let why = "chunks in memory have no id that survives the process: add <buffer> with @type file, and a chunk is there \
                        once over kill -9 too";
             cx.warn("transactional_id", why);
