@@ -22,8 +22,9 @@ use crate::objects::bucket::Bucket;
 use crate::objects::servers;
 
 /// Ports that the examples name; each stands for a free one in a test.
-const PORTS: [&str; 14] =
-    ["24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000", "9092"];
+const PORTS: [&str; 14] = [
+    "24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000", "9092",
+];
 /// Directories that the examples name; in a test they are below a directory of its own.
 const FOLDERS: [&str; 3] = ["/var/", "/srv/", "/etc/suiro/"];
 
@@ -431,7 +432,10 @@ fn a_log_goes_through_kafka_into_a_lake() {
     assert_eq!((seen.key.as_deref(), seen.text.contains("bought")), (Some("u-1"), true), "{seen:?}");
     assert_eq!(collector.end().code(), Some(0), "{}", collector.log());
     let mut loader = host.start("kafka-loader.conf");
-    let committed = || loader.log().contains("now running") && fs::read_dir(host.path("var/lib/suiro/lake")).is_ok_and(|d| d.count() > 1);
+    let committed = || {
+        loader.log().contains("now running")
+            && fs::read_dir(host.path("var/lib/suiro/lake")).is_ok_and(|d| d.count() > 1)
+    };
     wait_for("custody", || committed().then_some(()));
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(loader.end().code(), Some(0), "{}", loader.log());

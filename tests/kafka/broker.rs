@@ -83,7 +83,8 @@ impl Broker {
         let broker = Broker { port, proxy, libraries, dir: TempDir::new().unwrap(), child: Mutex::default() };
         broker.configure(behind, free_port(), more);
         let properties = broker.dir.path().join("server.properties");
-        let made = broker.java("kafka.tools.StorageTool").args(["format", "-t", CLUSTER, "-c"]).arg(properties).output();
+        let made =
+            broker.java("kafka.tools.StorageTool").args(["format", "-t", CLUSTER, "-c"]).arg(properties).output();
         match made {
             Ok(made) if made.status.success() => {}
             other => {

@@ -36,18 +36,24 @@ fn assert_each_once(wanted: std::ops::Range<u64>, dirs: &[&Path], daemons: &[&Da
 #[test]
 fn a_message_becomes_an_event_with_what_was_asked_for() {
     let Some(broker) = Broker::start() else { return };
-    broker.put("load.a", [
-        (Some("key".into()), Some(r#"{"id":1,"at":"2023-11-14T22:13:20Z"}"#.into())),
-        (Some("dead".into()), None),
-        (None, Some("no json".into())),
-        (None, Some(r#"[{"id":2,"at":1700000001},{"id":3}]"#.into())),
-    ]);
+    broker.put(
+        "load.a",
+        [
+            (Some("key".into()), Some(r#"{"id":1,"at":"2023-11-14T22:13:20Z"}"#.into())),
+            (Some("dead".into()), None),
+            (None, Some("no json".into())),
+            (None, Some(r#"[{"id":2,"at":1700000001},{"id":3}]"#.into())),
+        ],
+    );
     let dir = TempDir::new().unwrap();
     let source = "consumer_group g\ntopics /^load\\./\nadd_prefix kafka\nadd_suffix x\nkafka_message_key key\n\
                   add_offset_in_record true\ntime_source record\nrecord_time_key at";
     let out = to_file(dir.path()).replace("@type json\n", "@type json\n</format>\n<inject>\ntag_key tag\ntime_key t\ntime_type unixtime\n</inject>\n<format>\n@type json\n");
     let out = out.replacen("<format>\n@type json\n</format>\n", "", 1);
-    let error = format!("<label @ERROR>\n<match **>\n@type file\npath {}\nappend true\n<buffer>\n@type memory\nflush_interval 0.05\n</buffer>\n</match>\n</label>\n", dir.path().join("error").display());
+    let error = format!(
+        "<label @ERROR>\n<match **>\n@type file\npath {}\nappend true\n<buffer []>\n@type memory\nflush_interval 0.05\n</buffer>\n</match>\n</label>\n",
+        dir.path().join("error").display()
+    );
     let config = loader(broker.port, source, dir.path(), &out) + &error;
     let mut daemon = Daemon::start(&config, dir.path());
     wait_for("three events", || (lines(dir.path()).len() >= 3).then_some(()));
@@ -132,16 +138,17 @@ fn a_loader_that_is_killed_is_replaced_and_nothing_is_lost() {
     let mut first = Daemon::start(&config(one.path()), one.path());
     let mut second = Daemon::start(&config(two.path()), two.path());
     broker.put("load", numbered(0..20_000));
-    wait_for("a share of both", || (!file_ids(one.path()).is_empty() && !file_ids(two.path()).is_empty()).then_some(()));
+    wait_for("a share of both", || {
+        (!file_ids(one.path()).is_empty() && !file_ids(two.path()).is_empty()).then_some(())
+    });
     broker.put("load", numbered(20_000..40_000));
     first.kill();
     broker.put("load", numbered(40_000..50_000));
     // The second gets all partitions; what the first holds and had no time to send, it sends when it comes back.
     let all = || [one.path(), two.path()].into_iter().flat_map(file_ids).collect::<Vec<u64>>();
     let mut again = Daemon::start(&config(one.path()), one.path());
-    let found = wait_at_most(PATIENCE * 2, || {
-        (all().into_iter().collect::<BTreeSet<u64>>().len() == 50_000).then_some(())
-    });
+    let found =
+        wait_at_most(PATIENCE * 2, || (all().into_iter().collect::<BTreeSet<u64>>().len() == 50_000).then_some(()));
     assert!(found.is_some(), "{}\n{}", second.log(), again.log());
     std::thread::sleep(Duration::from_millis(500));
     // Only what was stored and not yet committed may be read by the other too.
@@ -248,7 +255,8 @@ fn a_partition_without_a_group_goes_on_where_its_buffer_stands() {
     broker.create("load", 1, &[]);
     broker.put("load", numbered(0..100));
     let dir = TempDir::new().unwrap();
-    let config = loader(broker.port, "topics load\noffset -2", dir.path(), &to_file(dir.path())).replace("kafka_group", "kafka");
+    let config =
+        loader(broker.port, "topics load\noffset -2", dir.path(), &to_file(dir.path())).replace("kafka_group", "kafka");
     let mut daemon = Daemon::start(&config, dir.path());
     eventually(&100, &daemon, || file_ids(dir.path()).len());
     daemon.kill();

@@ -40,7 +40,7 @@ fn loader(port: u16, source: &str, dir: &Path, output: &str) -> String {
 /// An output to one file, as JSON lines, behind a file buffer.
 fn to_file(dir: &Path) -> String {
     format!(
-        "@type file\npath {}\nappend true\n<format>\n@type json\n</format>\n<buffer>\n@type file\npath {}\nflush_interval 0.05\n\
+        "@type file\npath {}\nappend true\n<format>\n@type json\n</format>\n<buffer []>\n@type file\npath {}\nflush_interval 0.05\n\
          retry_type periodic\nretry_wait 0.2\nretry_forever true\n</buffer>\n",
         dir.join("out").display(),
         dir.join("buffer").display()

@@ -65,8 +65,12 @@ fn events_in_a_second_of_a_processor() {
         daemon.end();
     }
     let dir = TempDir::new().unwrap();
-    let out = format!("@type null\n<buffer>\n@type file\npath {}\nflush_interval 1\n</buffer>\n", dir.path().join("buffer").display());
-    let mut daemon = Daemon::start(&loader(broker.port, "consumer_group pace\ntopics plain", dir.path(), &out), dir.path());
+    let out = format!(
+        "@type null\n<buffer>\n@type file\npath {}\nflush_interval 1\n</buffer>\n",
+        dir.path().join("buffer").display()
+    );
+    let mut daemon =
+        Daemon::start(&loader(broker.port, "consumer_group pace\ntopics plain", dir.path(), &out), dir.path());
     let (before, started) = (daemon.processor_time(), Instant::now());
     let taken = || {
         let report = text(&suiro().arg("report").arg("--json").arg(dir.path().join("suiro.conf")).output().unwrap());

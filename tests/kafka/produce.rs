@@ -45,7 +45,11 @@ fn a_partition_key_chooses_the_partition_and_a_field_can_be_the_message() {
     let more = "partition_key_key user\nexclude_partition_key true\nrecord_key $.body";
     let mut daemon = Daemon::start(&config(port, dir.path(), &output(broker.port, more, dir.path())), dir.path());
     // CRC-32 of 123456789 is cbf43926.
-    assert!(post(port, "app.web", r#"[{"user":"123456789","body":{"a":1}},{"user":"123456789","body":"text"},{"user":"x"}]"#));
+    assert!(post(
+        port,
+        "app.web",
+        r#"[{"user":"123456789","body":{"a":1}},{"user":"123456789","body":"text"},{"user":"x"}]"#
+    ));
     let seen = || broker.messages("app.web").into_iter().map(|m| (m.partition, m.text)).collect::<Vec<_>>();
     let partition = (0xcbf4_3926_u32 % 12) as i32;
     eventually(&vec![(partition, r#"{"a":1}"#.to_owned()), (partition, "text".to_owned())], &daemon, seen);
@@ -60,7 +64,8 @@ fn every_codec_is_read_by_others() {
         let (dir, port) = (TempDir::new().unwrap(), free_port());
         let more = format!("topic {codec}\ncompression_codec {codec}\nidempotent true");
         let mut daemon = Daemon::start(&config(port, dir.path(), &output(broker.port, &more, dir.path())), dir.path());
-        let events: Vec<String> = (0..500).map(|id| format!("{{\"id\":{id},\"text\":\"{}\"}}", "x".repeat(100))).collect();
+        let events: Vec<String> =
+            (0..500).map(|id| format!("{{\"id\":{id},\"text\":\"{}\"}}", "x".repeat(100))).collect();
         assert!(post(port, "app.web", &format!("[{}]", events.join(","))));
         eventually(&(0..500).collect::<Vec<u64>>(), &daemon, || broker.ids(codec));
         daemon.end_within(END);
@@ -219,7 +224,11 @@ fn a_broker_that_is_away_slows_nobody_else_and_gets_everything_later() {
     broker.kill();
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let more = format!("topic load\ntransactional_id away\n{}", buffer(&dir.path().join("k"), "tag"));
-    let both = format!("@type copy\n<store>\n{}</store>\n<store>\n{}</store>\n", output(broker.port, &more, dir.path()), to_file(dir.path()));
+    let both = format!(
+        "@type copy\n<store>\n{}</store>\n<store>\n{}</store>\n",
+        output(broker.port, &more, dir.path()),
+        to_file(dir.path())
+    );
     let mut daemon = Daemon::start(&config(port, dir.path(), &both), dir.path());
     for id in 0..20 {
         assert!(post(port, "app.web", &format!("{{\"id\":{id}}}")));

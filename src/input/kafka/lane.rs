@@ -89,7 +89,8 @@ impl Lane {
 
     /// Moves the position behind what is safe.
     fn settle(&self, waiting: &mut VecDeque<(i64, Receipt)>) {
-        while let Some((upto, _)) = waiting.pop_front_if(|(_, receipt)| receipt.is_durable() || receipt.is_delivered()) {
+        while let Some((upto, _)) = waiting.pop_front_if(|(_, receipt)| receipt.is_durable() || receipt.is_delivered())
+        {
             self.state.done.store(upto, SeqCst);
         }
     }

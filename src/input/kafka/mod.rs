@@ -113,17 +113,16 @@ impl Input for Kafka {
             let mut closing = Box::pin(close(consumer));
             let closed = tokio::time::timeout(SOON, &mut closing).await.is_ok();
             self.report();
-            let End::Fatal(why) = end else {
-                if !closed {
-                    // Memory is emptied once all inputs have ended; then what it held is committed.
-                    emit.linger(closing);
-                }
-                return Ok(());
-            };
             if !closed {
-                closing.await;
+                // Memory is emptied once all inputs have ended; then what it held is committed.
+                emit.linger(closing);
             }
-            tracing::error!("the consumer of {} can't go on: {why}; a new one begins in {:?}", self.settings.place, self.retry_wait);
+            let End::Fatal(why) = end else { return Ok(()) };
+            tracing::error!(
+                "the consumer of {} can't go on: {why}; a new one begins in {:?}",
+                self.settings.place,
+                self.retry_wait
+            );
             if stop.or(tokio::time::sleep(self.retry_wait)).await.is_none() {
                 return Ok(());
             }

@@ -225,12 +225,18 @@ impl KafkaInParams {
         let group = self.consumer_group.as_deref().or_else(|| self.connect.rdkafka_options.get("group.id"));
         let Some(group) = group.filter(|group| !group.is_empty()) else {
             if needs_group {
-                return Err(("consumer_group", "'consumer_group' parameter is required: the name of the consumer group".into()));
+                return Err((
+                    "consumer_group",
+                    "'consumer_group' parameter is required: the name of the consumer group".into(),
+                ));
             }
             return self.partitions(&topics);
         };
         if !self.topic.is_empty() {
-            return Err(("consumer_group", "a group gives out partitions by itself: name topics, and take <topic> out".into()));
+            return Err((
+                "consumer_group",
+                "a group gives out partitions by itself: name topics, and take <topic> out".into(),
+            ));
         }
         if topics.is_empty() {
             return Err(("topics", "'topics' parameter is required: names between commas, or /pattern/".into()));
@@ -249,7 +255,9 @@ impl KafkaInParams {
         let named = topics.iter().map(|topic| TopicParams { topic: (*topic).to_owned(), partition, offset });
         let all: Vec<TopicParams> = named.chain(self.topic.iter().cloned()).collect();
         match all.iter().find(|one| one.partition < 0 || one.offset < -2 || one.topic.is_empty()) {
-            Some(bad) => Err(("offset", format!("{bad:?}: partitions count from 0, offset -1 is the end and -2 the beginning"))),
+            Some(bad) => {
+                Err(("offset", format!("{bad:?}: partitions count from 0, offset -1 is the end and -2 the beginning")))
+            }
             None if all.is_empty() => Err(("topics", "'topics' parameter, or a <topic> section, is required".into())),
             None => Ok(Wanted::Partitions(all)),
         }
@@ -278,7 +286,8 @@ impl KafkaInParams {
         if let Some(id) = &self.group_instance_id {
             settings.default("group.instance.id", id);
         }
-        let millis = |span: Option<TimeSpan>| span.map(|span| u64::try_from(span.duration().as_millis()).unwrap_or(u64::MAX));
+        let millis =
+            |span: Option<TimeSpan>| span.map(|span| u64::try_from(span.duration().as_millis()).unwrap_or(u64::MAX));
         let numbers = [
             ("session.timeout.ms", millis(self.session_timeout)),
             ("max.partition.fetch.bytes", self.max_bytes),
@@ -311,17 +320,22 @@ impl KafkaInParams {
         }
         if self.offset_zookeeper.is_some() || self.offset_zk_root_node.is_some() {
             let name = if self.offset_zookeeper.is_some() { "offset_zookeeper" } else { "offset_zk_root_node" };
-            return Err(cx.fault(name, "positions are not kept in ZooKeeper here: set consumer_group, which keeps them in Kafka"));
+            return Err(cx.fault(
+                name,
+                "positions are not kept in ZooKeeper here: set consumer_group, which keeps them in Kafka",
+            ));
         }
         if self.max_batch_size == 0 {
             return Err(cx.fault("max_batch_size", "max_batch_size must be more than 0"));
         }
         if self.offset_commit_interval.duration() > Duration::from_secs(3600) {
-            return Err(cx.fault("offset_commit_interval", "an hour is the most: what is not committed is read again by others"));
+            return Err(cx.fault(
+                "offset_commit_interval",
+                "an hour is the most: what is not committed is read again by others",
+            ));
         }
         Ok(())
     }
-
 }
 
 /// librdkafka takes what begins with `^` for a pattern.

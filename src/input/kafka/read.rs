@@ -145,13 +145,7 @@ impl Reading {
 
     /// The batches of some messages, which end where buffers stand (`cuts`, in order; those passed are taken out), where tags
     /// change, and behind each message where `is_single` is set. What is behind the last cut was not seen before.
-    pub fn batches(
-        &self,
-        place: (&str, i32),
-        raws: &[Raw],
-        cuts: &mut VecDeque<i64>,
-        is_single: bool,
-    ) -> Vec<Made> {
+    pub fn batches(&self, place: (&str, i32), raws: &[Raw], cuts: &mut VecDeque<i64>, is_single: bool) -> Vec<Made> {
         let (mut made, mut growing) = (Vec::new(), Growing::new(self.tag(place.0)));
         for (at, raw) in raws.iter().enumerate() {
             let mut cut = None;
@@ -332,4 +326,3 @@ impl Growing {
         self.tag = self.topic.clone();
     }
 }
-

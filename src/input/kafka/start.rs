@@ -68,7 +68,13 @@ impl Start {
     }
 
     /// The name of a stream, and where buffers stand in it.
-    fn stream(&self, cluster: &str, place: (&str, i32), known: Known, held: impl Fn(&str) -> Vec<u64>) -> (String, Vec<i64>) {
+    fn stream(
+        &self,
+        cluster: &str,
+        place: (&str, i32),
+        known: Known,
+        held: impl Fn(&str) -> Vec<u64>,
+    ) -> (String, Vec<i64>) {
         let base = format!("kafka:{cluster}/{}/{}/{}", self.name(), place.0, place.1);
         let (mut name, mut number, mut found) = (base.clone(), 0, held(&base));
         loop {
@@ -109,7 +115,11 @@ impl Start {
                             low - at
                         );
                     } else if at > high {
-                        tracing::warn!("{}/{}: offset {at} was committed, and {high} is the last there is", place.0, place.1);
+                        tracing::warn!(
+                            "{}/{}: offset {at} was committed, and {high} is the last there is",
+                            place.0,
+                            place.1
+                        );
                     }
                     Offset::Offset(at.clamp(low, high.max(low)))
                 }
@@ -153,6 +163,8 @@ pub fn starts<C: ConsumerContext>(
     let cluster = cluster(consumer);
     let found = if start.commits() { committed(consumer, list) } else { None };
     let (mut begun, mut first) = (Vec::new(), TopicPartitionList::new());
+    // Brokers that have not answered once are not waited for with each partition.
+    let mut is_answered = true;
     for element in list.elements() {
         let place = (element.topic(), element.partition());
         let element = found.as_ref().and_then(|found| found.find_partition(place.0, place.1));
@@ -161,8 +173,9 @@ pub fn starts<C: ConsumerContext>(
                 Offset::Offset(at) => Some(at),
                 _ => None,
             }),
-            bounds: consumer.fetch_watermarks(place.0, place.1, ASKING).ok(),
+            bounds: if is_answered { consumer.fetch_watermarks(place.0, place.1, ASKING).ok() } else { None },
         };
+        is_answered &= known.bounds.is_some();
         let (stream, cuts) = start.stream(&cluster, place, known, |name| emit.held(name));
         let offset = start.offset(place, known, &cuts);
         if known.committed == Some(None)

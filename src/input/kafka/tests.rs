@@ -71,7 +71,8 @@ fn batches_end_where_buffers_stand_and_offsets_may_have_gaps() {
 
 #[test]
 fn what_can_not_be_read_is_told_apart_once_and_tombstones_are_passed_over() {
-    let raws = [raw(0, "{\"a\":1}"), raw(1, "no"), Raw { offset: 2, ..Raw::default() }, raw(3, "[{\"a\":1},{\"a\":2}]")];
+    let raws =
+        [raw(0, "{\"a\":1}"), raw(1, "no"), Raw { offset: 2, ..Raw::default() }, raw(3, "[{\"a\":1},{\"a\":2}]")];
     let reading = built("").unwrap().reading;
     let made = reading.batches(("t", 3), &raws, &mut VecDeque::new(), false);
     assert_eq!((made.len(), made[0].events.len(), made[0].upto), (1, 3, 4));
@@ -116,11 +117,7 @@ fn formats_and_what_is_added() {
     assert_eq!(text("format text\nmessage_key m", raw(0, "hi")), "{\"m\":\"hi\"}");
     assert_eq!(text("format ltsv", raw(0, "a:1\tb:2")), "{\"a\":\"1\",\"b\":\"2\"}");
     assert_eq!(text("<parse>\n@type csv\nkeys a,b\n</parse>", raw(0, "1,2")), "{\"a\":\"1\",\"b\":\"2\"}");
-    let whole = Raw {
-        key: Some(b"k".to_vec()),
-        headers: vec![("h".into(), b"v".to_vec())],
-        ..raw(5, "{\"a\":1}")
-    };
+    let whole = Raw { key: Some(b"k".to_vec()), headers: vec![("h".into(), b"v".to_vec())], ..raw(5, "{\"a\":1}") };
     let more = "kafka_message_key key\nadd_headers true\nadd_offset_in_record true";
     let wanted = "{\"a\":1,\"kafka_topic\":\"t\",\"kafka_partition\":3,\"kafka_offset\":5,\"key\":\"k\",\"h\":\"v\"}";
     assert_eq!(text(more, whole), wanted);
@@ -193,7 +190,11 @@ fn put(cluster: &MockCluster<'static, rdkafka::producer::DefaultProducerContext>
 }
 
 /// Runs an input until so many events came, then stops it. Gives the batches.
-async fn taken(cluster: &MockCluster<'static, rdkafka::producer::DefaultProducerContext>, refusals: u32, count: u32) -> Vec<(String, u64, u32)> {
+async fn taken(
+    cluster: &MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+    refusals: u32,
+    count: u32,
+) -> Vec<(String, u64, u32)> {
     let input = built(&format!("brokers {}", cluster.bootstrap_servers())).unwrap();
     let collector = Arc::new(Collector { refusals: Mutex::new(refusals), ..Collector::default() });
     let stopper = Stopper::new();
@@ -219,7 +220,8 @@ async fn a_group_goes_on_behind_what_was_stored_and_each_batch_says_where_it_end
     put(&cluster, 100);
     let events = taken(&cluster, 5, 100).await;
     for partition in ["/g/t/0", "/g/t/1"] {
-        let uptos: Vec<u64> = events.iter().filter(|(s, ..)| s.ends_with(partition)).map(|(_, upto, _)| *upto).collect();
+        let uptos: Vec<u64> =
+            events.iter().filter(|(s, ..)| s.ends_with(partition)).map(|(_, upto, _)| *upto).collect();
         assert!(!uptos.is_empty() && uptos.is_sorted(), "{events:?}");
     }
     put(&cluster, 10);

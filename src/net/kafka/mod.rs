@@ -361,7 +361,9 @@ pub struct Lines {
 impl ClientContext for Lines {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, text: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => tracing::error!("kafka: {fac}: {text}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!("kafka: {fac}: {text}")
+            }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!("kafka: {fac}: {text}"),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info if self.speaks => tracing::info!("kafka: {fac}: {text}"),
             _ => tracing::debug!("kafka: {fac}: {text}"),
@@ -402,7 +404,9 @@ pub fn remedy(code: RDKafkaErrorCode) -> &'static str {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             ". What helps: look at username, password and scram_mechanism"
         }
-        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition => {
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => {
             ". What helps: create the topic, or let the brokers create it (auto.create.topics.enable)"
         }
         RDKafkaErrorCode::TopicAuthorizationFailed => ". What helps: an ACL that lets this client use the topic",

@@ -90,7 +90,8 @@ fn kerberos_is_refused_and_an_unknown_property_is_named() {
 
 #[test]
 fn the_operators_properties_win_but_where_custody_depends_on_them() {
-    let mut settings = params("brokers a:1, b:2\nrdkafka_options {\"linger.ms\":\"7\",\"acks\":\"0\"}").settings().unwrap();
+    let mut settings =
+        params("brokers a:1, b:2\nrdkafka_options {\"linger.ms\":\"7\",\"acks\":\"0\"}").settings().unwrap();
     assert_eq!(settings.place, "a:1,b:2");
     settings.default("linger.ms", 5);
     assert_eq!(settings.get("linger.ms"), Some("7"));

@@ -62,6 +62,8 @@ pub struct Outcome {
     pub count: u64,
     /// The others, and why.
     pub failed: Vec<(u64, RDKafkaErrorCode)>,
+    /// Those that are larger than the producer may send at all.
+    pub too_large: Vec<u64>,
 }
 
 /// The messages of one attempt.
@@ -238,7 +240,8 @@ impl Journey<'_> {
         let partition = self.sender.partition(message).await?;
         let mark = (u64::from(self.number) << PLACE_BITS | message.place) as usize;
         self.flight.left.fetch_add(1, Relaxed);
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&message.topic, mark).payload(&message.payload);
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&message.topic, mark).payload(&message.payload);
         record.partition = partition;
         record.timestamp = message.millis;
         record.key = message.key.as_deref();
@@ -256,6 +259,11 @@ impl Journey<'_> {
                     self.flight.left.fetch_sub(1, Relaxed);
                     tracing::debug!("a message was not taken: {code}");
                     return Err(e);
+                }
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                    self.flight.outcome().too_large.push(message.place);
+                    self.flight.left.fetch_sub(1, Relaxed);
+                    return Ok(());
                 }
                 code => {
                     self.flight.land(message.place, Some(code.unwrap_or(RDKafkaErrorCode::Fail)));
@@ -282,7 +290,7 @@ fn headers(named: &[(String, Vec<u8>)]) -> OwnedHeaders {
 /// The failures of an attempt in words: the first, and how many there are.
 pub fn failures(place: &str, failed: &[(u64, RDKafkaErrorCode)]) -> String {
     let Some((_, code)) = failed.first() else { return String::new() };
-    let kinds: HashSet<_> = failed.iter().map(|(_, code)| *code).collect();
+    let kinds: HashSet<i32> = failed.iter().map(|(_, code)| *code as i32).collect();
     let others = if kinds.len() > 1 { format!(" and {} other reasons", kinds.len() - 1) } else { String::new() };
     let (told, remedy) = (crate::net::kafka::told(*code), crate::net::kafka::remedy(*code));
     format!("{place}: {} messages were not acknowledged: {told}{others}{remedy}", failed.len())

@@ -86,7 +86,8 @@ struct Field {
 
 impl Field {
     fn take<'a>(&self, record: &mut Record<'a>) -> Option<Value<'a>> {
-        let value = if self.is_excluded { record.remove(self.name.as_bytes()) } else { record.get(self.name.as_bytes()) };
+        let value =
+            if self.is_excluded { record.remove(self.name.as_bytes()) } else { record.get(self.name.as_bytes()) };
         value.filter(|value| *value != Value::Nil)
     }
 }

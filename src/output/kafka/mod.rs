@@ -63,8 +63,6 @@ struct Known {
     delivered: Places,
     refused: Vec<RefusedEvent>,
     places_refused: HashSet<u64>,
-    /// The only ones that are to be sent.
-    only: Option<HashSet<u64>>,
     is_single: bool,
 }
 
@@ -76,9 +74,7 @@ impl Known {
     }
 
     fn is_left_out(&self, place: u64) -> bool {
-        self.delivered.has(place)
-            || self.places_refused.contains(&place)
-            || self.only.as_ref().is_some_and(|only| !only.contains(&place))
+        self.delivered.has(place) || self.places_refused.contains(&place)
     }
 }
 
@@ -215,14 +211,19 @@ impl Kafka {
     }
 
     /// Judges the messages that were not acknowledged.
-    fn judge(&self, chunk: &Chunk, failed: &[(u64, RDKafkaErrorCode)], known: &mut Known) -> Verdict {
+    fn judge(&self, chunk: &Chunk, outcome: &Outcome, known: &mut Known) -> Verdict {
+        for place in &outcome.too_large {
+            let answer = format!("{}: larger than message.max.bytes", told(RDKafkaErrorCode::MessageSizeTooLarge));
+            known.refuse(RefusedEvent { place: *place, answer });
+        }
+        let failed = &outcome.failed;
         if failed.is_empty() {
             return Verdict::Done;
         }
         let is_missing =
             |code| matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition);
         let is_refused = |code: &RDKafkaErrorCode| self.unrecoverable.contains(code) || never(*code);
-        let (refused, others): (Vec<_>, Vec<_>) = failed.iter().partition(|(_, code)| is_refused(code));
+        let (refused, others): (Vec<_>, Vec<_>) = failed.iter().copied().partition(|(_, code)| is_refused(code));
         let (missing, others): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|(_, code)| self.uses_default && is_missing(*code));
         // Before another attempt everything else has to be well: what is down stays down.
@@ -314,7 +315,7 @@ impl Kafka {
                 }
             };
             known.delivered.join(&outcome.delivered);
-            match self.judge(chunk, &outcome.failed, &mut known) {
+            match self.judge(chunk, &outcome, &mut known) {
                 Verdict::Done => return self.finished(chunk, known.refused),
                 Verdict::Again => {}
                 Verdict::Later(e) if self.discards => {
@@ -368,7 +369,7 @@ impl Kafka {
             }
             transactions.open(&session).await?;
             let outcome = self.fly(&session.sender, chunk, topic.as_ref(), &mut known).await?;
-            match self.judge(chunk, &outcome.failed, &mut known) {
+            match self.judge(chunk, &outcome, &mut known) {
                 Verdict::Done if outcome.count > 0 && known.refused.len() <= MAX_REFUSED => {}
                 Verdict::Done => {
                     transactions.abort(&mut state, session).await;
@@ -396,7 +397,10 @@ impl Kafka {
 
 /// Codes after which the same message will never be taken.
 fn never(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp | RDKafkaErrorCode::UnknownPartition)
+    matches!(
+        code,
+        RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp | RDKafkaErrorCode::UnknownPartition
+    )
 }
 
 /// Refused events as they are noted beside the chunk before its commit: an attempt that finds it committed knows them then.
@@ -428,7 +432,8 @@ fn write_down(chunk: &Chunk, refused: &[RefusedEvent]) -> Result<(), WriteError>
 fn recalled(chunk: &Chunk) -> Vec<RefusedEvent> {
     let Some(memo) = chunk.memo() else { return Vec::new() };
     let (answers, places): (Vec<String>, Vec<(u64, usize)>) = serde_json::from_slice(&memo).unwrap_or_default();
-    let event = |(place, at): (u64, usize)| RefusedEvent { place, answer: answers.get(at).cloned().unwrap_or_default() };
+    let event =
+        |(place, at): (u64, usize)| RefusedEvent { place, answer: answers.get(at).cloned().unwrap_or_default() };
     places.into_iter().map(event).collect()
 }
 

@@ -10,6 +10,8 @@ use crate::net::kafka::{KafkaFault, KafkaParams, Settings};
 const PATIENCE: u64 = 30;
 /// What librdkafka holds of messages that wait, in KiB, where nothing is said.
 const QUEUE_KIB: u64 = 32 << 10;
+/// How long brokers keep a transaction open that nobody goes on with, in milliseconds; no message may wait longer.
+const TRANSACTION_MS: u64 = 60_000;
 /// Codes after which a message is given up, where nothing is said.
 const UNRECOVERABLE: [&str; 2] = ["topic_authorization_failed", "msg_size_too_large"];
 
@@ -188,7 +190,8 @@ impl KafkaOutParams {
         let mut settings = self.connect.settings()?;
         let patience = self.rdkafka_delivery_handle_poll_timeout.unwrap_or(PATIENCE);
         if patience == 0 {
-            let why = "0 would forget whether messages arrived; write the longest wait for an acknowledgement, in seconds";
+            let why =
+                "0 would forget whether messages arrived; write the longest wait for an acknowledgement, in seconds";
             return Err(("rdkafka_delivery_handle_poll_timeout", why.into()));
         }
         settings.default("message.timeout.ms", patience.saturating_mul(1000));
@@ -222,7 +225,8 @@ impl KafkaOutParams {
             return Ok(());
         }
         if self.required_acks != -1 {
-            let why = "idempotent and transactional_id need required_acks -1: who repeats must know what all replicas have";
+            let why =
+                "idempotent and transactional_id need required_acks -1: who repeats must know what all replicas have";
             return Err(("required_acks", why.into()));
         }
         match self.max_send_retries {
@@ -240,6 +244,8 @@ impl KafkaOutParams {
                 return Err(("transactional_id", "it needs a name that no other suiro uses".into()));
             }
             settings.fixed("transactional.id", id, "transactional_id says so")?;
+            let patience = settings.get("message.timeout.ms").and_then(|text| text.parse().ok()).unwrap_or(0);
+            settings.default("transaction.timeout.ms", TRANSACTION_MS.max(patience));
         }
         Ok(())
     }
@@ -255,7 +261,10 @@ impl KafkaOutParams {
             let wanted = wanted.strip_prefix("msg_").map_or(wanted.to_owned(), |rest| format!("message_{rest}"));
             known.iter().copied().find(|code| snake(&format!("{code:?}")) == wanted).ok_or_else(|| {
                 let example = "as in topic_authorization_failed, msg_size_too_large, invalid_record";
-                ("unrecoverable_error_codes", format!("{name:?} is no code of Kafka; write its name in small letters, {example}"))
+                (
+                    "unrecoverable_error_codes",
+                    format!("{name:?} is no code of Kafka; write its name in small letters, {example}"),
+                )
             })
         };
         self.unrecoverable_error_codes.iter().map(find).collect()

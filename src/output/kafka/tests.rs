@@ -246,7 +246,8 @@ async fn a_passing_error_is_librdkafkas_business() {
 async fn a_message_that_is_too_large_is_refused_alone() {
     let site = Site::new("rdkafka_message_max_bytes 2000");
     let long = "x".repeat(5000);
-    let events: &[&[(&str, Value<'_>)]] = &[&[("n", Value::Int(0))], &[("text", Value::str(&long))], &[("n", Value::Int(1))]];
+    let events: &[&[(&str, Value<'_>)]] =
+        &[&[("n", Value::Int(0))], &[("text", Value::str(&long))], &[("n", Value::Int(1))]];
     let refused = partial(site.output.write(&Chunk::of(ChunkKey::default(), &batch(events))).await);
     assert_eq!(refused.iter().map(|event| event.place).collect::<Vec<_>>(), [1]);
     assert!(refused[0].answer.contains("MessageSizeTooLarge"), "{refused:?}");

@@ -158,8 +158,7 @@ impl Transactions {
         let sender = Sender::new(settings).map_err(|e| self.fault("no producer", &e))?;
         let consumer = self.notes.client().create_with_context::<_, BaseConsumer<Lines>>(Lines { speaks: false });
         let consumer = consumer.map_err(|e| self.fault("no consumer of notes", &e))?;
-        let session =
-            Session { sender, is_single, consumer: Some(Arc::new(consumer)), notes: HashMap::new() };
+        let session = Session { sender, is_single, consumer: Some(Arc::new(consumer)), notes: HashMap::new() };
         let begun = session.sender.blocking(|producer| producer.init_transactions(CALL)).await;
         begun.map_err(|e| self.fault("transactions can't begin", &e))?;
         Ok(session)
