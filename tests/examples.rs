@@ -17,15 +17,16 @@ use crate::daemon::{Daemon, PATIENCE, free_port, suiro, text, wait_for};
 use crate::databases::cluster::Cluster;
 use crate::databases::house::{Engine, ask};
 use crate::databases::server::Postgres;
+use crate::kafka::broker::Broker;
 use crate::objects::bucket::Bucket;
 use crate::objects::servers;
 use crate::search::standin::StandIn as SearchStandIn;
 use crate::services::standin::{Lines, StandIn as Service};
 
 /// Ports that the examples name; each stands for a free one in a test.
-const PORTS: [&str; 18] = [
+const PORTS: [&str; 19] = [
     "24224", "24225", "24220", "24444", "9880", "9200", "8080", "5140", "9050", "5432", "5439", "8123", "9000", "4318",
-    "6514", "3100", "8088", "9080",
+    "6514", "3100", "8088", "9080", "9092",
 ];
 /// Directories that the examples name; in a test they are below a directory of its own.
 const FOLDERS: [&str; 3] = ["/var/", "/srv/", "/etc/suiro/"];
@@ -437,6 +438,39 @@ fn logs_go_into_an_index_of_their_day_and_into_a_data_stream() {
     assert_eq!(stream()[0].1["environment"], "production");
     assert!(target.thing("/_index_template/logs-web-production_template").is_some());
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn a_log_goes_through_kafka_into_a_lake() {
+    let Some(broker) = Broker::start() else { return };
+    broker.create("app-events", 3, &[]);
+    let mut host = Host::new();
+    host.ports.insert("9092", broker.port);
+    host.write("var/log/app/shop.log", "{\"message\":\"bought\",\"user\":\"u-1\"}\n");
+    let mut collector = host.start("kafka-collector.conf");
+    let seen = wait_for("the message", || broker.messages("app-events").into_iter().next());
+    assert_eq!((seen.key.as_deref(), seen.text.contains("bought")), (Some("u-1"), true), "{seen:?}");
+    assert_eq!(collector.end().code(), Some(0), "{}", collector.log());
+    let mut loader = host.start("kafka-loader.conf");
+    let committed = || {
+        loader.log().contains("now running")
+            && fs::read_dir(host.path("var/lib/suiro/lake")).is_ok_and(|d| d.count() > 1)
+    };
+    wait_for("custody", || committed().then_some(()));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(loader.end().code(), Some(0), "{}", loader.log());
+    let mut left = vec![host.path("srv/lake")];
+    let mut found = Vec::new();
+    while let Some(folder) = left.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()) {
+            match path.is_dir() {
+                true => left.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    assert_eq!(found.len(), 1, "{found:?}: {}", loader.log());
+    assert!(found[0].to_string_lossy().contains("app="), "{found:?}");
 }
 
 fn send_to(host: &Host, tag: &str) {

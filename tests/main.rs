@@ -9,6 +9,7 @@ mod databases;
 mod docs;
 mod examples;
 mod faults;
+mod kafka;
 mod listening;
 mod objects;
 mod options;

@@ -3,6 +3,7 @@
 mod exec;
 pub mod forward;
 mod http;
+mod kafka;
 mod monitor_agent;
 mod object;
 mod opentelemetry;
@@ -27,6 +28,7 @@ pub const INPUTS: &[InputPlugin] = &[
     input::<exec::Exec>(&["exec"]),
     input::<forward::Forward>(&["forward"]),
     input::<http::Http>(&["http"]),
+    input::<kafka::Kafka>(&["kafka", "kafka_group", "rdkafka_group"]),
     input::<monitor_agent::MonitorAgent>(&["monitor_agent"]),
     input::<object::Object>(&["object", "s3"]),
     input::<opentelemetry::Opentelemetry>(&["opentelemetry"]),

@@ -8,6 +8,7 @@ pub(crate) mod forward;
 mod gate;
 pub mod hostname;
 pub mod http;
+pub mod kafka;
 pub mod lines;
 pub mod otlp;
 mod sockets;

@@ -13,6 +13,7 @@ pub(crate) mod forward;
 mod gcs;
 mod http;
 mod loki;
+mod kafka;
 mod null;
 pub mod object;
 mod object_url;
@@ -48,6 +49,7 @@ pub const OUTPUTS: &[Plugin<dyn DynOutput>] = &[
     output::<gcs::Gcs>(&["gcs"]),
     output::<http::Http>(&["http"]),
     output::<loki::Loki>(&["loki"]),
+    output::<kafka::Kafka>(&["kafka", "kafka2", "rdkafka2"]),
     output::<null::Null>(&["null"]),
     output::<object_url::ObjectUrl>(&["object"]),
     output::<search::Opensearch>(&["opensearch"]),
