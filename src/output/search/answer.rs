@@ -140,7 +140,7 @@ impl Answers {
         self.depth += 1;
         match self.place {
             Place::Outside if byte == b'[' && self.depth == 2 && self.name == b"items" => self.place = Place::Items,
-            Place::Items if byte == b'{' => {
+            Place::Items if byte == b'{' && self.depth == 3 => {
                 self.place = Place::Item;
                 self.item.clear();
                 self.item.push(byte);
