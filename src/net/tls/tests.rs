@@ -232,7 +232,9 @@ async fn shake(server: &ServerTls, client: &ClientTls) -> Result<(), String> {
 async fn exchanged_authorities_and_certificates_are_used_without_a_new_start() {
     let (pki, next) = (Pki::new(), Pki::new());
     [&pki, &next].iter().for_each(|pki| pki.issue("client", "somebody"));
-    let put = |from: &Pki, name: &str, to: &str| drop(std::fs::copy(from.path(name), pki.path(to)).unwrap());
+    let put = |from: &Pki, name: &str, to: &str| {
+        std::fs::copy(from.path(name), pki.path(to)).unwrap();
+    };
     put(&pki, "ca.crt", "clients.crt");
     put(&pki, "ca.crt", "servers.crt");
     let transport = Transport { client_cert_auth: true, ca_path: Some(pki.path("clients.crt")), ..pki.server() };
