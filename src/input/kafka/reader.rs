@@ -408,8 +408,8 @@ fn in_words(e: &KafkaError) -> String {
 
 fn complain_once(complaints: &mut HashMap<String, Instant>, why: String) {
     complaints.retain(|_, at| at.elapsed() < QUIET);
-    if !complaints.contains_key(&why) {
+    complaints.entry(why).or_insert_with_key(|why| {
         tracing::warn!("kafka: {why}");
-        complaints.insert(why, Instant::now());
-    }
+        Instant::now()
+    });
 }
