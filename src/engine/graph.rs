@@ -137,7 +137,8 @@ impl Graph {
                 Target::Sink(sink) => sink.take_in(&batch, from, &self.books).await,
                 Target::Label(pipeline) => self.deliver(*pipeline, batch, from, depth + 1).await,
                 Target::Copy(stores) => self.copy(stores, &batch, from, depth).await,
-                Target::Retag(retag) => self.retag(retag, batch, from, depth).await,
+                // In a box: few batches go this way, and the others need not carry its room along.
+                Target::Retag(retag) => Box::pin(self.retag(retag, batch, from, depth)).await,
                 Target::RoundRobin(turns) => match turns.take_turn(&from.origin) {
                     Some(target) => self.send(target, batch, from, depth).await,
                     None => Ok(Receipt::durable()),

@@ -110,6 +110,11 @@ fn json_comes_back_as_it_was() {
 }
 
 #[test]
+fn any_request_of_otlp_is_read_or_refused() {
+    run("otlp");
+}
+
+#[test]
 fn any_position_file_is_read() {
     run("positions");
 }

@@ -190,8 +190,8 @@ fn what_memory_holds_at_the_stop_is_delivered_and_then_committed() {
     );
     let config = loader(broker.port, &source(""), dir.path(), &out);
     let mut daemon = Daemon::start(&config, dir.path());
-    // Nothing is delivered before the stop.
-    std::thread::sleep(Duration::from_secs(3));
+    // Nothing is delivered before the stop. Joining a group takes some seconds.
+    std::thread::sleep(Duration::from_secs(10));
     assert!(lines(dir.path()).is_empty());
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
     let taken = file_ids(dir.path()).len();

@@ -195,7 +195,7 @@ async fn taken(
     refusals: u32,
     count: u32,
 ) -> Vec<(String, u64, u32)> {
-    let input = built(&format!("brokers {}", cluster.bootstrap_servers())).unwrap();
+    let input = built(&format!("brokers {}\nsession_timeout 6", cluster.bootstrap_servers())).unwrap();
     let collector = Arc::new(Collector { refusals: Mutex::new(refusals), ..Collector::default() });
     let stopper = Stopper::new();
     let running = tokio::spawn(input.run(Emitter::new(collector.clone()), stopper.listener()));

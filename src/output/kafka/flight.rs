@@ -9,7 +9,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
@@ -91,7 +91,7 @@ impl Flight {
                 Some(code) => outcome.failed.push((place, code)),
             }
         }
-        if self.left.fetch_sub(1, Relaxed) == 1 {
+        if self.left.fetch_sub(1, Relaxed) == 1 || code.is_some() {
             self.landed.notify_one();
         }
     }
@@ -280,6 +280,33 @@ impl Journey<'_> {
         }
         std::mem::take(&mut *self.flight.outcome())
     }
+
+    /// As [`land`](Journey::land), but the first failure ends it: a transaction takes nothing after it, and what is left of its
+    /// messages would wait for their time limit. They land as purged.
+    pub async fn land_together(&self) -> Outcome {
+        while self.flight.left.load(Relaxed) > 0 && self.flight.outcome().failed.is_empty() {
+            self.flight.landed.notified().await;
+        }
+        if self.flight.left.load(Relaxed) > 0 {
+            self.purge().await;
+        }
+        self.land().await
+    }
+
+    /// Gives up what is left.
+    pub async fn purge(&self) {
+        let purge = |producer: &ThreadedProducer<Reports>| {
+            producer.purge(PurgeConfig::default().queue().inflight());
+            Ok(())
+        };
+        // It fails where there is no producer any more, and so nothing left.
+        let _ = self.sender.blocking(purge).await;
+    }
+}
+
+/// Whether a message was given up because of another one.
+pub fn is_purged(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
 }
 
 fn headers(named: &[(String, Vec<u8>)]) -> OwnedHeaders {

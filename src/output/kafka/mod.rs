@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 pub use self::params::KafkaOutParams;
 
-use self::flight::{Outcome, Places, Sender, failure, failures};
+use self::flight::{Journey, Outcome, Places, Sender, failure, failures, is_purged};
 use self::message::Maker;
 use self::transaction::{Ending, ONE, Transactions};
 use crate::buffer::{Chunk, ChunkId};
@@ -204,10 +204,22 @@ impl Kafka {
                     None => journey.send(message).await,
                     Some(topic) => journey.send(&message.to(topic)).await,
                 };
-                sent.map_err(|e| WriteError::Retry(failure(&self.place, "messages can't be sent", &e)))?;
+                let Err(e) = sent else { continue };
+                let fault = WriteError::Retry(failure(&self.place, "messages can't be sent", &e));
+                return self.broken_off(&journey, fault).await;
             }
         }
-        Ok(journey.land().await)
+        Ok(if self.transactions.is_some() { journey.land_together().await } else { journey.land().await })
+    }
+
+    /// What became of the messages of a transaction that takes no more of them: one of them failed, or all of it did.
+    async fn broken_off(&self, journey: &Journey<'_>, fault: WriteError) -> Result<Outcome, WriteError> {
+        if self.transactions.is_none() {
+            return Err(fault);
+        }
+        journey.purge().await;
+        let outcome = journey.land().await;
+        if outcome.failed.iter().all(|(_, code)| is_purged(*code)) { Err(fault) } else { Ok(outcome) }
     }
 
     /// Judges the messages that were not acknowledged.
@@ -216,14 +228,16 @@ impl Kafka {
             let answer = format!("{}: larger than message.max.bytes", told(RDKafkaErrorCode::MessageSizeTooLarge));
             known.refuse(RefusedEvent { place: *place, answer });
         }
-        let failed = &outcome.failed;
-        if failed.is_empty() {
+        if outcome.failed.is_empty() {
             return Verdict::Done;
         }
+        let (purged, failed): (Vec<_>, Vec<_>) = outcome.failed.iter().copied().partition(|(_, code)| is_purged(*code));
+        // Purged messages say nothing beside the one that they were purged for.
+        let failed = if failed.is_empty() { purged } else { failed };
         let is_missing =
             |code| matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition);
         let is_refused = |code: &RDKafkaErrorCode| self.unrecoverable.contains(code) || never(*code);
-        let (refused, others): (Vec<_>, Vec<_>) = failed.iter().copied().partition(|(_, code)| is_refused(code));
+        let (refused, others): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, code)| is_refused(code));
         let (missing, others): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|(_, code)| self.uses_default && is_missing(*code));
         // Before another attempt everything else has to be well: what is down stays down.
@@ -359,7 +373,11 @@ impl Kafka {
         let id = chunk.id();
         let mut known = Known::default();
         let mut state = transactions.state.lock().await;
-        for _ in 0..ATTEMPTS {
+        // An attempt may find out one message that is refused, and then another one.
+        let (mut attempts, mut refused) = (0, 0);
+        while attempts < ATTEMPTS && known.refused.len() <= MAX_REFUSED {
+            attempts = if known.refused.len() > refused { 1 } else { attempts + 1 };
+            refused = known.refused.len();
             let mut session = transactions.take(&mut state, known.is_single).await?;
             if transactions.has(&mut session, &anchor, id).await? {
                 transactions.give(&mut state, session);
@@ -390,6 +408,9 @@ impl Kafka {
                 Err(Ending::Aborted(e)) => return Err(e),
                 Err(Ending::Unknown(e)) => tracing::warn!("chunk {id}: {e}; whether it was is looked up"),
             }
+        }
+        if known.refused.len() > MAX_REFUSED {
+            return self.finished(chunk, known.refused);
         }
         Err(WriteError::Retry(format!("{}: no attempt came to an end", self.place)))
     }
