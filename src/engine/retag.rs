@@ -12,13 +12,11 @@ use serde::Deserialize;
 use super::build::Builder;
 use super::copy::side_by_side;
 use super::graph::{Graph, MAX_INFLATED, ROOT, Source};
-use crate::buffer::{Fate, Receipt};
+use crate::buffer::{Fate, Origin, Receipt};
 use crate::config::{Diagnostic, Regexp, Section};
 use crate::event::{Arena, Batch, BatchBuilder, Entry, MAX_TAG_BYTES, Record, RecordPath, Tag, Value, json};
 use crate::plugin::{EmitError, Failure};
 
-/// Tags of one batch whose copies of a stream are told apart at a start: see [`Graph::branches`].
-pub(super) const WAYS: usize = 8;
 /// Tags of one batch that are on their way at the same time; the others follow as these are stored.
 const MAX_TAGS_AT_ONCE: usize = 64;
 
@@ -160,7 +158,6 @@ impl Builder<'_> {
         let rules = section.children_named("rule").zip(params.rule);
         let rules: Vec<Option<Rule>> = rules.map(|(inner, rule)| self.rule(rule, inner, &host)).collect();
         let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
-        self.ways.extend(0..WAYS);
         Some(Retag {
             rules,
             capitalize: params.capitalize_regex_backreference,
@@ -421,10 +418,12 @@ impl Graph {
         for failure in failures {
             self.fail(&plain, failure, from, depth).await;
         }
-        // Several groups of one batch may come to one buffer, which is to take each of them.
-        let ways = groups.into_iter().enumerate().map(|(way, mut group)| {
-            let from = Source { origin: from.origin.branch(way), input: Arc::clone(&from.input) };
-            async move { self.deliver(group.pipeline, group.events.finish(group.tag), &from, depth + 1).await }
+        // Several groups of one batch may come to one buffer, which must not take one for another that it has: they say nothing
+        // of where they came from. What is offered again after a kill, or after one group was refused, is stored again.
+        let from = Source { origin: Origin::None, input: Arc::clone(&from.input) };
+        let ways = groups.into_iter().map(|mut group| {
+            let from = &from;
+            async move { self.deliver(group.pipeline, group.events.finish(group.tag), from, depth + 1).await }
         });
         side_by_side(ways, MAX_TAGS_AT_ONCE).await
     }

@@ -40,6 +40,10 @@ impl Drop for Server {
 /// Says that something is not tested. Past the test harness, which swallows what passing tests print.
 pub fn skip(what: &str, why: &str) {
     assert!(std::env::var_os("SUIRO_SERVERS_REQUIRED").is_none(), "{what}: {why}");
+    say(what, why);
+}
+
+fn say(what: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIPPED: {what}: {why}\n").as_bytes());
 }
 
@@ -136,10 +140,14 @@ pub fn broad() -> Option<Server> {
     moto()
 }
 
-/// An emulator of Google's.
+/// An emulator of Google's, never required: it must take PUT of the XML API, which fake-gcs-server 1.56.1 answers with
+/// "invalid uploadType".
 pub fn gcs() -> Option<Server> {
-    let Some(fake) = program("fake-gcs-server") else {
-        skip("GCS", "no fake-gcs-server: go install github.com/fsouza/fake-gcs-server@latest, and set SUIRO_SERVERS");
+    let Some(fake) = program("gcs-emulator") else {
+        say(
+            "GCS",
+            "no gcs-emulator in SUIRO_SERVERS/bin: a fake-gcs-server that takes PUT of the XML API, under this name",
+        );
         return None;
     };
     let (port, dir) = (free_port(), TempDir::new().unwrap());
