@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{BufferConfig, BufferKind, ChunkKeys, FlushMode, Overflow};
+#[cfg(test)]
+use super::{Chunk, ChunkKey};
 use crate::event::Packing;
 #[cfg(test)]
 use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
@@ -49,4 +51,16 @@ pub(super) fn events(tag: &str, rows: &[(i64, &str)]) -> Batch {
         builder.push(EventTime::from_secs(*secs), &record);
     }
     builder.finish(Tag::from(tag))
+}
+
+/// A chunk of events `{"n":0}`, `{"n":1}` ..., at as many seconds, under the tag `a.b`.
+#[cfg(test)]
+pub(crate) fn numbered(count: i64) -> Chunk {
+    let mut batch = BatchBuilder::new();
+    for n in 0..count {
+        let mut record = Record::new();
+        record.push(b"n", Value::Int(n));
+        batch.push(EventTime::from_secs(n), &record);
+    }
+    Chunk::of(ChunkKey::default(), &batch.finish(Tag::from("a.b")))
 }

@@ -113,18 +113,7 @@ pub fn parts(chunk: &Chunk, refused: &[RefusedEvent]) -> io::Result<Vec<Part>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::buffer::ChunkKey;
-    use crate::event::{EventTime, Record, Value};
-
-    fn chunk(count: i64) -> Chunk {
-        let mut batch = BatchBuilder::new();
-        for n in 0..count {
-            let mut record = Record::new();
-            record.push(b"n", Value::Int(n));
-            batch.push(EventTime::from_secs(n), &record);
-        }
-        Chunk::of(ChunkKey::default(), &batch.finish(Tag::from("a.b")))
-    }
+    use crate::buffer::testing::numbered as chunk;
 
     #[test]
     fn refused_events_come_out_with_their_answers_and_always_under_the_same_name() {

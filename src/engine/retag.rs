@@ -1,7 +1,8 @@
 //! `rewrite_tag_filter`: events under other tags, by what is in their fields (fluent-plugin-rewrite-tag-filter 2).
 //!
 //! A part of the routes like `relabel`: events go on to the buffers behind it in the same step, and their sender hears once
-//! they are stored there. Records are looked at as they are encoded and go on as the same bytes.
+//! they are stored there. Nothing that comes again is recognised behind it: after a kill events may be there twice. Records are
+//! looked at as they are encoded and go on as the same bytes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use super::copy::side_by_side;
 use super::graph::{Graph, MAX_INFLATED, ROOT, Source};
 use crate::buffer::{Fate, Origin, Receipt};
 use crate::config::{Diagnostic, Regexp, Section};
-use crate::event::{Arena, Batch, BatchBuilder, Entry, MAX_TAG_BYTES, Record, RecordPath, Tag, Value, json};
+use crate::event::{Arena, Batch, BatchBuilder, Entry, MAX_TAG_BYTES, Record, RecordPath, Tag, json};
 use crate::plugin::{EmitError, Failure};
 
 /// Tags of one batch that are on their way at the same time; the others follow as these are stored.
@@ -304,9 +305,8 @@ impl Retag {
                     decoded.as_ref().and_then(|record| rule.key.get(record))
                 }
             };
-            let mut printed = Vec::new();
-            let text = text_of(value, &mut printed);
-            if let Some(new) = self.apply(rule, old, text) {
+            let text = value.and_then(json::text_of).unwrap_or_default();
+            if let Some(new) = self.apply(rule, old, &text) {
                 let is_new = rule.label.is_some() || new != old.tag;
                 return is_new.then(|| (new, rule.label.unwrap_or(self.home)));
             }
@@ -380,18 +380,6 @@ impl<'t> OldTag<'t> {
             }
         };
         OldTag { tag, short }
-    }
-}
-
-/// What an expression sees of a field: its text; nothing where it is missing.
-fn text_of<'v>(value: Option<Value<'v>>, printed: &'v mut Vec<u8>) -> &'v [u8] {
-    match value {
-        None | Some(Value::Nil) => b"",
-        Some(Value::Str(text) | Value::Bin(text)) => text,
-        Some(other) => {
-            json::write_value(other, printed);
-            printed
-        }
     }
 }
 

@@ -166,15 +166,7 @@ fn condition(key: &str, pattern: Regexp, cx: &BuildContext<'_>) -> Result<Condit
 impl Condition {
     /// What is no text is matched through its text; a missing field is the empty text.
     fn matches(&self, found: Option<Value<'_>>) -> bool {
-        match found {
-            Some(Value::Str(text) | Value::Bin(text)) => self.pattern.is_match(text),
-            None | Some(Value::Nil) => self.pattern.is_match(b""),
-            Some(other) => {
-                let mut text = Vec::new();
-                json::write_value(other, &mut text);
-                self.pattern.is_match(&text)
-            }
-        }
+        self.pattern.is_match(&found.and_then(json::text_of).unwrap_or_default())
     }
 }
 

@@ -30,4 +30,4 @@ pub use elements::Elements;
 pub use error::{JsonError, Kind, Reason};
 pub use parse::{append_object, append_value, parse_object, parse_value};
 pub use splitter::Splitter;
-pub use write::{write_map, write_map_at, write_record, write_value};
+pub use write::{string_of, text_of, write_map, write_map_at, write_record, write_value};

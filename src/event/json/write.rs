@@ -4,6 +4,8 @@
 //! `EventTime#to_json` does; other extensions as their data in base64, for JSON has no word for them. NaN and the
 //! infinities are `null`. Names that are no text become their text.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -38,6 +40,24 @@ pub fn write_value(value: Value<'_>, out: &mut Vec<u8>) {
         out.truncate(start);
         out.extend_from_slice(b"null");
     }
+}
+
+/// A value as text: text as it is, everything else as JSON; `None` for nil.
+pub fn text_of(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
+    match value {
+        Value::Nil => None,
+        Value::Str(text) | Value::Bin(text) => Some(Cow::Borrowed(text)),
+        other => {
+            let mut text = Vec::new();
+            write_value(other, &mut text);
+            Some(Cow::Owned(text))
+        }
+    }
+}
+
+/// As [`text_of`], with U+FFFD for what is no UTF-8.
+pub fn string_of(value: Value<'_>) -> Option<String> {
+    text_of(value).map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Appends the encoded map at `*pos` as a JSON object and moves behind it.

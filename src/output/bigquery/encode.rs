@@ -135,18 +135,7 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::buffer::ChunkKey;
-    use crate::event::{BatchBuilder, EventTime, Record, Tag, Value};
-
-    fn chunk(count: i64) -> Chunk {
-        let mut batch = BatchBuilder::new();
-        for n in 0..count {
-            let mut record = Record::new();
-            record.push(b"n", Value::Int(n));
-            batch.push(EventTime::from_secs(n), &record);
-        }
-        Chunk::of(ChunkKey::default(), &batch.finish(Tag::from("a.b")))
-    }
+    use crate::buffer::testing::numbered as chunk;
 
     fn unpacked(selected: Selected<'_>) -> String {
         let (mut pieces, mut packed) = (Pieces::new(selected), Vec::new());

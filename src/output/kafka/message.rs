@@ -1,6 +1,7 @@
 //! From a chunk's events to messages: topic, partition, key, headers, time and text. All of it follows from the event and the
 //! configuration, so an event that comes again becomes the same message.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -98,15 +99,7 @@ fn path(name: &str, text: &str, cx: &BuildContext<'_>) -> Result<RecordPath, Dia
 
 /// The text that stands for a value outside of a record; none for nil.
 fn text(value: Value<'_>) -> Option<Vec<u8>> {
-    match value {
-        Value::Nil => None,
-        Value::Str(bytes) | Value::Bin(bytes) => Some(bytes.to_vec()),
-        other => {
-            let mut out = Vec::new();
-            json::write_value(other, &mut out);
-            Some(out)
-        }
-    }
+    json::text_of(value).map(Cow::into_owned)
 }
 
 /// Whether brokers take a topic of this name.

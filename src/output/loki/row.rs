@@ -72,7 +72,7 @@ impl Shape {
         {
             let each = map.pairs().filter_map(|(name, value)| {
                 let name = String::from_utf8_lossy(name.as_bytes()?).into_owned();
-                Some((label_name(&name), plain(value)?))
+                Some((label_name(&name), json::string_of(value)?))
             });
             labels.extend(each);
         }
@@ -102,7 +102,7 @@ impl Shape {
     fn text(&self, record: &Record<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         if let (true, 1, Some((_, value))) = (self.drop_single, record.len(), record.iter().next()) {
-            return plain(*value).unwrap_or_default().into_bytes();
+            return json::string_of(*value).unwrap_or_default().into_bytes();
         }
         if self.format == LineFormat::Json {
             json::write_record(record, &mut out);
@@ -114,7 +114,7 @@ impl Shape {
             }
             out.extend_from_slice(name);
             out.push(b'=');
-            let value = plain(*value).unwrap_or_default();
+            let value = json::string_of(*value).unwrap_or_default();
             let quoted = value.contains([' ', '=']);
             out.extend(quoted.then_some(b'"'));
             for byte in value.bytes() {
@@ -131,7 +131,7 @@ impl Shape {
 fn taken<'a>(fields: &[(String, RecordPath)], record: &mut Record<'a>, arena: &'a Arena) -> Vec<(String, String)> {
     let each = fields.iter().filter_map(|(name, path)| {
         let value = path.remove(record, arena)?;
-        Some((name.clone(), plain(value)?))
+        Some((name.clone(), json::string_of(value)?))
     });
     each.collect()
 }
@@ -139,19 +139,6 @@ fn taken<'a>(fields: &[(String, RecordPath)], record: &mut Record<'a>, arena: &'
 /// The name of a label, as the plugin makes it.
 pub fn label_name(name: &str) -> String {
     name.replace(['.', '-', '/'], "_")
-}
-
-/// A value as text; `None` for nil.
-fn plain(value: Value<'_>) -> Option<String> {
-    match value {
-        Value::Nil => None,
-        Value::Str(text) | Value::Bin(text) => Some(String::from_utf8_lossy(text).into_owned()),
-        other => {
-            let mut text = Vec::new();
-            json::write_value(other, &mut text);
-            Some(String::from_utf8_lossy(&text).into_owned())
-        }
-    }
 }
 
 /// Appends bytes as a JSON string.

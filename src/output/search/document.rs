@@ -220,7 +220,7 @@ impl<'a> Writer<'a> {
             record.set(TIMESTAMP.as_bytes(), arena.str(text));
         }
         let target = layout.target_index.as_ref().and_then(|path| path.remove(&mut record, &arena));
-        let index = match target.and_then(text_of) {
+        let index = match target.and_then(json::string_of) {
             Some(name) => names::chosen(&name)?.into(),
             None => self.index(&moment)?,
         };
@@ -294,7 +294,7 @@ impl<'a> Writer<'a> {
         if self.typed {
             member("_type", Value::str(&self.layout.type_name), out);
         }
-        match id.and_then(text_of).filter(|id| !id.is_empty()) {
+        match id.and_then(json::string_of).filter(|id| !id.is_empty()) {
             Some(id) if id.len() > MAX_ID => {
                 return Err(format!("its id has {} bytes; the target takes {MAX_ID}", id.len()));
             }
@@ -314,7 +314,7 @@ impl<'a> Writer<'a> {
         if let Some(pipeline) = &self.names.pipeline {
             member("pipeline", Value::str(pipeline), out);
         }
-        if let Some(routing) = routing.and_then(text_of) {
+        if let Some(routing) = routing.and_then(json::string_of) {
             member(if self.typed { "_routing" } else { "routing" }, Value::str(&routing), out);
         }
         if out.len() > start {
@@ -348,7 +348,7 @@ impl<'a> Writer<'a> {
         };
         let Some((time, offset)) = found else {
             if let Some(left_out) = self.layout.odd_times.pass() {
-                let text = text_of(value).unwrap_or_default();
+                let text = json::string_of(value).unwrap_or_default();
                 let shown = &text[..text.floor_char_boundary(100)];
                 tracing::warn!("a time can't be read, so the event's own is taken: {shown:?} ({left_out} more before)");
             }
@@ -402,19 +402,6 @@ fn member(name: &str, value: Value<'_>, out: &mut Vec<u8>) {
     out.push(b',');
 }
 
-/// A value as text; none for nil.
-fn text_of(value: Value<'_>) -> Option<String> {
-    match value {
-        Value::Nil => None,
-        Value::Str(text) | Value::Bin(text) => Some(String::from_utf8_lossy(text).into_owned()),
-        other => {
-            let mut text = Vec::new();
-            json::write_value(other, &mut text);
-            Some(String::from_utf8_lossy(&text).into_owned())
-        }
-    }
-}
-
 /// Nested maps' fields on top, their names joined; arrays stay as they are.
 fn flattened<'a>(record: &Record<'a>, separator: &str, arena: &'a Arena) -> Record<'a> {
     fn put<'a>(
@@ -429,7 +416,7 @@ fn flattened<'a>(record: &Record<'a>, separator: &str, arena: &'a Arena) -> Reco
             return flat.set(name, value);
         }
         for (key, inner) in value.pairs() {
-            let key = text_of(key).unwrap_or_default();
+            let key = json::string_of(key).unwrap_or_default();
             let joined = [name, separator.as_bytes(), key.as_bytes()].concat();
             put(arena.bytes(&joined), inner, separator, arena, depth + 1, flat);
         }

@@ -210,8 +210,7 @@ fn event(place: u64, said: &str) -> RefusedEvent {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::buffer::ChunkKey;
-    use crate::event::{BatchBuilder, EventTime, Record, Tag, Value};
+    use crate::buffer::testing::numbered as chunk;
 
     /// Takes numbers but for some; fails at a request of a number; says which one is bad, or does not.
     struct Numbers {
@@ -256,16 +255,6 @@ mod tests {
             self.taken.lock().unwrap().extend(rows.iter().map(|row| row.body));
             Ok(Fate::Taken)
         }
-    }
-
-    fn chunk(count: i64) -> Chunk {
-        let mut batch = BatchBuilder::new();
-        for n in 0..count {
-            let mut record = Record::new();
-            record.push(b"n", Value::Int(n));
-            batch.push(EventTime::from_secs(n), &record);
-        }
-        Chunk::of(ChunkKey::default(), &batch.finish(Tag::from("a.b")))
     }
 
     fn refused(outcome: Result<(), WriteError>) -> Vec<(u64, String)> {

@@ -8,37 +8,9 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
 use crate::buffer::{Chunk, ChunkKey};
-use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{Arena, BatchBuilder, EventTime, Record, Tag, json};
-use crate::plugin::testing::process;
-use crate::plugin::{BuildContext, Configure, Output, Registry, Stopper, WriteError};
-
-static REGISTRY: Registry = Registry {
-    inputs: &[],
-    filters: &[],
-    outputs: crate::output::OUTPUTS,
-    parsers: crate::parser::PARSERS,
-    formatters: crate::formatter::FORMATTERS,
-};
-
-fn build<O: Configure>(parameters: &str) -> Result<O, Diagnostics> {
-    let text = format!("<match **>\n@type x\n{parameters}\n</match>\n");
-    let loaded = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default()))?;
-    let process = process(true);
-    let mut faults = Diagnostics::new();
-    let section = loaded.root.child("match").unwrap();
-    BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<O>().ok_or(faults)
-}
-
-fn fault<O: Configure>(parameters: &str) -> String {
-    build::<O>(parameters).err().unwrap_or_else(|| panic!("no fault in {parameters}")).render()
-}
-
-async fn start<O: Configure + Output>(parameters: &str) -> O {
-    let output = build::<O>(parameters).unwrap_or_else(|faults| panic!("{}", faults.render()));
-    output.start(Stopper::new().listener()).await.unwrap();
-    output
-}
+use crate::output::service::testing::{fault, start};
+use crate::plugin::{Output, WriteError};
 
 /// Events with these records as JSON, at 1,700,000,000 s.
 fn chunk(tag: &str, records: &[&str]) -> Chunk {

@@ -170,15 +170,8 @@ impl Writer {
 
 /// A value as text; `None` for what has none.
 fn plain(value: Value<'_>) -> Option<String> {
-    match value {
-        Value::Nil | Value::Array(_) | Value::Map(_) | Value::Ext(..) => None,
-        Value::Str(text) | Value::Bin(text) => Some(String::from_utf8_lossy(text).into_owned()),
-        other => {
-            let mut text = Vec::new();
-            json::write_value(other, &mut text);
-            String::from_utf8(text).ok()
-        }
-    }
+    let is_flat = !matches!(value, Value::Array(_) | Value::Map(_) | Value::Ext(..));
+    json::string_of(value).filter(|_| is_flat)
 }
 
 /// A word of a head: printable ASCII without blanks, as both RFCs want it; other characters become `_`, no word becomes `-`.
