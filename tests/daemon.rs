@@ -41,6 +41,12 @@ pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// What `suiro check` says of a configuration.
+pub fn check(config: &str) -> Output {
+    let dir = tempfile::TempDir::new().unwrap();
+    suiro().arg("check").arg(Daemon::configure(config, dir.path())).output().unwrap()
+}
+
 /// Looks until there is something; fails after [`PATIENCE`].
 pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     wait_at_most(PATIENCE, look).unwrap_or_else(|| panic!("waited in vain for {what}"))

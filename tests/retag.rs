@@ -2,13 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, free_port, suiro, text};
+use crate::daemon::{Daemon, check, free_port, text};
+use crate::databases::post;
 
 /// Files that are named by the tag.
 fn files(dir: &Path) -> String {
@@ -34,16 +33,6 @@ fn config(port: u16, retag: &str, dir: &Path) -> String {
     )
 }
 
-fn post(port: u16, tag: &str, body: &str) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let length = body.len();
-    let head = format!("POST /{tag} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains(" 200 "), "{answer}");
-}
-
 /// File to lines.
 fn landed(dir: &Path) -> BTreeMap<String, Vec<String>> {
     let files = std::fs::read_dir(dir.join("out")).into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -56,7 +45,7 @@ fn landed(dir: &Path) -> BTreeMap<String, Vec<String>> {
 fn sent(retag: &str, tag: &str, events: &str) -> BTreeMap<String, Vec<String>> {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let mut daemon = Daemon::start(&config(port, retag, dir.path()), dir.path());
-    post(port, tag, events);
+    assert!(post(port, tag, events));
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
     daemon.assert_balanced();
     landed(dir.path())
@@ -124,13 +113,7 @@ fn tags_out_of_fields_are_bounded_and_loops_end() {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let rules = "<rule>\nkey a\npattern /./\ntag access.x${tag}\n</rule>\n";
     let mut daemon = Daemon::start(&config(port, rules, dir.path()), dir.path());
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream
-        .write_all(b"POST /access.a HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(!answer.contains(" 200 "), "{answer}");
+    assert!(!post(port, "access.a", r#"{"a":1}"#), "{}", daemon.log());
     daemon.wait_for_log("loop");
     assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
 }
@@ -148,8 +131,7 @@ fn the_check_names_what_is_wrong_and_where() {
         (&format!("remove_tag_prefix a\nremove_tag_regexp /a/\n{rule}"), "exclusive"),
     ] {
         let dir = TempDir::new().unwrap();
-        let path = Daemon::configure(&config(free_port(), retag, dir.path()), dir.path());
-        let output = suiro().arg("check").arg(path).output().unwrap();
+        let output = check(&config(free_port(), retag, dir.path()));
         assert_eq!(output.status.code(), Some(1), "{retag}");
         assert!(text(&output).contains(said), "{retag}: {}", text(&output));
     }

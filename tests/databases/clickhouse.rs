@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::house::{Conduct, Engine, House, ask};
 use super::*;
-use crate::daemon::{suiro, text, wait_for};
+use crate::daemon::{suiro, wait_for};
 
 fn output(port: u16, more: &str, dir: &Path) -> String {
     let endpoint = format!("endpoint http://127.0.0.1:{port}");
@@ -168,12 +168,6 @@ fn refusals_name_the_parameter_and_what_helps() {
 
 #[test]
 fn configurations_that_can_not_work_say_what_to_write() {
-    let check = |output: &str| {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("t.conf");
-        std::fs::write(&path, config(9880, dir.path(), output)).unwrap();
-        text(&suiro().arg("check").arg(path).output().unwrap())
-    };
     for (output, wanted) in [
         ("@type clickhouse\n", "'table' parameter is required"),
         ("@type clickhouse\ntable t\nendpoint tcp://x:9000\n", "write http://host:8123"),
@@ -183,7 +177,7 @@ fn configurations_that_can_not_work_say_what_to_write() {
         ("@type clickhouse\ntable t\ntime_column a\njson_column a\n", "a column of its own"),
         ("@type clickhouse\ntable t\ncompress lz4\n", "gzip"),
     ] {
-        let said = check(output);
+        let said = checked(output);
         assert!(said.contains(wanted), "{output}: {said}");
     }
 }

@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::daemon::{Daemon, PATIENCE, free_port, wait_at_most};
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, PATIENCE, check, free_port, text, wait_at_most};
 use crate::objects::servers::skip;
 
 /// An HTTP source, an output of everything, and nothing for suiro's own log.
@@ -41,6 +43,12 @@ pub fn buffer(dir: &Path, keys: &str) -> String {
          retry_forever true\n</buffer>\n",
         dir.join("buffer").display()
     )
+}
+
+/// What a check says of an output.
+pub fn checked(output: &str) -> String {
+    let dir = TempDir::new().unwrap();
+    text(&check(&config(9880, dir.path(), output)))
 }
 
 /// Posts JSON, an object or an array of objects; whether it was acknowledged.

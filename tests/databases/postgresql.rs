@@ -273,12 +273,6 @@ fn certificates_are_checked_where_that_is_asked_for() {
 
 #[test]
 fn configurations_that_can_not_work_say_what_to_write() {
-    let check = |output: &str| {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("t.conf");
-        std::fs::write(&path, config(9880, dir.path(), output)).unwrap();
-        text(&suiro().arg("check").arg(path).output().unwrap())
-    };
     let base = "@type postgresql\ndatabase d\nusername u\n";
     for (output, wanted) in [
         ("@type postgresql\n".to_owned(), "'database' parameter is required"),
@@ -292,7 +286,7 @@ fn configurations_that_can_not_work_say_what_to_write() {
         (format!("{base}table t\ntls_ca_cert_path /x\n"), "tls_ca_cert_path has no effect here"),
         (format!("{base}table t\nsslmode never\n"), "verify-full"),
     ] {
-        let said = check(&output);
+        let said = checked(&output);
         assert!(said.contains(wanted), "{output}: {said}");
     }
 }

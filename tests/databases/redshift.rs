@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::cluster::{Cluster, Conduct};
 use super::*;
-use crate::daemon::{suiro, text, wait_for};
+use crate::daemon::wait_for;
 
 fn output(cluster: &Cluster, more: &str, dir: &Path) -> String {
     format!(
@@ -159,12 +159,8 @@ fn tables_are_made_after_tags() {
 #[test]
 fn configurations_that_can_not_work_say_what_to_write() {
     let check = |more: &str| {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("t.conf");
         let base = "@type redshift\ns3_bucket b\nredshift_host h\nredshift_dbname d\nredshift_user u\n";
-        let output = format!("{base}{more}\n<buffer tag>\n@type memory\n</buffer>\n");
-        std::fs::write(&path, config(9880, dir.path(), &output)).unwrap();
-        text(&suiro().arg("check").arg(path).output().unwrap())
+        checked(&format!("{base}{more}\n<buffer tag>\n@type memory\n</buffer>\n"))
     };
     for (more, wanted) in [
         ("", "name the table in redshift_tablename"),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, free_port, suiro, text};
+use crate::daemon::{Daemon, check, free_port, suiro, text};
 use crate::databases::{Load, assert_once, buffer, config, eventually, letters, post};
 use crate::objects::servers::skip;
 
@@ -64,9 +64,7 @@ fn numbered(ids: std::ops::Range<u64>) -> impl Iterator<Item = (Option<String>, 
 
 /// What a check says of an output or a source.
 fn checked(config: &str) -> String {
-    let dir = TempDir::new().unwrap();
-    let path = Daemon::configure(config, dir.path());
-    text(&suiro().arg("check").arg(path).output().unwrap())
+    text(&check(config))
 }
 
 #[test]

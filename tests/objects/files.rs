@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::daemon::{suiro, text};
+use crate::daemon::{check, text};
 
 /// Files below a directory without hidden ones, sorted.
 pub fn objects(dir: &Path) -> Vec<PathBuf> {
@@ -125,12 +125,6 @@ fn names_that_lead_out_are_set_aside_and_hold_nothing_up() {
 
 #[test]
 fn configurations_that_can_not_work_say_what_to_write() {
-    let check = |output: &str| {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("t.conf");
-        fs::write(&path, config(24224, output)).unwrap();
-        text(&suiro().arg("check").arg(path).output().unwrap())
-    };
     for (output, wanted) in [
         ("@type object\n", "'url' parameter is required"),
         ("@type object\nurl ftp://x\n", "write s3://bucket/directory"),
@@ -147,7 +141,7 @@ fn configurations_that_can_not_work_say_what_to_write() {
         ("@type object\nurl file:///x\nstore_as gzip\n<format>\n@type parquet\n</format>\n", "packed inside"),
         ("@type s3\ns3_bucket b\n", "in memory alone"),
     ] {
-        let said = check(output);
+        let said = text(&check(&config(24224, output)));
         assert!(said.contains(wanted), "{output}: {said}");
     }
 }

@@ -4,8 +4,8 @@ use tempfile::TempDir;
 
 use super::standin::StandIn;
 use super::*;
-use crate::daemon::{Daemon, free_port, suiro, text, wait_for};
-use crate::databases::{config, eventually, post};
+use crate::daemon::{Daemon, free_port, suiro, wait_for};
+use crate::databases::{checked, config, eventually, post};
 
 /// Starts an output, posts an event, and gives the running daemon once the event is there.
 fn with_one(kind: &str, target: &StandIn, more: &str, index: &str) -> (TempDir, Daemon) {
@@ -162,12 +162,6 @@ fn a_target_before_version_seven_gets_types() {
 
 #[test]
 fn configurations_that_can_not_work_say_what_to_write() {
-    let check = |output: &str| {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("t.conf");
-        std::fs::write(&path, config(9880, dir.path(), output)).unwrap();
-        text(&suiro().arg("check").arg(path).output().unwrap())
-    };
     for (output, wanted) in [
         ("@type elasticsearch\nuser u\n", "`password` must be present"),
         ("@type elasticsearch\ncloud_id x\n", "`cloud_auth` must be present"),
@@ -197,7 +191,7 @@ fn configurations_that_can_not_work_say_what_to_write() {
         ("@type opensearch\nselector_class_name X\n", "selector_class_name has no effect here"),
         ("@type opensearch\nssl_version TLSv1_1\nscheme https\n", "TLSv1_2"),
     ] {
-        let said = check(output);
+        let said = checked(output);
         assert!(said.contains(wanted), "{output}: {said}");
     }
 }
