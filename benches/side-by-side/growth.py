@@ -17,9 +17,9 @@ import tempfile
 import time
 
 import report
-from measure import Broken, Lines, Running, Tool, Work, cpu_seconds, free_port, memory, result_of, wait_for_lines
-from rivals import DISK, FILTERS, FORWARD_IN, HTTP_IN, ROOT, TAIL
-from workloads import Bench
+from measure import Broken, Lines, Tool, Work, free_port, result_of, wait_for_lines
+from rivals import DISK, FILE, FILTERS, FORWARD_IN, HTTP_IN, MEMORY, ROOT, TAIL, Rival
+from workloads import Bench, Run
 
 HEADING = "# Cost as the work grows\n"
 NEXT = "# Part by part\n"
@@ -74,19 +74,8 @@ HELD = """
   </buffer>
 </match>
 """
-FILE_OUT = """
-<match **>
-  @type file
-  path {work}/out
-  append true
-  <format>
-    @type json
-  </format>
-  %s
-</match>
-"""
 HTTP_DISK = """
-<match **>
+<match bench.**>
   @type http
   endpoint http://127.0.0.1:{to}/
   content_type application/x-ndjson
@@ -105,48 +94,24 @@ HTTP_DISK = """
 """
 
 
-class Daemon:
-    """A suiro with one configuration, stopped at the end."""
-
-    def __init__(self, bench, work, text, name="conf", prefix=(), **values):
-        self.values = {"work": work, "port": free_port(), "to": free_port(), **values}
-        for key, value in self.values.items():
-            text = text.replace("{" + key + "}", str(value))
-        (work / name).write_text(text)
-        self.started = time.monotonic()
-        self.running = Running([*prefix, bench.suiro, "-q", "-c", str(work / name)], work)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.running.stop()
-
-    def ready(self):
-        self.running.wait_for_port(self.values["port"])
-        time.sleep(0.3)
-        return cpu_seconds(self.running.pid)
-
-
-def figures(size, events, seconds, *daemons, before=0.0):
-    """Figures of one run; CPU and memory are the sum over the daemons."""
-    pids = [daemon.running.pid for daemon in daemons]
-    return {"mb": size / 1e6, "gb": size / 1e9, "events": events, "seconds": seconds,
-            "cpu": sum(map(cpu_seconds, pids)) - before, "peak": sum(memory(pid, "VmHWM") for pid in pids)}
+def suiro(bench, text, prefix=()):
+    """suiro with one configuration, as `Run` starts it."""
+    program, *arguments = [*prefix, bench.suiro, "-q", "-c", "{file}"]
+    return Rival("suiro", program, arguments, {"": text})
 
 
 def forwarded(bench, text, tags, share=1.0):
     """Acknowledged forward messages with the tags in turns."""
     path, counts = bench.lines("json")
     events = int(counts["lines"] * share) // BATCH * BATCH
-    with Work() as work, Daemon(bench, work, text) as daemon:
-        before = daemon.ready()
-        sent = bench.tool.run("forward", port=daemon.values["port"], file=path, batch=BATCH, connections=CONNECTIONS,
+    with Work() as work, Run(suiro(bench, text), "", work) as run:
+        before = run.ready()
+        sent = bench.tool.run("forward", port=run.values["port"], file=path, batch=BATCH, connections=CONNECTIONS,
                               events=events, seconds=bench.seconds, tags=tags)
         if sent["events"] != events or sent["errors"]:
-            raise Broken(f"{sent['events']} of {events} events, {sent['errors']} errors: {daemon.running.last_lines()}")
+            raise Broken(f"{sent['events']} of {events} events, {sent['errors']} errors: {run.running.last_lines()}")
         time.sleep(1.5)
-        found = figures(sent["bytes"], events, sent["seconds"], daemon, before=before)
+        found = run.figures(sent["bytes"], events, sent["seconds"], before)
         return {**found, "p50": sent["p50_us"] / 1e3, "p99": sent["p99_us"] / 1e3}
 
 
@@ -172,20 +137,14 @@ def cores(bench, number):
             (work / f"in{n}.log").symlink_to(path)
         text = "".join(TAIL.replace("{input}", f"{work}/in{n}.log").replace("/pos", f"/pos{n}") % "@type json"
                        for n in range(FILES))
-        text += FILTERS + FILE_OUT % """<buffer []>
-    @type memory
-    flush_mode interval
-    flush_interval 0.2
-    chunk_limit_size 8m
-    overflow_action block
-  </buffer>"""
+        text += FILTERS + FILE % MEMORY
         pinned = ("taskset", "-c", ",".join(map(str, range(number))))
-        with Daemon(bench, work, text, prefix=pinned) as daemon:
+        with Run(suiro(bench, text, pinned), "", work) as run:
             lines = Lines(work)
-            end = wait_for_lines(daemon.running, lines, expected, bench.seconds)
+            end = wait_for_lines(run.running, lines, expected, bench.seconds)
             if lines.count != expected:
                 raise Broken(f"{lines.count} lines instead of {expected}")
-            return figures(FILES * counts["bytes"], FILES * counts["lines"], end - daemon.started, daemon)
+            return run.figures(FILES * counts["bytes"], FILES * counts["lines"], end - run.started)
 
 
 def backlog(bench, megabytes):
@@ -193,22 +152,22 @@ def backlog(bench, megabytes):
     path, counts = bench.lines("json")
     events = int(megabytes * 1e6 / counts["bytes"] * counts["lines"]) // 1000 * 1000
     with Work() as work:
-        with Daemon(bench, work, FORWARD_IN + HELD % "1h") as daemon:
-            daemon.ready()
-            sent = bench.tool.run("forward", limit=900, port=daemon.values["port"], file=path, batch=1000,
+        with Run(suiro(bench, FORWARD_IN + HELD % "1h"), "", work) as run:
+            run.ready()
+            sent = bench.tool.run("forward", limit=900, port=run.values["port"], file=path, batch=1000,
                                   connections=CONNECTIONS, events=events, seconds=800)
             if sent["events"] != events:
-                raise Broken(f"{sent['events']} of {events} events: {daemon.running.last_lines()}")
+                raise Broken(f"{sent['events']} of {events} events: {run.running.last_lines()}")
         to = free_port()
         sink = bench.tool.start("sink", port=to, kind="forward", expect=events, seconds=800)
         wall = time.time()
-        with Daemon(bench, work, FORWARD_IN + HELD % "0.1", to=to) as daemon:
-            daemon.running.wait_for_port(daemon.values["port"])
-            opened = time.monotonic() - daemon.started
+        with Run(suiro(bench, FORWARD_IN + HELD % "0.1"), "", work, to=to) as run:
+            run.running.wait_for_port(run.values["port"])
+            opened = time.monotonic() - run.started
             got = result_of(sink, 900)
             if got["events"] != events:
-                raise Broken(f"{got['events']} of {events} events: {daemon.running.last_lines()}")
-            return {**figures(sent["bytes"], events, got["last"] / 1e9 - wall, daemon), "open": opened}
+                raise Broken(f"{got['events']} of {events} events: {run.running.last_lines()}")
+            return {**run.figures(sent["bytes"], events, got["last"] / 1e9 - wall), "open": opened}
 
 
 def chain(bench, level):
@@ -218,15 +177,17 @@ def chain(bench, level):
         near, far = work / "near", work / "far"
         near.mkdir()
         far.mkdir()
-        with Daemon(bench, far, FORWARD_IN + FILE_OUT % DISK) as aggregator:
+        with Run(suiro(bench, FORWARD_IN + FILE % DISK), "", far) as aggregator:
             aggregator.ready()
-            text = TAIL.replace("{input}", str(path)) % "@type none" + HELD.replace("bench.**", "**") % "0.1"
-            with Daemon(bench, near, text, to=aggregator.values["port"]) as sender:
+            text = TAIL % "@type none" + HELD.replace("bench.**", "t") % "0.1"
+            with Run(suiro(bench, text), "", near, input=path, to=aggregator.values["port"]) as sender:
                 lines = Lines(far)
                 end = wait_for_lines(aggregator.running, lines, counts["lines"], bench.seconds, grown=2)
                 if lines.count != counts["lines"]:
                     raise Broken(f"{lines.count} lines instead of {counts['lines']}")
-                return figures(counts["bytes"], counts["lines"], end - sender.started, sender, aggregator)
+                found = sender.figures(counts["bytes"], counts["lines"], end - sender.started)
+                other = aggregator.figures(counts["bytes"], counts["lines"], end - sender.started)
+                return {**found, **{cost: found[cost] + other[cost] for cost in ("cpu", "peak")}}
 
 
 def http_to_http(bench, level):
@@ -234,14 +195,14 @@ def http_to_http(bench, level):
     path, counts = bench.lines("json")
     events, to = counts["lines"] // 2 // BATCH * BATCH, free_port()
     sink = bench.tool.start("sink", port=to, kind="http", expect=events, seconds=bench.seconds)
-    with Work() as work, Daemon(bench, work, HTTP_IN + HTTP_DISK, to=to) as daemon:
-        before, wall = daemon.ready(), time.time()
-        sent = bench.tool.run("http", port=daemon.values["port"], file=path, batch=BATCH, connections=8, events=events,
+    with Work() as work, Run(suiro(bench, HTTP_IN + HTTP_DISK), "", work, to=to) as run:
+        before, wall = run.ready(), time.time()
+        sent = bench.tool.run("http", port=run.values["port"], file=path, batch=BATCH, connections=8, events=events,
                               path="/bench.app", seconds=bench.seconds)
         got = result_of(sink, bench.seconds + 10)
         if got["events"] != events:
-            raise Broken(f"{got['events']} of {events} events: {daemon.running.last_lines()}")
-        found = figures(sent["bytes"], events, got["last"] / 1e9 - wall, daemon, before=before)
+            raise Broken(f"{got['events']} of {events} events: {run.running.last_lines()}")
+        found = run.figures(sent["bytes"], events, got["last"] / 1e9 - wall, before)
         return {**found, "p50": sent["p50_us"] / 1e3, "p99": sent["p99_us"] / 1e3}
 
 
@@ -259,6 +220,10 @@ ALL = (
 )
 
 
+def named(level, unit):
+    return f"{level:,} {unit}" if level > 1 else f"1 {unit.removesuffix('s')}"
+
+
 def measured(bench, growth, runs):
     """All runs of one growth, the levels in turns: level to spread of figures."""
     _, title, unit, levels, function = growth
@@ -269,9 +234,8 @@ def measured(bench, growth, runs):
             try:
                 found[level].append(function(bench, level))
             except Broken as why:
-                print(f"  {level} {unit}: no figure: {why}", flush=True)
-    rows = [(f"{level:,} {unit}" if level > 1 else f"1 {unit.removesuffix('s')}", report.spread(runs_of))
-            for level, runs_of in found.items() if runs_of]
+                print(f"  {named(level, unit)}: no figure: {why}", flush=True)
+    rows = [(named(level, unit), report.spread(runs_of)) for level, runs_of in found.items() if runs_of]
     for name, spread in rows:
         opened = f", open after {report.ranged(spread['open'])} s" if "open" in spread else ""
         print(report.line(name, spread) + opened, flush=True)
