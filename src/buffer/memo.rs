@@ -16,9 +16,20 @@ use super::id::ChunkId;
 const MAX_MEMO: usize = 8 << 10;
 /// Ends the name of a memo, behind the id of its chunk.
 const SUFFIX: &str = ".memo";
+/// Ends the name of one that is being written, behind that.
+const BEGUN: &str = ".tmp";
 
 fn path(folder: &Folder, id: ChunkId) -> PathBuf {
     folder.path(&format!("{id}{SUFFIX}"))
+}
+
+fn begun(folder: &Folder, id: ChunkId) -> PathBuf {
+    folder.path(&format!("{id}{SUFFIX}{BEGUN}"))
+}
+
+/// Whether a file of this name is one that a killed run had begun to write.
+pub(super) fn is_begun(name: &str) -> bool {
+    name.strip_suffix(BEGUN).is_some_and(|name| parse_name(name).is_some())
 }
 
 /// The chunk that a file of this name has a memo of.
@@ -47,7 +58,7 @@ impl Chunk {
     }
 
     /// Writes down what a later run is to know of a chunk of a file buffer, in place of what was there; for a chunk in memory
-    /// there is no later run. It may be lost, or torn.
+    /// there is no later run. A kill leaves what was there or this, whole; a power cut may take or tear both.
     ///
     /// Errors: what the disk says; more than 8 KiB.
     pub fn set_memo(&self, memo: &[u8]) -> io::Result<()> {
@@ -55,10 +66,16 @@ impl Chunk {
         if memo.len() > MAX_MEMO {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
-        if self.has_memo.swap(true, Relaxed) {
-            remove(folder, self.id)?;
-        }
-        let disk: &dyn Disk = &*folder.disk;
-        disk.create(&path(folder, self.id), folder.file_mode)?.append(&[memo])
+        self.has_memo.store(true, Relaxed);
+        let (disk, begun): (&dyn Disk, _) = (&*folder.disk, begun(folder, self.id));
+        let created = disk.create(&begun, folder.file_mode).or_else(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                disk.remove(&begun)?;
+                disk.create(&begun, folder.file_mode)
+            }
+            _ => Err(e),
+        });
+        created?.append(&[memo])?;
+        disk.rename(&begun, &path(folder, self.id))
     }
 }

@@ -107,8 +107,7 @@ pub(super) fn recover(
 ) -> io::Result<Found> {
     let (found, ids, shapes, memos) = (Found::default(), HashSet::new(), HashSet::new(), Vec::new());
     let mut recovery = Recovery { folder, keys, known, damaged, found, ids, memos, shapes };
-    let mut names = recovery.list()?;
-    names.sort_unstable();
+    let names = recovery.list()?;
     for wave in names.chunks(WAVE) {
         let ahead = if one_by_one { Vec::new() } else { look_ahead(folder, recovery.known, wave) };
         let ahead = ahead.into_iter().chain(std::iter::repeat_with(|| None));
@@ -232,7 +231,8 @@ impl Recovery<'_> {
         }
     }
 
-    /// Chunk files by age. Whatever else lies there is not touched.
+    /// Chunk files by age, first those that an output has begun with: what it left half done may be made good only until
+    /// others are written. Whatever else lies there is not touched.
     fn list(&mut self) -> io::Result<Vec<(ChunkId, String)>> {
         let mut names = Vec::new();
         for entry in self.folder.disk.list(&self.folder.dir)? {
@@ -245,6 +245,8 @@ impl Recovery<'_> {
                 None => self.stranger(&entry.name),
             }
         }
+        let begun: HashSet<ChunkId> = self.memos.iter().copied().collect();
+        names.sort_unstable_by(|a, b| (!begun.contains(&a.0), a).cmp(&(!begun.contains(&b.0), b)));
         Ok(names)
     }
 
@@ -261,6 +263,10 @@ impl Recovery<'_> {
 
     fn stranger(&mut self, name: &str) {
         self.memos.extend(memo::parse_name(name));
+        if memo::is_begun(name) {
+            // One that stays is written over, or removed at the next start.
+            let _ = self.folder.disk.remove(&self.folder.path(name));
+        }
         let ours = [JOURNAL, RESERVE, LOCK, BACKUP, "origins.log.tmp"].contains(&name);
         if !ours && name.starts_with("buffer.") {
             let path = self.folder.path(name);

@@ -646,3 +646,33 @@ fn every_end_of_a_chunk_is_told_apart() {
     assert_eq!(fates, [("delivered", 1), ("secondary", 1), ("discarded", 1), ("retry_limit", 1)]);
     assert_eq!((before.taken_in, before.held), (4, 0));
 }
+
+#[test]
+fn a_kill_leaves_a_memo_that_was_or_the_one_that_was_being_written_and_its_chunk_first() {
+    let mut halted = true;
+    for at in 1.. {
+        if !std::mem::take(&mut halted) {
+            return;
+        }
+        let site = site();
+        let (buffer, _) = site.open();
+        for text in ["older", "begun"] {
+            site.append(&buffer, text, &Origin::None).unwrap();
+            buffer.flush_all();
+        }
+        let chunks = [try_take(&buffer).unwrap(), try_take(&buffer).unwrap()];
+        chunks[1].set_memo(b"was").unwrap();
+        site.disk.fail_in(at, Fault::Crash);
+        let written = chunks[1].set_memo(b"is").is_ok();
+        halted = site.disk.is_crashed();
+        assert_ne!(written, halted);
+        drop((chunks, buffer));
+        site.disk.kill();
+        let (buffer, _) = site.open();
+        let first = try_take(&buffer).unwrap();
+        assert_eq!(texts(&first), ["begun"]);
+        let expected: &[u8] = if halted { b"was" } else { b"is" };
+        assert_eq!(first.memo().as_deref(), Some(expected), "at {at}");
+        assert!(site.disk.names(Path::new("/buf")).iter().all(|name| !name.ends_with(".tmp")));
+    }
+}

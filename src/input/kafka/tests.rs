@@ -13,26 +13,16 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::read::Raw;
 use super::*;
 use crate::buffer::{Origin, Receipt};
-use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{Arena, Batch, EventTime, Record, Value};
-use crate::plugin::testing::process;
-use crate::plugin::{BoxFuture, BuildContext, EmitError, Registry, Route, Stopper};
+use crate::input::wire::testing;
+use crate::plugin::{BoxFuture, EmitError, Route, Stopper};
 
-static REGISTRY: Registry = Registry {
-    inputs: crate::input::INPUTS,
-    filters: &[],
-    outputs: &[],
-    parsers: crate::parser::PARSERS,
-    formatters: &[],
-};
+fn section(parameters: &str) -> String {
+    format!("@type kafka_group\nconsumer_group g\ntopics t\n{parameters}")
+}
 
-fn built(parameters: &str) -> Result<Kafka, String> {
-    let text = format!("<source>\n@type kafka_group\nconsumer_group g\ntopics t\n{parameters}\n</source>\n");
-    let loaded = load_text("t.conf", &text, &LoadOptions::new(Surroundings::default())).map_err(|f| f.render())?;
-    let (process, mut faults) = (process(false), Diagnostics::new());
-    let section = loaded.root.child("source").unwrap();
-    let input = BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Kafka>();
-    input.ok_or_else(|| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "))
+fn built(parameters: &str) -> Kafka {
+    testing::build(&section(parameters))
 }
 
 fn raw(offset: i64, text: &str) -> Raw {
@@ -41,7 +31,7 @@ fn raw(offset: i64, text: &str) -> Raw {
 
 /// Tag, events, unread messages and position of each batch.
 fn batches(parameters: &str, raws: &[Raw], cuts: &[i64]) -> Vec<(String, u32, u32, i64)> {
-    let reading = built(parameters).unwrap().reading;
+    let reading = built(parameters).reading;
     let mut cuts: VecDeque<i64> = cuts.iter().copied().collect();
     let made = reading.batches(("t", 3), raws, &mut cuts, false);
     let unread = |made: &read::Made| made.unread.as_ref().map_or(0, |(batch, _)| batch.len());
@@ -49,7 +39,7 @@ fn batches(parameters: &str, raws: &[Raw], cuts: &[i64]) -> Vec<(String, u32, u3
 }
 
 fn first(parameters: &str, raw: Raw) -> (EventTime, String) {
-    let reading = built(parameters).unwrap().reading;
+    let reading = built(parameters).reading;
     let made = reading.batches(("t", 3), &[raw], &mut VecDeque::new(), false);
     let entry = made[0].events.entries().next().unwrap().unwrap();
     let arena = Arena::new();
@@ -73,7 +63,7 @@ fn batches_end_where_buffers_stand_and_offsets_may_have_gaps() {
 fn what_can_not_be_read_is_told_apart_once_and_tombstones_are_passed_over() {
     let raws =
         [raw(0, "{\"a\":1}"), raw(1, "no"), Raw { offset: 2, ..Raw::default() }, raw(3, "[{\"a\":1},{\"a\":2}]")];
-    let reading = built("").unwrap().reading;
+    let reading = built("").reading;
     let made = reading.batches(("t", 3), &raws, &mut VecDeque::new(), false);
     assert_eq!((made.len(), made[0].events.len(), made[0].upto), (1, 3, 4));
     let (unread, why) = made[0].unread.clone().unwrap();
@@ -138,7 +128,7 @@ fn contradictions_are_faults() {
         ("kafka_configs {\"enable.auto.commit\":\"true\"}", "enable.auto.commit has to be false"),
         ("time_source record\ntime_type nonsense", "time_type"),
     ] {
-        let why = built(more).err().unwrap_or_default();
+        let why = testing::faults::<Kafka>(&section(more));
         assert!(why.contains(word), "{more}: {why}");
     }
 }
@@ -195,7 +185,7 @@ async fn taken(
     refusals: u32,
     count: u32,
 ) -> Vec<(String, u64, u32)> {
-    let input = built(&format!("brokers {}\nsession_timeout 6", cluster.bootstrap_servers())).unwrap();
+    let input = built(&format!("brokers {}\nsession_timeout 6", cluster.bootstrap_servers()));
     let collector = Arc::new(Collector { refusals: Mutex::new(refusals), ..Collector::default() });
     let stopper = Stopper::new();
     let running = tokio::spawn(input.run(Emitter::new(collector.clone()), stopper.listener()));

@@ -9,32 +9,18 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::{Diagnostics, LoadOptions, load_text};
 use crate::event::{Arena, EventTime, Packing, Record, json, pack};
 use crate::input::forward::testing::Collector;
+use crate::input::wire::testing;
 use crate::net::otlp::{Status, request, write_record};
-use crate::plugin::testing::process;
-use crate::plugin::{EmitError, Registry, Stopper};
-use crate::{filter, formatter, input, output, parser};
+use crate::plugin::{EmitError, Stopper};
 
-static REGISTRY: Registry = Registry {
-    inputs: input::INPUTS,
-    filters: filter::FILTERS,
-    outputs: output::OUTPUTS,
-    parsers: parser::PARSERS,
-    formatters: formatter::FORMATTERS,
-};
-
-fn build(parameters: &str) -> Result<Opentelemetry, Diagnostics> {
-    let text = format!("<source>\n@type opentelemetry\n{parameters}\n</source>\n");
-    let loaded = load_text("test.conf", &text, &LoadOptions::new(crate::config::Surroundings::default()))?;
-    let (process, mut faults) = (process(true), Diagnostics::new());
-    let section = loaded.root.child("source").unwrap();
-    BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Opentelemetry>().ok_or(faults)
+fn build(parameters: &str) -> Opentelemetry {
+    testing::build(&format!("@type opentelemetry\n{parameters}"))
 }
 
 fn fault(parameters: &str) -> String {
-    build(parameters).err().unwrap_or_else(|| panic!("no fault in {parameters}")).render()
+    testing::faults::<Opentelemetry>(&format!("@type opentelemetry\n{parameters}"))
 }
 
 struct Server {
@@ -64,7 +50,7 @@ impl Answer {
 impl Server {
     async fn start(parameters: &str) -> Server {
         let parameters = format!("tag otel\n<http>\nbind 127.0.0.1\nport 0\n</http>\n{parameters}");
-        let mut input = build(&parameters).unwrap_or_else(|faults| panic!("{}", faults.render()));
+        let mut input = build(&parameters);
         input.open().await.unwrap();
         let address = input.opened.as_ref().unwrap().0.local_addr().unwrap();
         let (got, emit) = Collector::emitter();
@@ -194,5 +180,5 @@ fn faults_are_named() {
     assert!(fault("<http>\n</http>").contains("tag"));
     assert!(fault("tag a\nbody_size_limit 0\n<http>\n</http>").contains("more than 0"));
     assert!(fault("tag a\n<http>\n</http>\n<transport tls>\n</transport>").contains("cert_path"));
-    assert!(build("tag a\n<http>\n</http>").unwrap().params.exposed().is_some());
+    assert!(build("tag a\n<http>\n</http>").params.exposed().is_some());
 }

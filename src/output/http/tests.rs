@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -12,6 +11,7 @@ use super::*;
 use crate::buffer::ChunkKey;
 use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
+use crate::output::service::testing::{Service, yes};
 use crate::plugin::testing::process;
 use crate::plugin::{Registry, Stopper};
 
@@ -222,33 +222,12 @@ fn faults_are_named() {
 
 #[tokio::test]
 async fn https_targets_are_checked_unless_told_otherwise() {
-    use crate::net::http::{Budget, ServerLimits, read_body, serve_connection};
-    use crate::net::tls::{Protocol, ServerTls, Transport};
-    let transport = Transport { protocol: Some(Protocol::Tls), insecure: true, ..Transport::default() };
-    let tls = ServerTls::open(&transport, "localhost").unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let bodies = Arc::new(Mutex::new(Vec::new()));
-    let seen = bodies.clone();
-    let serving = tokio::spawn(async move {
-        loop {
-            let Ok(stream) = tls.accept(listener.accept().await.unwrap().0).await else { continue };
-            let service = |request: hyper::Request<hyper::body::Incoming>| {
-                let seen = seen.clone();
-                async move {
-                    let body = read_body(request.into_body(), 1000, &mut Budget::new(1000).lease()).await.unwrap();
-                    seen.lock().unwrap().push(body);
-                    hyper::Response::new(http_body_util::Full::default())
-                }
-            };
-            serve_connection(stream, ServerLimits::default(), std::future::pending(), service).await;
-        }
-    });
+    let service = Service::start_secure(|_, _| yes("")).await;
+    let port = service.port;
     let endpoint = format!("endpoint https://localhost:{port}/");
     if let Ok(()) = send(&endpoint, &chunk("t", &[1])).await {
         panic!("a self-signed certificate was trusted");
     }
     send(&format!("{endpoint}\ntls_verify_mode none"), &chunk("t", &[1])).await.unwrap();
-    assert_eq!(bodies.lock().unwrap().len(), 1);
-    serving.abort();
+    assert_eq!(service.asked().len(), 1);
 }

@@ -1,16 +1,11 @@
 //! Documents as a configuration makes them, byte by byte, and targets over TLS.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
-use tokio::net::TcpListener;
-
 use super::*;
 use crate::buffer::ChunkKey;
 use crate::event::{Arena, BatchBuilder, EventTime, Record, Tag, json};
 use crate::input::forward::testing::configured;
-use crate::net::http::{Budget, ServerLimits, read_body, serve_connection};
-use crate::net::tls::{Protocol, ServerTls, Transport};
+use crate::output::service::testing::{Service, yes};
 use crate::plugin::Stopper;
 
 /// A moment with a fraction: 2023-11-14T22:13:20.123456789Z.
@@ -183,27 +178,9 @@ fn a_tag_that_can_not_be_part_of_a_name_is_rejected() {
 
 #[tokio::test]
 async fn a_certificate_is_checked_unless_told_otherwise() {
-    let transport = Transport { protocol: Some(Protocol::Tls), insecure: true, ..Transport::default() };
-    let tls = ServerTls::open(&transport, "localhost").unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let bodies = Arc::new(Mutex::new(Vec::new()));
-    let seen = bodies.clone();
-    let serving = tokio::spawn(async move {
-        loop {
-            let Ok(stream) = tls.accept(listener.accept().await.unwrap().0).await else { continue };
-            let service = |request: hyper::Request<hyper::body::Incoming>| {
-                let seen = seen.clone();
-                async move {
-                    let body = read_body(request.into_body(), 1000, &mut Budget::new(1000).lease()).await.unwrap();
-                    seen.lock().unwrap().push(body);
-                    let answer = br#"{"version":{"number":"2.1.0"},"items":[{"create":{"status":201}}]}"#;
-                    hyper::Response::new(http_body_util::Full::new(bytes::Bytes::from_static(answer)))
-                }
-            };
-            serve_connection(stream, ServerLimits::default(), std::future::pending(), service).await;
-        }
-    });
+    let answer = r#"{"version":{"number":"2.1.0"},"items":[{"create":{"status":201}}]}"#;
+    let service = Service::start_secure(move |_, _| yes(answer)).await;
+    let port = service.port;
     let write = async |more: &str| {
         let parameters = format!("hosts https://localhost:{port}\n{more}");
         let output: Opensearch = search("opensearch", &parameters);
@@ -215,6 +192,5 @@ async fn a_certificate_is_checked_unless_told_otherwise() {
     assert!(matches!(write("").await, Err(WriteError::Retry(_))), "a self-signed certificate was trusted");
     write("ssl_verify false").await.unwrap();
     // The version is asked for, then the document sent.
-    assert_eq!(bodies.lock().unwrap().len(), 2);
-    serving.abort();
+    assert_eq!(service.asked().len(), 2);
 }

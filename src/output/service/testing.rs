@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::buffer::{Chunk, ChunkKey};
 use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{Arena, BatchBuilder, EventTime, Packing, Record, Tag, json, pack};
+use crate::net::tls::{Protocol, ServerTls, Transport};
 use crate::plugin::testing::process;
 use crate::plugin::{BuildContext, Configure, Output, Registry, Stopper, WriteError};
 
@@ -121,6 +122,16 @@ impl Drop for Service {
 impl Service {
     /// Each request is answered as `reply` says, which is given its number from 0 too.
     pub async fn start(reply: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Service {
+        Service::launch(None, reply).await
+    }
+
+    /// The same behind TLS, with a certificate of its own for `localhost`.
+    pub async fn start_secure(reply: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Service {
+        let transport = Transport { protocol: Some(Protocol::Tls), insecure: true, ..Transport::default() };
+        Service::launch(Some(ServerTls::open(&transport, "localhost").unwrap()), reply).await
+    }
+
+    async fn launch(tls: Option<ServerTls>, reply: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (asked, reply): (Arc<Mutex<Vec<Asked>>>, _) = (Arc::default(), Arc::new(reply));
@@ -128,8 +139,18 @@ impl Service {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                let (seen, reply) = (seen.clone(), reply.clone());
-                tokio::spawn(async move { serve(tcp, &seen, &*reply).await });
+                let (seen, reply, tls) = (seen.clone(), reply.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(tcp, &seen, &*reply).await,
+                        // One that does not trust the certificate goes away.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(tcp).await {
+                                serve(stream, &seen, &*reply).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Service { port, asked, task }
@@ -141,7 +162,11 @@ impl Service {
     }
 }
 
-async fn serve(mut tcp: TcpStream, seen: &Mutex<Vec<Asked>>, reply: &(dyn Fn(usize, &Asked) -> Reply + Send + Sync)) {
+async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
+    mut tcp: T,
+    seen: &Mutex<Vec<Asked>>,
+    reply: &(dyn Fn(usize, &Asked) -> Reply + Send + Sync),
+) {
     let mut got = Vec::new();
     while let Some(asked) = read(&mut tcp, &mut got).await {
         let number = {
@@ -172,7 +197,7 @@ async fn serve(mut tcp: TcpStream, seen: &Mutex<Vec<Asked>>, reply: &(dyn Fn(usi
     }
 }
 
-async fn read(tcp: &mut TcpStream, got: &mut Vec<u8>) -> Option<Asked> {
+async fn read<T: AsyncRead + Unpin>(tcp: &mut T, got: &mut Vec<u8>) -> Option<Asked> {
     loop {
         if let Some(end) = memchr::memmem::find(got, b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&got[..end]).to_ascii_lowercase();
