@@ -72,7 +72,7 @@ pub use id::ChunkId;
 pub use key::{ChunkKey, KeyValue};
 pub use ledger::{Account, AccountKey, Apart, Fate, OTHER_TAGS};
 pub use letter::{Cause, Letter, REASON, Refusal};
-pub use origin::{Origin, branch_name};
+pub use origin::Origin;
 pub use receipt::Receipt;
 pub use recovery::RecoveryReport;
 pub use shared::BufferStats;
@@ -332,8 +332,14 @@ impl Buffer {
         self.0.shared.ledger().accounts()
     }
 
+    /// The newest positions that this buffer holds or has held of a stream and of each [way](Origin::branch) that it came.
+    pub fn positions(&self, stream: &str) -> Vec<u64> {
+        self.0.shared.origins().positions(stream)
+    }
+
     /// The newest position of a stream that this buffer holds or has held.
-    pub fn newest(&self, stream: &str) -> Option<u64> {
+    #[cfg(test)]
+    pub(crate) fn newest(&self, stream: &str) -> Option<u64> {
         self.0.shared.origins().newest(stream)
     }
 

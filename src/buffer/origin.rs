@@ -1,6 +1,9 @@
 //! Where entries came from: what a buffer tells its inputs at start, so that nothing enters twice.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt::Display;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,49 +33,55 @@ pub enum Origin {
 const BRANCH: char = '\u{1f}';
 
 impl Origin {
-    /// The same origin on one of several ways that may lead to one buffer: each way's copy is known by itself there.
-    pub fn branch(&self, way: usize) -> Origin {
+    /// The same origin on one of several ways that may lead to one buffer: what goes each way is known by itself there.
+    pub fn branch(&self, way: impl Display) -> Origin {
         match self {
             Origin::None => Origin::None,
             Origin::Stream { stream, upto } => {
-                Origin::Stream { stream: branch_name(stream, &[way]).into(), upto: *upto }
+                Origin::Stream { stream: format!("{stream}{BRANCH}{way}").into(), upto: *upto }
             }
-            Origin::Once(id) => Origin::Once([id, branch_name("", &[way]).as_bytes()].concat().into()),
+            Origin::Once(id) => Origin::Once([id, format!("{BRANCH}{way}").as_bytes()].concat().into()),
         }
     }
 
     /// The same origin with a name of bounded length.
     pub(super) fn bounded(&self) -> Origin {
         match self {
-            Origin::Stream { stream, upto } if stream.len() > MAX_ORIGIN_BYTES => {
-                Origin::Stream { stream: digest_text(stream.as_bytes()), upto: *upto }
-            }
-            Origin::Once(id) if id.len() > MAX_ORIGIN_BYTES => Origin::Once(digest_text(id).as_bytes().to_vec().into()),
+            Origin::Stream { stream, upto } => match bounded_name(stream) {
+                Cow::Borrowed(_) => self.clone(),
+                Cow::Owned(name) => Origin::Stream { stream: name.into(), upto: *upto },
+            },
+            Origin::Once(id) if id.len() > MAX_ORIGIN_BYTES => Origin::Once(digest_text(id).into_bytes().into()),
             other => other.clone(),
         }
     }
 }
 
-/// What a stream is called after these ways, one after the other.
-pub fn branch_name(stream: &str, ways: &[usize]) -> String {
-    let mut name = stream.to_owned();
-    for way in ways {
-        name.push(BRANCH);
-        name.push_str(&way.to_string());
+/// A stream's name, or what is kept in its place: what the source gave, and the ways behind it, by their digests.
+fn bounded_name(stream: &str) -> Cow<'_, str> {
+    if stream.len() <= MAX_ORIGIN_BYTES {
+        return Cow::Borrowed(stream);
     }
-    name
+    let (given, ways) = stream.find(BRANCH).map_or((stream, ""), |at| stream.split_at(at));
+    let mut name = digest_text(given.as_bytes());
+    match name.len() + ways.len() > MAX_ORIGIN_BYTES {
+        true => name.extend([BRANCH.to_string(), digest_text(ways.as_bytes())]),
+        false => name.push_str(ways),
+    }
+    Cow::Owned(name)
 }
 
-fn digest_text(name: &[u8]) -> Arc<str> {
+fn digest_text(name: &[u8]) -> String {
     let digest = Sha256::digest(name);
     let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}").into()
+    format!("sha256:{hex}")
 }
 
 /// The newest position of each stream, and a window of once ids in the order they came.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
-    streams: HashMap<Arc<str>, Position>,
+    /// In order, so that the ways of a stream stand behind it.
+    streams: BTreeMap<Arc<str>, Position>,
     turn: u64,
     once: VecDeque<Bytes>,
     known: HashSet<Bytes>,
@@ -123,10 +132,19 @@ impl Origins {
 
     /// The newest position of a stream.
     pub(super) fn newest(&self, stream: &str) -> Option<u64> {
-        if stream.len() > MAX_ORIGIN_BYTES {
-            return self.streams.get(&digest_text(stream.as_bytes())).map(|p| p.upto);
+        self.streams.get(&*bounded_name(stream)).map(|p| p.upto)
+    }
+
+    /// The newest positions of a stream and of every way behind it.
+    pub(super) fn positions(&self, stream: &str) -> Vec<u64> {
+        let mut found: Vec<u64> = self.newest(stream).into_iter().collect();
+        // With a long way behind it a short name was digested too.
+        for given in [stream, &digest_text(stream.as_bytes())] {
+            let first = format!("{given}{BRANCH}");
+            let from = self.streams.range::<str, _>((Bound::Included(&*first), Bound::Unbounded));
+            found.extend(from.take_while(|(name, _)| name.starts_with(&first)).map(|(_, p)| p.upto));
         }
-        self.streams.get(stream).map(|p| p.upto)
+        found
     }
 
     /// Whether an id was noted and is still in the window.
@@ -183,11 +201,33 @@ mod tests {
     }
 
     #[test]
-    fn each_way_has_a_name_of_its_own() {
+    fn each_way_has_a_name_of_its_own_and_is_found_by_its_streams() {
         let origin = stream("a", 10);
-        assert_eq!(origin.branch(1).branch(0), stream(&branch_name("a", &[1, 0]), 10));
+        assert_ne!(origin.branch(1).branch(0), origin.branch(0).branch(1));
         assert_ne!(Origin::Once("id".into()).branch(0), Origin::Once("id".into()).branch(1));
         assert_eq!(Origin::None.branch(3), Origin::None);
+        for name in ["a".to_owned(), "b".repeat(MAX_ORIGIN_BYTES - 10), "c".repeat(MAX_ORIGIN_BYTES + 1)] {
+            let mut origins = Origins::default();
+            let all = [
+                stream(&name, 1),
+                stream(&name, 2).branch(0),
+                stream(&name, 3).branch(0).branch(1),
+                stream(&name, 4).branch("w".repeat(200)),
+                stream(&name, 5).branch("w".repeat(300)),
+            ];
+            // Others that begin in the same way.
+            let others = [format!("{name}b"), format!("{name}!"), name[1..].to_owned()];
+            let others = others.map(|name| stream(&name, 9).branch(0));
+            all.iter().chain(&others).for_each(|origin| origins.note(&origin.bounded()));
+            let mut found = origins.positions(&name);
+            found.sort_unstable();
+            assert_eq!(found, [1, 2, 3, 4, 5], "{name}");
+            for origin in all {
+                let Origin::Stream { stream, upto } = origin else { unreachable!() };
+                assert_eq!(origins.newest(&stream), Some(upto));
+            }
+            assert!(origins.streams.keys().all(|name| name.len() <= MAX_ORIGIN_BYTES));
+        }
     }
 
     #[test]

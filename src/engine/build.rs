@@ -1,12 +1,10 @@
 //! From the configuration's tree to the graph. Nothing is opened here; all faults are found in one go.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-
-use smallvec::{SmallVec, smallvec};
 
 use super::buffering;
 use super::chain::FilterNode;
@@ -17,8 +15,6 @@ use super::workers;
 use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, exec_filter_parts, normalize};
 use crate::plugin::{BufferDefaults, BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
 
-/// Stores behind labels whose copies of a stream are told apart at a start.
-const MAX_WAYS: usize = 16;
 /// What `@log_level` may be.
 const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
 
@@ -80,11 +76,9 @@ pub fn build(
         inputs: Vec::new(),
         diagnostics: Diagnostics::new(),
         ids: HashMap::new(),
-        ways: BTreeSet::new(),
         place: None,
     };
     builder.root(root);
-    builder.graph.branches = branches(&builder.ways);
     if builder.diagnostics.has_errors() {
         return Err(builder.diagnostics);
     }
@@ -99,18 +93,8 @@ pub(super) struct Builder<'a> {
     inputs: Vec<PlannedInput>,
     pub(super) diagnostics: Diagnostics,
     ids: HashMap<String, usize>,
-    /// Places of stores that go on behind labels.
-    pub(super) ways: BTreeSet<usize>,
     /// The label whose rules are built; none at the top level.
     pub(super) place: Option<String>,
-}
-
-/// Each way by itself, and one after another: a copy behind a label of a copy. Past [`MAX_WAYS`] and past two copies in a
-/// row, what comes again after a crash may be doubled.
-fn branches(ways: &BTreeSet<usize>) -> Vec<SmallVec<[usize; 2]>> {
-    let ways = || ways.iter().copied().take(MAX_WAYS);
-    let pairs = ways().flat_map(|first| ways().map(move |second| smallvec![first, second]));
-    ways().map(|way| smallvec![way]).chain(pairs).collect()
 }
 
 impl Builder<'_> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use smallvec::SmallVec;
 use tracing::warn;
 
 use super::books::Books;
@@ -12,7 +11,7 @@ use super::chain::{self, FilterNode};
 use super::pipeline::{Pipeline, Target};
 use super::quiet::Quiet;
 use super::sink::Sink;
-use crate::buffer::{Fate, Origin, Receipt, branch_name};
+use crate::buffer::{Fate, Origin, Receipt};
 use crate::config::Section;
 use crate::event::{Arena, Batch, BatchBuilder, Record, json};
 use crate::plugin::{BoxFuture, EmitError, Failure};
@@ -57,8 +56,6 @@ pub struct Graph {
     pub routes: Vec<RouteNode>,
     /// All filters, in the order of the configuration.
     pub filters: Vec<Arc<FilterNode>>,
-    /// Ways through copies and the labels behind them, as [`Origin::branch`] names them.
-    pub branches: Vec<SmallVec<[usize; 2]>>,
     /// Keeps repeated complaints short.
     pub quiet: Quiet,
     /// The accounts of what reaches no buffer.
@@ -73,11 +70,8 @@ impl Graph {
 
     /// The positions of a stream up to which buffers have it, in order and each once.
     pub fn held(&self, stream: &str) -> Vec<u64> {
-        let names = self.branches.iter().map(|ways| branch_name(stream, ways));
-        let names: Vec<String> = std::iter::once(stream.to_owned()).chain(names).collect();
         let buffers = self.sinks.iter().filter_map(|sink| sink.buffer());
-        let held = buffers.flat_map(|buffer| names.iter().filter_map(|name| buffer.newest(name)));
-        let held: BTreeSet<u64> = held.collect();
+        let held: BTreeSet<u64> = buffers.flat_map(|buffer| buffer.positions(stream)).collect();
         held.into_iter().collect()
     }
 

@@ -1,14 +1,16 @@
 //! `rewrite_tag_filter`: events under other tags, by what is in their fields (fluent-plugin-rewrite-tag-filter 2).
 //!
 //! A part of the routes like `relabel`: events go on to the buffers behind it in the same step, and their sender hears once
-//! they are stored there. Nothing that comes again is recognised behind it: after a kill events may be there twice. Records are
-//! looked at as they are encoded and go on as the same bytes.
+//! they are stored there. Events of one batch under one tag are a stream of their own, so that each buffer knows which of them
+//! it has when the batch comes again. Records are looked at as they are encoded and go on as the same bytes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::build::Builder;
 use super::copy::side_by_side;
@@ -91,6 +93,8 @@ pub struct Retag {
     together: bool,
     /// The pipeline that events go to where their rule names none.
     home: usize,
+    /// Digest of the section: under other rules an event may belong to another stream.
+    version: String,
 }
 
 /// What is taken off an old tag before placeholders mean it.
@@ -105,6 +109,8 @@ enum Removed {
 struct Group {
     tag: Tag,
     pipeline: usize,
+    /// How many groups of the batch with this tag and pipeline come before.
+    turn: usize,
     events: BatchBuilder,
 }
 
@@ -112,8 +118,8 @@ struct Group {
 #[derive(Default)]
 struct Sorted {
     groups: Vec<Group>,
-    /// The last group of each tag and pipeline.
-    places: HashMap<(String, usize), usize>,
+    /// The last group of each tag and pipeline, and how many there are.
+    places: HashMap<(String, usize), (usize, usize)>,
     /// Events that no rule gives another tag.
     dropped: u64,
     failures: Vec<Failure>,
@@ -123,13 +129,25 @@ impl Sorted {
     fn add(&mut self, entry: &Entry<'_>, tag: String, pipeline: usize, together: bool) {
         let last = self.groups.len().saturating_sub(1);
         let stays = self.groups.last().is_some_and(|group| group.pipeline == pipeline && *group.tag == *tag);
-        let known =
-            if stays { Some(last) } else { self.places.get(&(tag.clone(), pipeline)).copied().filter(|_| together) };
-        let place = known.unwrap_or_else(|| {
-            self.groups.push(Group { tag: Tag::from(tag.as_str()), pipeline, events: BatchBuilder::new() });
-            self.places.insert((tag, pipeline), self.groups.len() - 1);
-            self.groups.len() - 1
-        });
+        if stays {
+            self.groups[last].events.push_run(entry.raw, 1);
+            return;
+        }
+        let new = self.groups.len();
+        let group = Group { tag: Tag::from(tag.as_str()), pipeline, turn: 0, events: BatchBuilder::new() };
+        let place = match self.places.entry((tag, pipeline)) {
+            Vacant(first) => {
+                first.insert((new, 1));
+                self.groups.push(group);
+                new
+            }
+            Occupied(known) if together => known.get().0,
+            Occupied(mut known) => {
+                self.groups.push(Group { turn: known.get().1, ..group });
+                *known.get_mut() = (new, known.get().1 + 1);
+                new
+            }
+        };
         self.groups[place].events.push_run(entry.raw, 1);
     }
 }
@@ -165,6 +183,7 @@ impl Builder<'_> {
             removed: params.remove_tag_prefix.map(Removed::Prefix).or(params.remove_tag_regexp.map(Removed::Pattern)),
             together: params.emit_mode == EmitMode::Batch,
             home,
+            version: version(section),
         })
     }
 
@@ -406,15 +425,42 @@ impl Graph {
         for failure in failures {
             self.fail(&plain, failure, from, depth).await;
         }
-        // Several groups of one batch may come to one buffer, which must not take one for another that it has: they say nothing
-        // of where they came from. What is offered again after a kill, or after one group was refused, is stored again.
-        let from = Source { origin: Origin::None, input: Arc::clone(&from.input) };
         let ways = groups.into_iter().map(|mut group| {
-            let from = &from;
-            async move { self.deliver(group.pipeline, group.events.finish(group.tag), from, depth + 1).await }
+            let from =
+                Source { origin: self.group_origin(retag, &group, &from.origin), input: Arc::clone(&from.input) };
+            async move { self.deliver(group.pipeline, group.events.finish(group.tag), &from, depth + 1).await }
         });
         side_by_side(ways, MAX_TAGS_AT_ONCE).await
     }
+
+    /// What a buffer is to know a group by. One of several groups of a stream under one tag says nothing: where the stream is
+    /// read again and cut otherwise, they hold other events.
+    fn group_origin(&self, retag: &Retag, group: &Group, of: &Origin) -> Origin {
+        if !retag.together && matches!(of, Origin::Stream { .. }) {
+            return Origin::None;
+        }
+        let label = self.pipelines.get(group.pipeline).map_or("", |pipeline| &pipeline.name);
+        let turn = group.turn.to_string();
+        of.branch(digest([retag.version.as_bytes(), label.as_bytes(), group.tag.as_bytes(), turn.as_bytes()]))
+    }
+}
+
+/// Tells configurations of `rewrite_tag_filter` apart.
+fn version(section: &Section) -> String {
+    let own = section.params.iter().map(|param| format!("{} {:?}", param.name, param.value));
+    let inner = section.children.iter().map(|child| format!("<{}> {}", child.name, version(child)));
+    digest(own.chain(inner))
+}
+
+/// 128 bits of the SHA-256 of parts, in hexadecimal digits: one taken for another would cost events.
+fn digest(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        let part = part.as_ref();
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -114,8 +114,6 @@ impl Builder<'_> {
         }
         let stores: Vec<Option<Store>> = params.store.iter().map(|s| self.store(s, depth)).collect();
         let stores: Vec<Store> = stores.into_iter().collect::<Option<_>>()?;
-        let relabelling = stores.iter().enumerate().filter(|(_, store)| store.target.relabels());
-        self.ways.extend(relabelling.map(|(at, _)| at));
         if stores.iter().all(|s| s.ignore_error) && !stores.iter().any(|s| s.only_if_previous_failed) {
             let message = "ignore_errors are specified in all <store>, but ignore_if_prev_success is not specified. \
                            Is this intended?";

@@ -70,7 +70,7 @@ fn each_of_several_stores_gets_acknowledged_chunks_once_across_kills() {
 
 /// Lines of one batch under several tags, which all end in one buffer: none of them is taken for another that is there.
 #[test]
-fn lines_whose_tags_are_rewritten_are_not_lost_by_kills() {
+fn lines_whose_tags_are_rewritten_land_once_across_kills() {
     let (place, targets) = (Place::new(), targets(1));
     let rule = "<rule>\nkey id\npattern /(\\d)$/\ntag digit.$1\n</rule>\n";
     let retag = format!("<match app.**>\n@type rewrite_tag_filter\n{rule}</match>\n");
@@ -80,8 +80,7 @@ fn lines_whose_tags_are_rewritten_are_not_lost_by_kills() {
     let writing = Writing::start(log, 200);
     let mut daemon = lives(&config, place.path());
     let written = writing.finish();
-    targets[0].wait_for_all(&written);
-    targets[0].seen().ids.assert_none_lost(&written);
+    each_has_once("tail, rewrite_tag_filter", &targets, &written);
     daemon.end_within(Duration::from_secs(5));
 }
 
