@@ -10,9 +10,9 @@
 //! 4. [`engine`]: configuration to graph, routing, the one flush loop, the one retry schedule, reload, monitor.
 //! 5. [`input`], [`filter`], [`output`], [`parser`], [`formatter`]: one file per plugin; each `mod.rs` is a table.
 //!
-//! 6. [`query`]: SQL over what the warehouse output has written.
+//! 6. `query`: SQL over what the warehouse output has written, with the feature `sql`.
 //!
-//! [`cli`] and `main.rs` stand on top: flags, settings, exit codes.
+//! [`cli`], `main.rs` and `sql.rs` stand on top: flags, settings, exit codes.
 
 pub mod buffer;
 pub mod cli;
@@ -29,6 +29,7 @@ pub mod net;
 pub mod output;
 pub mod parser;
 pub mod plugin;
+#[cfg(feature = "sql")]
 pub mod query;
 
 /// Every plugin of this build.

@@ -329,11 +329,11 @@ fn at(path: &Path, faults: Vec<String>) -> Vec<String> {
     faults.into_iter().map(|fault| format!("{}: {fault}", path.display())).collect()
 }
 
-/// The first part of a path below `src`: the module that it belongs to; none for `lib.rs` and `main.rs`.
+/// The first part of a path below `src`: the module that it belongs to; none for `lib.rs`, `main.rs` and `sql.rs`.
 fn module(path: &Path) -> Option<String> {
     let name = path.strip_prefix("src").ok()?.components().next()?.as_os_str().to_string_lossy().into_owned();
     let name = name.trim_end_matches(".rs");
-    (name != "lib" && name != "main").then(|| name.to_owned())
+    (!["lib", "main", "sql"].contains(&name)).then(|| name.to_owned())
 }
 
 fn none(faults: &[String]) {

@@ -37,10 +37,23 @@ pub fn main(registry: &'static Registry) -> ExitCode {
         Some(flags::Command::Dlq { command }) => dlq::run(command, &flags, registry),
         Some(flags::Command::Jobs { command }) => jobs::run(command, &flags, registry),
         Some(flags::Command::Report(args)) => report::run(args, &flags, registry),
-        Some(flags::Command::Sql(args)) => sql::run(args, &flags),
+        Some(flags::Command::Sql(_)) => sql::hand_over(),
         Some(flags::Command::Backfill(args)) => backfill::run(args, &flags, registry),
         Some(flags::Command::Plugins) => plugins::run(registry),
         None => run::run(&flags, registry),
     };
     ExitCode::from(status)
+}
+
+/// Reads the command line of `suiro sql` and runs the query.
+#[cfg(feature = "sql")]
+pub fn sql() -> ExitCode {
+    let flags = Flags::parse();
+    ExitCode::from(match &flags.command {
+        Some(flags::Command::Sql(args)) => sql::run(args, &flags),
+        _ => {
+            eprintln!("suiro-sql is what 'suiro sql' runs: ask that");
+            FAILED
+        }
+    })
 }

@@ -19,6 +19,9 @@ use super::reader::{After, Allowance, Turn};
 /// written: its position stays before it, and the next start reads it whole.
 const QUIET_BEFORE_STOP: Duration = Duration::from_millis(200);
 
+/// The start of a line up to which it is read again with what follows: that costs less than a look for its end before.
+pub(super) const SHORT_BYTES: usize = 16 << 10;
+
 /// What a look at new bytes found.
 enum Scan {
     /// The text at the position ends here, or a line of it that has to be tried.
@@ -52,12 +55,13 @@ impl Turn<'_> {
         let flush = self.is_flush(progress);
         let finish = self.file.flags.finish.load(SeqCst);
         let mut end = progress.scanned;
-        if progress.ahead() > 0 && !flush && (!finish || self.is_over_limit(progress)) {
+        let short = progress.unbroken && progress.ahead() <= SHORT_BYTES as u64 && !self.is_over_limit(progress);
+        if progress.ahead() > 0 && !short && !flush && (!finish || self.is_over_limit(progress)) {
             match self.scan(open, progress, block, allowance)? {
                 Scan::Ends(at) => end = at,
                 Scan::Done(after) => return Ok(after),
             }
-        } else if size == progress.position && !finish {
+        } else if size == end && !finish && !(flush && progress.ahead() > 0) {
             self.file.flags.at_end.store(true, SeqCst);
             return Ok(After::Rest);
         }
@@ -167,7 +171,8 @@ impl Turn<'_> {
     fn block(&self, open: &File, progress: &mut Progress, block: &mut Vec<u8>, plan: Plan) -> io::Result<After> {
         // The bytes before the position come along: they tell whether the file still is what it was.
         let before = usize::from(progress.tail.len);
-        let want = before + plan.allowance.bytes.max(plan.need);
+        let ahead = usize::try_from(progress.ahead()).map_or(0, |ahead| ahead.min(SHORT_BYTES));
+        let want = before + (plan.allowance.bytes + ahead).max(plan.need);
         let read = fill(open, block, progress.position - before as u64, want)?;
         if !progress.tail.matches(read) {
             return Ok(self.truncated());

@@ -16,13 +16,16 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use super::Shared;
+use super::block::SHORT_BYTES;
 use super::follow::{Followed, OpenFile, Progress, Rewind};
-use super::identity::{Meta, has_head};
+use super::identity::{Meta, TAIL_BYTES, has_head};
 
 /// Bytes of a block: large enough that system calls, batches and syncs cost little per byte. A batch of it fits one frame.
 const BLOCK_BYTES: usize = 1 << 20;
 /// Bytes of a block while batches on their way take much memory.
 const SMALL_BLOCK_BYTES: usize = 64 << 10;
+/// Most bytes that a reader keeps for the next block: one with what is read again before and behind it.
+const KEPT_BYTES: usize = BLOCK_BYTES + SHORT_BYTES + TAIL_BYTES;
 /// Pause after an error of the disk.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The second that `read_bytes_limit_per_second` counts in.
@@ -49,8 +52,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
         if let After::Later(at) = after {
             shared.wake_at(file, at);
         }
-        if block.len() > BLOCK_BYTES {
-            block.truncate(BLOCK_BYTES);
+        if block.len() > KEPT_BYTES {
+            block.truncate(KEPT_BYTES);
             block.shrink_to_fit();
         }
     }
