@@ -118,6 +118,18 @@ FORWARD_OUT = """
   </buffer>
 </match>
 """
+TCP_OUT = """
+<match t>
+  @type tcp
+  host 127.0.0.1
+  port {to}
+  <format>
+    @type single_value
+    add_newline false
+  </format>
+  %s
+</match>
+"""
 HTTP_OUT = """
 <match {t,t.**,bench.**}>
   @type http
@@ -146,6 +158,7 @@ def fluentd_texts(buffer):
     regexp = f"@type regexp\n    expression /^{NGINX}$/\n    time_format %d/%b/%Y:%H:%M:%S %z"
     return {
         "raw": TAIL % "@type none" + FILE % buffer,
+        "tcp": TAIL % "@type none" + TCP_OUT % buffer,
         "json": TAIL % "@type json" + FILTERS + FILE % buffer,
         "regexp": TAIL % regexp + FILE % buffer,
         "nginx": TAIL % "@type nginx" + FILE % buffer,
@@ -397,13 +410,14 @@ def all_rivals(options):
         Rival("suiro", suiro, run, fluentd_texts(MEMORY)),
         Rival("suiro, on disk", suiro, run, {
             name: text for name, text in fluentd_texts(DISK).items()
-            if name in ("raw", "json", "regexp", "nginx", "syslog", "forward", "http-disk")}),
+            if name in ("raw", "tcp", "json", "regexp", "nginx", "syslog", "forward", "http-disk")}),
         Rival("rsyslog", found(options.rsyslog, "rsyslogd"), ["-n", "-f", "{file}", "-i", "{work}/pid"], rsyslog_texts(),
               extra={"rules": RULES}),
         Rival("syslog-ng", found(options.syslog_ng, "syslog-ng"),
               ["-F", "--no-caps", "-f", "{file}", "-R", "{work}/persist", "-p", "{work}/pid", "-c", "{work}/ctl"], syslog_ng_texts()),
         Rival("Fluentd", found(options.fluentd, "fluentd"), [*run, "--no-supervisor"], {
-            **fluentd_texts(MEMORY), "http-disk": fluentd_texts(DISK)["http-disk"]}),
+            **{name: text for name, text in fluentd_texts(MEMORY).items() if name != "tcp"},
+            "http-disk": fluentd_texts(DISK)["http-disk"]}),
         Rival("Fluent Bit", found(options.fluent_bit, "fluent-bit"), ["-q", "-c", "{file}"], fluent_bit_texts(),
               extra={"parsers": FLUENT_BIT_PARSERS}),
         Rival("Vector", found(options.vector, "vector"), ["-q", "-c", "{file}"], vector_texts(), file="conf.toml"),
