@@ -6,6 +6,7 @@ pub mod dial;
 pub mod dns;
 pub(crate) mod forward;
 mod gate;
+pub mod grpc;
 pub mod hostname;
 pub mod http;
 pub mod kafka;

@@ -1,4 +1,4 @@
-//! `opentelemetry`: logs by the OpenTelemetry protocol, over HTTP (protobuf and JSON). Parameters are those of
+//! `opentelemetry`: logs by the OpenTelemetry protocol, over HTTP (protobuf and JSON) and over gRPC. Parameters are those of
 //! fluent-plugin-opentelemetry.
 //!
 //! Each log record becomes an event, with its resource and scope in it. A request is answered once all of its events are
@@ -11,14 +11,16 @@ mod tests;
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use crate::config::Diagnostic;
 use crate::net::accept::{Listener, Options, Peer, serve};
-use crate::net::http::{ServerLimits, serve_connection};
 use crate::net::tls::{ServerTls, Stream};
+use crate::net::{grpc, http};
 use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process, Stop};
 
 pub use params::OpentelemetryParams;
-use params::Settings;
+use params::{Settings, Wire};
 use service::Service;
 
 /// The input.
@@ -26,7 +28,14 @@ pub struct Opentelemetry {
     params: OpentelemetryParams,
     settings: Arc<Settings>,
     process: Arc<Process>,
-    opened: Option<(std::net::TcpListener, Option<ServerTls>)>,
+    opened: Vec<Door>,
+}
+
+/// A port that is bound.
+struct Door {
+    wire: Wire,
+    listener: std::net::TcpListener,
+    tls: Option<ServerTls>,
 }
 
 impl Configure for Opentelemetry {
@@ -35,7 +44,7 @@ impl Configure for Opentelemetry {
     fn new(params: OpentelemetryParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         params.check(cx)?;
         let settings = Arc::new(params.settings(cx.section.id().unwrap_or("opentelemetry")));
-        Ok(Opentelemetry { params, settings, process: cx.process.clone(), opened: None })
+        Ok(Opentelemetry { params, settings, process: cx.process.clone(), opened: Vec::new() })
     }
 }
 
@@ -43,35 +52,62 @@ impl Input for Opentelemetry {
     const ACKNOWLEDGES: bool = true;
 
     async fn open(&mut self) -> Result<(), InputError> {
-        let (http, transport) = (self.params.http(), &self.params.transport);
-        let tls = match transport.is_tls() {
-            true => Some(ServerTls::open(transport, &self.process.hostname)?),
-            false => None,
-        };
-        let listener = self.process.sockets.tcp(&http.bind, http.port, None)?;
-        tracing::info!("listening opentelemetry http bind={:?} port={}", http.bind, http.port);
-        if let Some(warning) = self.params.exposed() {
-            tracing::warn!("{warning}");
+        let transport = &self.params.transport;
+        for place in self.params.places() {
+            let (name, alpn): (_, &[&str]) = match place.wire {
+                Wire::Http => ("http", &[]),
+                Wire::Grpc => ("grpc", &["h2"]),
+            };
+            let tls = match transport.is_tls() {
+                true => Some(ServerTls::open_for(alpn, transport, &self.process.hostname)?),
+                false => None,
+            };
+            let listener = self.process.sockets.tcp(&place.bind, place.port, None)?;
+            tracing::info!("listening opentelemetry {name} bind={:?} port={}", place.bind, place.port);
+            if let Some(warning) = self.params.exposed(&place) {
+                tracing::warn!("{warning}");
+            }
+            self.opened.push(Door { wire: place.wire, listener, tls });
         }
-        self.opened = Some((listener, tls));
         Ok(())
     }
 
-    async fn run(mut self, emit: Emitter, mut stop: Stop) -> Result<(), InputError> {
-        let Some((listener, tls)) = self.opened.take() else {
-            return Err(InputError("opentelemetry was not opened".into()));
-        };
-        let mut options = Options::new(self.settings.name.clone());
-        options.tls = tls;
+    async fn run(mut self, emit: Emitter, stop: Stop) -> Result<(), InputError> {
         let service = Arc::new(Service::new(self.settings.clone(), emit));
-        let told = stop.clone();
-        let handler = move |stream, _: Peer| handle(stream, service.clone(), told.clone());
-        serve(Listener::try_from(listener)?, options, async move { stop.wait().await }, handler).await;
+        let doors = std::mem::take(&mut self.opened);
+        if doors.is_empty() {
+            return Err(InputError("opentelemetry was not opened".into()));
+        }
+        try_join_all(doors.into_iter().map(|door| self.stand_at(door, service.clone(), stop.clone()))).await?;
         Ok(())
     }
 }
 
-async fn handle(stream: Stream, service: Arc<Service>, mut stop: Stop) {
-    let answer = |request| service.answer(request);
-    serve_connection(stream, ServerLimits::default(), async { stop.wait().await }, answer).await;
+impl Opentelemetry {
+    /// Serves what comes to one port.
+    async fn stand_at(&self, door: Door, service: Arc<Service>, mut stop: Stop) -> Result<(), InputError> {
+        let mut options = Options::new(self.settings.name.clone());
+        options.tls = door.tls;
+        let (listener, told, wire) = (Listener::try_from(door.listener)?, stop.clone(), door.wire);
+        let handler = move |stream, _: Peer| handle(wire, stream, service.clone(), told.clone());
+        serve(listener, options, async move { stop.wait().await }, handler).await;
+        Ok(())
+    }
+}
+
+async fn handle(wire: Wire, stream: Stream, service: Arc<Service>, mut stop: Stop) {
+    let stopped = async { stop.wait().await };
+    match wire {
+        Wire::Http => {
+            let answer = |request| service.answer(request);
+            http::serve_connection(stream, http::ServerLimits::default(), stopped, answer).await;
+        }
+        Wire::Grpc => {
+            let answer = |request| {
+                let service = service.clone();
+                async move { service.call(request).await }
+            };
+            grpc::serve_connection(stream, stopped, answer).await;
+        }
+    }
 }

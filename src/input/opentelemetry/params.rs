@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::config::{Diagnostic, Section, Size};
+use crate::config::{Diagnostic, Size};
 use crate::event::{MAX_TAG_BYTES, Tag};
 use crate::net::http::Budget;
 use crate::net::tls::Transport;
 use crate::plugin::BuildContext;
 
+/// Where to listen, where the configuration says nothing.
+const ANYWHERE: &str = "0.0.0.0";
 /// Most bytes of a body, where the configuration says nothing.
 const BODY_SIZE_LIMIT: Size = Size::mib(32);
 /// Most bytes of a body once it is unpacked, and of the events that come out of it.
@@ -24,28 +26,59 @@ const READING_AT_ONCE: usize = 4;
 /// `<http>`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
-pub struct HttpParams {
+struct HttpParams {
     /// Address to listen on.
-    pub bind: String,
+    bind: String,
     /// Port to listen on.
-    pub port: u16,
+    port: u16,
 }
 
 impl Default for HttpParams {
     fn default() -> HttpParams {
-        HttpParams { bind: "0.0.0.0".into(), port: 4318 }
+        HttpParams { bind: ANYWHERE.into(), port: 4318 }
     }
+}
+
+/// `<grpc>`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+struct GrpcParams {
+    /// Address to listen on.
+    bind: String,
+    /// Port to listen on.
+    port: u16,
+}
+
+impl Default for GrpcParams {
+    fn default() -> GrpcParams {
+        GrpcParams { bind: ANYWHERE.into(), port: 4317 }
+    }
+}
+
+/// How requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Http,
+    Grpc,
+}
+
+/// Where requests come.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) wire: Wire,
+    pub(super) bind: String,
+    pub(super) port: u16,
 }
 
 /// Parameters of the input `opentelemetry`.
 #[derive(Debug, Deserialize)]
 pub struct OpentelemetryParams {
-    /// The tag of all events.
+    /// The tag of all events; `${type}` is what they are, `logs`.
     tag: String,
     /// OTLP over HTTP.
     http: Option<HttpParams>,
-    /// OTLP over gRPC, which is not spoken.
-    grpc: Option<Section>,
+    /// OTLP over gRPC.
+    grpc: Option<GrpcParams>,
     /// Largest body. A larger one is answered 413.
     #[serde(default = "body_size_limit")]
     body_size_limit: Size,
@@ -78,12 +111,8 @@ pub(super) struct Settings {
 
 impl OpentelemetryParams {
     pub(super) fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
-        if let Some(grpc) = &self.grpc {
-            let remedy = "gRPC is not spoken here: write <http>, and set exporters to OTLP over HTTP (port 4318)";
-            return Err(Diagnostic::error(remedy, &grpc.span));
-        }
-        if self.http.is_none() {
-            return Err(cx.fault("http", "Please configure a <http> section"));
+        if self.places().is_empty() {
+            return Err(cx.fault("http", "Please configure either <http> or <grpc> section, or both."));
         }
         if self.tag.is_empty() || self.tag.len() > MAX_TAG_BYTES {
             return Err(cx.fault("tag", format!("a tag has 1 to {MAX_TAG_BYTES} bytes")));
@@ -96,13 +125,15 @@ impl OpentelemetryParams {
         Ok(())
     }
 
-    pub(super) fn http(&self) -> HttpParams {
-        self.http.clone().unwrap_or_default()
+    /// Where to listen.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let http = self.http.clone().map(|HttpParams { bind, port }| Place { wire: Wire::Http, bind, port });
+        let grpc = self.grpc.clone().map(|GrpcParams { bind, port }| Place { wire: Wire::Grpc, bind, port });
+        http.into_iter().chain(grpc).collect()
     }
 
     /// What to warn of at start: a listener that anybody can reach and send to.
-    pub(super) fn exposed(&self) -> Option<String> {
-        let HttpParams { bind, port } = self.http();
+    pub(super) fn exposed(&self, Place { bind, port, .. }: &Place) -> Option<String> {
         let bound: Option<IpAddr> = bind.trim_matches(['[', ']']).parse().ok();
         let reachable = bound.map_or(bind != "localhost", |ip| !ip.is_loopback());
         let guarded = self.transport.is_tls() && self.transport.client_cert_auth;
@@ -119,7 +150,7 @@ impl OpentelemetryParams {
         let least = body_limit.saturating_add(inflate_limit.saturating_mul(2));
         Settings {
             name: name.to_owned(),
-            tag: Tag::from(self.tag.as_str()),
+            tag: Tag::from(self.tag.replace("${type}", "logs").as_str()),
             body_limit,
             inflate_limit,
             budget: Budget::new(BODIES_AT_ONCE.max(least)),

@@ -1,4 +1,4 @@
-//! One request and its answer (OTLP specification, "OTLP/HTTP").
+//! One request and its answer (OTLP specification, "OTLP/HTTP" and "OTLP/gRPC").
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::params::Settings;
 use crate::event::{Batch, BatchBuilder};
 use crate::net::LogGate;
+use crate::net::grpc::code::{INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED};
+use crate::net::grpc::{self, FRAME_HEAD, Served};
 use crate::net::http::{BodyError, Lease, ServerResponse, decode, read_body};
 use crate::net::otlp::{Fault, Limits, Status, read_json, read_proto, success};
 use crate::plugin::{EmitError, Emitter};
@@ -23,11 +25,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Seconds after which a sender that was put off should try again.
 const RETRY_SECONDS: u16 = 1;
 
-/// gRPC's codes for the bodies of refusals.
-const INVALID_ARGUMENT: u64 = 3;
-const UNIMPLEMENTED: u64 = 12;
-const RESOURCE_EXHAUSTED: u64 = 8;
-const UNAVAILABLE: u64 = 14;
+/// The only method that is served over gRPC.
+const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// The encoding of a request, and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,19 +117,50 @@ impl Service {
                 respond(StatusCode::OK, encoding, body)
             }
             Err(refusal) => {
-                if let Some(left_out) = self.refused.pass() {
-                    let why = refusal.why.escape_debug();
-                    tracing::warn!(
-                        plugin = self.settings.name,
-                        left_out,
-                        "a request was answered {}: {why}",
-                        refusal.status
-                    );
-                }
+                self.complain(refusal.status, &refusal.why);
                 // Whoever speaks neither reads JSON most easily.
                 refusal.into_response(encoding.unwrap_or(Encoding::Json))
             }
         }
+    }
+
+    /// Answers one call of gRPC; status 0 means that all of its events are stored.
+    pub(super) async fn call(&self, request: Request<Incoming>) -> Served {
+        match self.take_call(request).await {
+            Ok(()) => grpc::succeeded(&success()),
+            Err(refusal) => {
+                self.complain(format_args!("with gRPC's status {}", refusal.code), &refusal.why);
+                grpc::failed(refusal.code, &refusal.why)
+            }
+        }
+    }
+
+    fn complain(&self, answer: impl std::fmt::Display, why: &str) {
+        if let Some(left_out) = self.refused.pass() {
+            let why = why.escape_debug();
+            tracing::warn!(plugin = self.settings.name, left_out, "a request was answered {answer}: {why}");
+        }
+    }
+
+    async fn take_call(&self, request: Request<Incoming>) -> Result<(), Refusal> {
+        let refused = |code, why: &str| Refusal::new(StatusCode::OK, code, why);
+        let (head, body) = request.into_parts();
+        if head.uri.path() != EXPORT {
+            return Err(refused(UNIMPLEMENTED, "logs are taken here; metrics and traces are not"));
+        }
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        if !matches!(text("content-type"), Some("application/grpc" | "application/grpc+proto")) {
+            return Err(refused(UNIMPLEMENTED, "unsupported media type, supported: application/grpc"));
+        }
+        let mut lease = self.settings.budget.lease();
+        let whole = self.whole(body, self.settings.body_limit.saturating_add(FRAME_HEAD), &mut lease).await?;
+        let (message, packed) = grpc::message_of(whole).map_err(|why| refused(INVALID_ARGUMENT, why))?;
+        let name = text("grpc-encoding").filter(|_| packed);
+        if packed && !matches!(name, Some("gzip" | "deflate" | "zstd")) {
+            return Err(refused(UNIMPLEMENTED, "unknown grpc-encoding, supported: gzip, deflate, zstd"));
+        }
+        let message = self.plain(message, name, &mut lease).await?;
+        self.store(message, Encoding::Proto, lease).await
     }
 
     async fn take(&self, request: Request<Incoming>, encoding: Option<Encoding>) -> Result<Encoding, Refusal> {
@@ -148,14 +178,20 @@ impl Service {
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_ARGUMENT, why).closing());
         };
         let mut lease = self.settings.budget.lease();
-        let body = self.read(&head.headers, body, &mut lease).await?;
+        let body = self.whole(body, self.settings.body_limit, &mut lease).await?;
+        let name = head.headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok());
+        let body = self.plain(body, name, &mut lease).await?;
+        self.store(body, encoding, lease).await.map(|()| encoding)
+    }
+
+    async fn store(&self, body: Bytes, encoding: Encoding, mut lease: Lease) -> Result<(), Refusal> {
         let batch = self.events(body, encoding).await?;
         // The batch stands for the body from here on; it may be larger.
         if !lease.grow(batch.bytes().len()) {
             return Err(Refusal::busy(BodyError::Busy.to_string()));
         }
         match self.emit.emit(batch).await {
-            Ok(_) => Ok(encoding),
+            Ok(_) => Ok(()),
             Err(e @ (EmitError::Full(_) | EmitError::Closed)) => Err(Refusal::busy(e.to_string())),
             Err(e @ EmitError::Refused(_)) => {
                 Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, e.to_string()))
@@ -163,16 +199,19 @@ impl Service {
         }
     }
 
-    async fn read(&self, headers: &HeaderMap, body: Incoming, lease: &mut Lease) -> Result<Bytes, Refusal> {
-        let body = read_body(body, self.settings.body_limit, lease).await.map_err(|e| match e {
+    async fn whole(&self, body: Incoming, limit: usize, lease: &mut Lease) -> Result<Bytes, Refusal> {
+        read_body(body, limit, lease).await.map_err(|e| match e {
             BodyError::TooLarge => {
                 Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, e.to_string()).closing()
             }
             BodyError::Busy => Refusal::busy(e.to_string()).closing(),
             BodyError::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, UNAVAILABLE, e.to_string()).closing(),
             BodyError::Broken(_) => Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, e.to_string()).closing(),
-        })?;
-        let name = headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok());
+        })
+    }
+
+    /// What a body holds, unpacked where a name says how it is packed.
+    async fn plain(&self, body: Bytes, name: Option<&str>, lease: &mut Lease) -> Result<Bytes, Refusal> {
         let packed = body.len();
         let plain = decode(body, name, self.settings.inflate_limit).await;
         let plain = plain.map_err(|e| {

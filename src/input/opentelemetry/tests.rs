@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hyper::header::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -12,6 +13,8 @@ use super::*;
 use crate::event::{Arena, EventTime, Packing, Record, json, pack};
 use crate::input::forward::testing::Collector;
 use crate::input::wire::testing;
+use crate::net::grpc::Client;
+use crate::net::http::ClientOptions;
 use crate::net::otlp::{Status, request, write_record};
 use crate::plugin::{EmitError, Stopper};
 
@@ -25,6 +28,7 @@ fn fault(parameters: &str) -> String {
 
 struct Server {
     address: SocketAddr,
+    grpc: Option<SocketAddr>,
     got: Arc<Collector>,
     stopper: Stopper,
     running: JoinHandle<Result<(), InputError>>,
@@ -52,11 +56,18 @@ impl Server {
         let parameters = format!("tag otel\n<http>\nbind 127.0.0.1\nport 0\n</http>\n{parameters}");
         let mut input = build(&parameters);
         input.open().await.unwrap();
-        let address = input.opened.as_ref().unwrap().0.local_addr().unwrap();
+        let addresses: Vec<SocketAddr> = input.opened.iter().map(|d| d.listener.local_addr().unwrap()).collect();
         let (got, emit) = Collector::emitter();
         let stopper = Stopper::new();
         let running = tokio::spawn(input.run(emit, stopper.listener()));
-        Server { address, got, stopper, running }
+        Server { address: addresses[0], grpc: addresses.get(1).copied(), got, stopper, running }
+    }
+
+    /// A call over gRPC; gives the status and what is said of it.
+    async fn call(&self, method: &str, message: &[u8], packed: Option<&'static str>) -> (u64, String) {
+        let url = format!("http://{}/{method}", self.grpc.unwrap()).parse().unwrap();
+        let reply = Client::new(ClientOptions::default()).call(&url, HeaderMap::new(), message, packed).await.unwrap();
+        (reply.code, reply.why)
     }
 
     async fn send(&self, head: &str, body: &[u8]) -> Answer {
@@ -123,6 +134,38 @@ async fn records_are_events_and_the_answer_is_in_the_requests_encoding() {
     server.end().await;
 }
 
+const EXPORT: &str = "opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const GRPC: &str = "<grpc>\nbind 127.0.0.1\nport 0\n</grpc>";
+
+#[tokio::test]
+async fn calls_over_grpc_are_requests_too() {
+    let server = Server::start(&format!("body_size_limit 10k\ndecompression_size_limit 20k\n{GRPC}")).await;
+    assert_eq!(server.call(EXPORT, &body("p"), None).await.0, 0);
+    for packing in [Packing::Gzip, Packing::Zstd] {
+        let (name, packed) = (packing, pack::deflate(&body("packed"), packing).unwrap());
+        let name = if name == Packing::Gzip { "gzip" } else { "zstd" };
+        assert_eq!(server.call(EXPORT, &packed, Some(name)).await.0, 0, "{name}");
+    }
+    assert_eq!(server.proto("", &body("h")).await.status(), 200);
+    let wanted = ["p", "packed", "packed", "h"].map(|text| format!("otel 1700000000 {{\"body\":\"{text}\"}}"));
+    assert_eq!(server.events(), wanted);
+    // The last is said first.
+    server.got.refuse([EmitError::Refused("too long".into()), EmitError::Full("disk".into())]);
+    let refused = server.call(EXPORT, &body("a"), None).await;
+    assert!(refused.0 == 14 && refused.1.contains("disk"), "{refused:?}");
+    let refused = server.call(EXPORT, &body("a"), None).await;
+    assert!(refused.0 == 3 && refused.1.contains("too long"), "{refused:?}");
+    assert_eq!(server.call(EXPORT, b"\x0a\xff", None).await.0, 3);
+    assert_eq!(server.call(EXPORT, &body("a"), Some("snappy")).await.0, 12);
+    assert_eq!(server.call(EXPORT, &body(&"x".repeat(20_000)), None).await.0, 8);
+    let bomb = pack::deflate(&vec![0; 1 << 20], Packing::Gzip).unwrap();
+    assert_eq!(server.call(EXPORT, &bomb, Some("gzip")).await.0, 3);
+    let traces = server.call("opentelemetry.proto.collector.trace.v1.TraceService/Export", b"", None).await;
+    assert!(traces.0 == 12 && traces.1.contains("logs are taken here"), "{traces:?}");
+    assert_eq!(server.events().len(), wanted.len());
+    server.end().await;
+}
+
 #[tokio::test]
 async fn nothing_is_acknowledged_before_it_is_stored() {
     let server = Server::start("").await;
@@ -175,10 +218,11 @@ async fn a_resource_that_is_repeated_without_end_is_refused() {
 
 #[test]
 fn faults_are_named() {
-    assert!(fault("tag a").contains("Please configure a <http> section"));
-    assert!(fault("tag a\n<grpc>\n</grpc>").contains("gRPC is not spoken here"));
+    assert!(fault("tag a").contains("Please configure either <http> or <grpc> section"));
     assert!(fault("<http>\n</http>").contains("tag"));
     assert!(fault("tag a\nbody_size_limit 0\n<http>\n</http>").contains("more than 0"));
     assert!(fault("tag a\n<http>\n</http>\n<transport tls>\n</transport>").contains("cert_path"));
-    assert!(build("tag a\n<http>\n</http>").params.exposed().is_some());
+    let both = build("tag a.${type}\n<http>\n</http>\n<grpc>\nbind 127.0.0.1\n</grpc>");
+    let exposed: Vec<bool> = both.params.places().iter().map(|place| both.params.exposed(place).is_some()).collect();
+    assert_eq!((exposed, &*both.settings.tag), (vec![true, false], "a.logs"));
 }

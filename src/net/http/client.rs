@@ -260,12 +260,17 @@ impl Client {
         Ok(request)
     }
 
-    async fn connect(&self, target: &Target) -> io::Result<Line> {
+    /// A connection to where a URL leads, with nothing spoken on it but TLS where the URL says so.
+    pub(in crate::net) async fn stream(&self, url: &Url) -> io::Result<Stream> {
+        self.dial(&target_of(url).map_err(io::Error::other)?).await
+    }
+
+    async fn dial(&self, target: &Target) -> io::Result<Stream> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "connecting took too long");
         let mut tcp = timeout(self.options.connect_timeout, self.reach(target)).await.map_err(late)??;
         // Only tunes the connection; one that is already gone says so when it is used.
         let _ = tcp.set_nodelay(true);
-        let stream = if target.tls {
+        Ok(if target.tls {
             if let Some(proxy) = &self.options.proxy {
                 let authority = format!("{}:{}", target.host, target.port);
                 let tunnel = proxy.tunnel(&mut tcp, &authority);
@@ -275,7 +280,11 @@ impl Client {
             tls.connect(&target.host, tcp, self.options.tls_timeout).await?
         } else {
             Stream::Plain(tcp)
-        };
+        })
+    }
+
+    async fn connect(&self, target: &Target) -> io::Result<Line> {
+        let stream = self.dial(target).await?;
         let watch = Arc::new(Watch::default());
         watch.set(self.options.read_timeout);
         let wait = self.options.read_timeout;
@@ -340,7 +349,7 @@ enum Outcome {
     NotSent(Box<Request<Full<Bytes>>>),
 }
 
-fn broken(e: &hyper::Error) -> ClientError {
+pub(in crate::net) fn broken(e: &hyper::Error) -> ClientError {
     use std::error::Error;
     let cause = e.source().map(|s| format!(": {s}")).unwrap_or_default();
     ClientError::Broken(format!("{e}{cause}"))

@@ -14,11 +14,13 @@ mod tests;
 mod timed;
 
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
+pub(super) use client::broken;
 pub use client::{Answer, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES};
 pub use page::{is_for_loopback, is_from_a_page};
 pub use proxy::Proxy;
 pub use server::{ServerLimits, ServerResponse, serve_connection};
 pub use sigv4::{AwsCredentials, AwsScope};
+pub(super) use timed::{MAX_EXCHANGE_BYTES, Rule, Timed, Watch};
 
 /// Largest head of a request or answer, in bytes.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;

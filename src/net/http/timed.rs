@@ -17,7 +17,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Most bytes of an answer beyond what its body may have: head, frames, room for the usual body. hyper counts heads and the client counts bodies; nobody
 /// else counts interim answers (`100 Continue`), of which a target may send any number.
-pub(super) const MAX_EXCHANGE_BYTES: u64 = 8 * 1024 * 1024;
+pub(in crate::net) const MAX_EXCHANGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Stands for no deadline.
 const NEVER: u64 = u64::MAX;
@@ -27,7 +27,7 @@ const FAR: u64 = 100 * 365 * 86_400_000;
 
 /// The deadline of a stream, set from beside it. Times are milliseconds after [`START`].
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(in crate::net) struct Watch {
     deadline: AtomicU64,
     /// A request head is awaited, and nothing of it has come.
     idle: AtomicBool,
@@ -40,41 +40,41 @@ pub(super) struct Watch {
 
 impl Watch {
     /// An answer was given; unless it is the last one, the next head must begin within `wait`.
-    pub(super) fn answered(&self, wait: Duration, last: bool) {
+    pub(in crate::net) fn answered(&self, wait: Duration, last: bool) {
         self.last.store(last, Relaxed);
         self.wait_for_head(wait);
     }
 
     /// Whether the last answer ends the connection.
-    pub(super) fn is_last(&self) -> bool {
+    pub(in crate::net) fn is_last(&self) -> bool {
         self.last.load(Relaxed)
     }
 
     /// The next head must begin within `wait`.
-    pub(super) fn wait_for_head(&self, wait: Duration) {
+    pub(in crate::net) fn wait_for_head(&self, wait: Duration) {
         self.set(wait);
         self.idle.store(true, Relaxed);
     }
 
     /// Nothing is awaited.
-    pub(super) fn rest(&self) {
+    pub(in crate::net) fn rest(&self) {
         self.deadline.store(NEVER, Relaxed);
         self.idle.store(false, Relaxed);
     }
 
     /// Whether the head that was read last can be read in two ways.
-    pub(super) fn is_ambiguous(&self) -> bool {
+    pub(in crate::net) fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Relaxed)
     }
 
     /// A client has begun a request: its answer is counted anew, and something must happen within `wait`.
-    pub(super) fn begin(&self, wait: Duration) {
+    pub(in crate::net) fn begin(&self, wait: Duration) {
         self.answered.store(0, Relaxed);
         self.set(wait);
     }
 
     /// Something must happen within `wait`.
-    pub(super) fn set(&self, wait: Duration) {
+    pub(in crate::net) fn set(&self, wait: Duration) {
         self.deadline.store(now().saturating_add(millis(wait)), Relaxed);
     }
 }
@@ -89,7 +89,7 @@ fn millis(wait: Duration) -> u64 {
 
 /// What moves the deadline.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rule {
+pub(in crate::net) enum Rule {
     /// A server's side: a head that has begun must be whole within this time.
     Head(Duration),
     /// A client's side: every read and write must get on within this time, and an answer has no more bytes than these.
@@ -97,7 +97,7 @@ pub(super) enum Rule {
 }
 
 /// A stream under a [`Watch`].
-pub(super) struct Timed<S> {
+pub(in crate::net) struct Timed<S> {
     io: S,
     watch: Arc<Watch>,
     rule: Rule,
@@ -114,7 +114,7 @@ pub(super) struct Timed<S> {
 impl<S> Timed<S> {
     /// Puts a stream under a watch, which must never be set to less than `least`. A write may wait `write_wait` for the
     /// peer.
-    pub(super) fn new(io: S, watch: Arc<Watch>, rule: Rule, write_wait: Duration, least: Duration) -> Timed<S> {
+    pub(in crate::net) fn new(io: S, watch: Arc<Watch>, rule: Rule, write_wait: Duration, least: Duration) -> Timed<S> {
         let alarm = Box::pin(tokio::time::sleep_until(*START));
         let (write_wait, tick) = (millis(write_wait), millis(least).max(1));
         Timed { io, watch, rule, scan: HeadScan::default(), alarm, blocked: None, write_wait, tick }

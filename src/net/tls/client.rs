@@ -48,6 +48,8 @@ pub struct ClientSettings {
     pub versions: Versions,
     /// Suites of TLS 1.2, as an OpenSSL cipher string.
     pub ciphers: Option<String>,
+    /// Protocols to choose from (ALPN); none where the server is not asked.
+    pub alpn: &'static [&'static str],
 }
 
 /// Makes TLS connections. Cloning is cheap. Authorities, certificate and key are read again when their files have changed; a
@@ -102,13 +104,14 @@ impl ClientSettings {
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&protocols);
         let verifier = Verifier::new(self.trust()?, provider)?;
         let builder = builder.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
-        let config = match (&self.cert_path, &self.private_key_path) {
+        let mut config = match (&self.cert_path, &self.private_key_path) {
             (Some(cert), Some(key)) => {
                 let key = keys::private_key(key, self.private_key_passphrase.as_ref())?;
                 builder.with_client_auth_cert(keys::certificates(cert)?, key).map_err(io::Error::other)?
             }
             _ => builder.with_no_client_auth(),
         };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
     }
 }

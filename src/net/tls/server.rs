@@ -28,6 +28,8 @@ struct Listener {
     provider: Arc<CryptoProvider>,
     certificate: Arc<dyn ResolvesServerCert>,
     current: ArcSwap<ServerConfig>,
+    /// Protocols that clients may choose from (ALPN); none where they choose none.
+    alpn: &'static [&'static str],
     /// Authorities of clients; the certificate looks after itself.
     watched: Watched,
 }
@@ -38,21 +40,26 @@ impl ServerTls {
     ///
     /// Errors: unreadable files, certificates and keys that do not belong together, parameters that can't be obeyed.
     pub fn open(transport: &Transport, hostname: &str) -> io::Result<ServerTls> {
+        ServerTls::open_for(&[], transport, hostname)
+    }
+
+    /// As [`open`](Self::open), with protocols that clients may choose from (ALPN).
+    pub fn open_for(alpn: &'static [&'static str], transport: &Transport, hostname: &str) -> io::Result<ServerTls> {
         transport.check().map_err(io::Error::other)?;
         let (suites, _) = transport.suites().map_err(io::Error::other)?;
         let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..rustls::crypto::ring::default_provider() });
         let certificate = certificate(transport, hostname, &provider)?;
         let authorities = transport.ca_path.iter().filter(|_| transport.client_cert_auth).cloned().collect();
         let watched = Watched::new(authorities);
-        let current = ArcSwap::from(config(transport, &provider, &certificate)?);
+        let current = ArcSwap::from(config(transport, &provider, &certificate, alpn)?);
         let transport = transport.clone();
-        Ok(ServerTls(Arc::new(Listener { transport, provider, certificate, current, watched })))
+        Ok(ServerTls(Arc::new(Listener { transport, provider, certificate, current, alpn, watched })))
     }
 
     fn acceptor(&self) -> TlsAcceptor {
         let listener = &self.0;
         if listener.watched.have_changed() {
-            match config(&listener.transport, &listener.provider, &listener.certificate) {
+            match config(&listener.transport, &listener.provider, &listener.certificate, listener.alpn) {
                 Ok(config) => {
                     listener.current.store(config);
                     tracing::info!("TLS authorities of clients were read again");
@@ -86,6 +93,7 @@ fn config(
     transport: &Transport,
     provider: &Arc<CryptoProvider>,
     certificate: &Arc<dyn ResolvesServerCert>,
+    alpn: &[&str],
 ) -> io::Result<Arc<ServerConfig>> {
     let protocols = transport.versions().protocols().map_err(io::Error::other)?;
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&protocols);
@@ -100,6 +108,7 @@ fn config(
         _ => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(certificate.clone());
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSION_CACHE);
     Ok(Arc::new(config))
 }

@@ -360,6 +360,7 @@ impl ForwardParams {
             private_key_passphrase: self.tls_client_private_key_passphrase.clone(),
             versions: Versions { only: self.tls_version, min: None, max: None },
             ciphers: self.tls_ciphers.clone(),
+            alpn: &[],
         }
     }
 

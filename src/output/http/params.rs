@@ -181,6 +181,7 @@ impl HttpParams {
             private_key_passphrase: self.tls_private_key_passphrase.clone(),
             versions: Versions { only: self.tls_version, ..Versions::default() },
             ciphers: self.tls_ciphers.clone(),
+            alpn: &[],
         };
         let warnings = settings.check().map_err(|f| cx.fault(f.parameter, f.message))?;
         warnings.into_iter().for_each(|w| cx.warn(w.parameter, w.message));

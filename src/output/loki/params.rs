@@ -173,6 +173,7 @@ impl LokiParams {
             private_key_passphrase: None,
             versions: Versions { only: None, min: self.min_version, max: self.min_version.map(|_| Version::Tls13) },
             ciphers: self.ciphers.clone(),
+            alpn: &[],
         };
         // What it finds at fault has another name here.
         let named = |parameter: &str| match parameter {

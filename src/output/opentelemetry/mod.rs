@@ -1,10 +1,11 @@
-//! `opentelemetry`: sends events as log records by the OpenTelemetry protocol, over HTTP (protobuf). Parameters are those of
-//! fluent-plugin-opentelemetry, and some of its own.
+//! `opentelemetry`: sends events as log records by the OpenTelemetry protocol, over HTTP (protobuf) or gRPC. Parameters are those
+//! of fluent-plugin-opentelemetry, and some of its own.
 //!
 //! The protocol knows no request again: after a lost answer records are there twice. What a server says of records that it has
 //! not taken (`partial_success`) must not be sent again by the protocol's own rule; it is counted and logged.
 
 mod params;
+mod rpc;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use url::Url;
 
 pub use self::params::OpentelemetryParams;
+use self::rpc::{Called, Rpc};
 
 use super::service::{Fate, Pieces, Row, Sender, Web, shown};
 use crate::buffer::{Block, Chunk};
@@ -37,14 +39,25 @@ struct Shape {
     inject: Option<Inject>,
 }
 
-/// The output.
-pub struct Opentelemetry {
+/// OTLP over HTTP.
+struct HttpWire {
     web: Web,
     url: Url,
     headers: HeaderMap,
-    shape: Shape,
     retryable: Vec<u16>,
     reject_errors: bool,
+}
+
+/// How requests are sent.
+enum Wire {
+    Http(HttpWire),
+    Grpc(Rpc),
+}
+
+/// The output.
+pub struct Opentelemetry {
+    wire: Wire,
+    shape: Shape,
     pieces: Pieces,
     rejected: AtomicU64,
 }
@@ -54,13 +67,8 @@ impl Configure for Opentelemetry {
 
     fn new(params: OpentelemetryParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         cx.buffer_defaults(BufferDefaults { buffered: true, keys: &["tag"], ..BufferDefaults::default() });
-        let http = params.http(cx)?;
         Ok(Opentelemetry {
-            web: params.web(http, cx)?,
-            url: http.address(cx)?,
-            headers: http.headers(cx)?,
-            retryable: http.retryable_response_codes.clone(),
-            reject_errors: http.error_response_as_unrecoverable,
+            wire: params.wire(cx)?,
             shape: params.shape(cx)?,
             pieces: Pieces::new(MAX_RECORDS, MAX_BYTES),
             rejected: AtomicU64::new(0),
@@ -71,7 +79,10 @@ impl Configure for Opentelemetry {
 impl Output for Opentelemetry {
     /// A server that is not there keeps nothing from starting.
     async fn start(&self, _: Stop) -> Result<(), InputError> {
-        Ok(self.web.open()?)
+        match &self.wire {
+            Wire::Http(http) => Ok(http.web.open()?),
+            Wire::Grpc(rpc) => Ok(rpc.open()?),
+        }
     }
 
     async fn write(&self, chunk: &Chunk) -> Result<(), WriteError> {
@@ -79,11 +90,17 @@ impl Output for Opentelemetry {
     }
 
     async fn close(&self) {
-        self.web.close();
+        match &self.wire {
+            Wire::Http(http) => http.web.close(),
+            Wire::Grpc(rpc) => rpc.close(),
+        }
     }
 
     fn patience(&self) -> Duration {
-        self.web.patience()
+        match &self.wire {
+            Wire::Http(http) => http.web.patience(),
+            Wire::Grpc(rpc) => rpc.patience(),
+        }
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -110,41 +127,53 @@ impl Sender for Opentelemetry {
 
     async fn send(&self, rows: &[Row<Placed>]) -> Result<Fate, WriteError> {
         let body = request(rows.iter().map(|row| &row.body));
-        let answer = self.web.post(&self.url, self.headers.clone(), body).await?;
-        match answer.status.is_success() {
-            true => self.taken(&answer, rows.len()),
-            false => self.refused(&answer),
+        match &self.wire {
+            Wire::Http(http) => {
+                let answer = http.web.post(&http.url, http.headers.clone(), body).await?;
+                match answer.status.is_success() {
+                    true => Ok(self.taken(&http.url, http.partial(&answer)?, rows.len())),
+                    false => http.refused(&answer),
+                }
+            }
+            Wire::Grpc(rpc) => match rpc.call(body).await? {
+                Called::Taken(partial) => Ok(self.taken(rpc.url(), partial, rows.len())),
+                Called::Not(fate) => Ok(fate),
+            },
         }
     }
 }
 
 impl Opentelemetry {
     /// What an answer to a request that was taken says of its records.
-    fn taken(&self, answer: &Answer, count: usize) -> Result<Fate, WriteError> {
+    fn taken(&self, url: &Url, Partial { rejected, message }: Partial, count: usize) -> Fate {
+        let message = message.escape_debug();
+        match rejected {
+            0 if message.clone().next().is_none() => {}
+            0 => tracing::warn!("{url} says: {message}"),
+            // All of them, so it is known which.
+            n if n >= count as u64 => return Fate::Refused(format!("rejected: {message}")),
+            n => {
+                self.rejected.fetch_add(n, Relaxed);
+                tracing::error!(
+                    "{url} has rejected {n} of {count} records, does not say which, and has taken the rest: {message}"
+                );
+            }
+        }
+        Fate::Taken
+    }
+}
+
+impl HttpWire {
+    fn partial(&self, answer: &Answer) -> Result<Partial, WriteError> {
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let read = match kind.starts_with("application/json") {
             true => partial_of_json(&answer.body),
             false => partial_of(&answer.body),
         };
-        let Ok(Partial { rejected, message }) = read else {
+        read.map_err(|_| {
             let help = "look at endpoint: this is no answer of an OpenTelemetry server";
-            return Err(WriteError::Retry(format!("{}. What helps: {help}", shown(answer))));
-        };
-        let message = message.escape_debug();
-        match rejected {
-            0 if message.clone().next().is_none() => {}
-            0 => tracing::warn!("{} says: {message}", self.url),
-            // All of them, so it is known which.
-            n if n >= count as u64 => return Ok(Fate::Refused(format!("rejected: {message}"))),
-            n => {
-                self.rejected.fetch_add(n, Relaxed);
-                tracing::error!(
-                    "{} has rejected {n} of {count} records, does not say which, and has taken the rest: {message}",
-                    self.url
-                );
-            }
-        }
-        Ok(Fate::Taken)
+            WriteError::Retry(format!("{}. What helps: {help}", shown(answer)))
+        })
     }
 
     fn refused(&self, answer: &Answer) -> Result<Fate, WriteError> {

@@ -7,8 +7,9 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
-use super::Shape;
-use crate::config::{Diagnostic, Pairs, Secret, Section};
+use super::rpc::{EXPORT, Rpc};
+use super::{HttpWire, Shape, Wire};
+use crate::config::{Diagnostic, Pairs, Secret};
 use crate::net::http::{ClientOptions, Proxy};
 use crate::net::tls::{ClientSettings, Verify, Version, Versions};
 use crate::output::service::{Web, address, by_key};
@@ -34,9 +35,9 @@ pub struct HttpParams {
     /// An HTTP proxy; by default that of `HTTP_PROXY` or `http_proxy`.
     proxy: Option<Secret>,
     /// Whether a chunk that is answered with an error goes to the secondary or is set aside; else it counts as delivered.
-    pub(super) error_response_as_unrecoverable: bool,
+    error_response_as_unrecoverable: bool,
     /// Statuses after which it is sent again.
-    pub(super) retryable_response_codes: Vec<u16>,
+    retryable_response_codes: Vec<u16>,
     /// `text` or `gzip`.
     compress: Compress,
     /// Seconds that the server may say nothing.
@@ -47,6 +48,34 @@ pub struct HttpParams {
     connect_timeout: u64,
     /// Headers to send.
     headers: Pairs,
+}
+
+/// `<grpc>`
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct GrpcParams {
+    /// Where to send, as HOST:PORT or as a URL; `https://` speaks TLS, and so does any with `<transport tls>`.
+    endpoint: String,
+    /// `text` or `gzip`.
+    compress: Compress,
+    /// Seconds that the server may say nothing.
+    read_timeout: u64,
+    /// Seconds for connecting.
+    connect_timeout: u64,
+    /// Metadata to send.
+    headers: Pairs,
+}
+
+impl Default for GrpcParams {
+    fn default() -> GrpcParams {
+        GrpcParams {
+            endpoint: "127.0.0.1:4317".into(),
+            compress: Compress::default(),
+            read_timeout: 60,
+            connect_timeout: 60,
+            headers: Pairs::default(),
+        }
+    }
 }
 
 impl Default for HttpParams {
@@ -94,8 +123,8 @@ pub struct TransportParams {
 pub struct OpentelemetryParams {
     /// OTLP over HTTP.
     http: Option<HttpParams>,
-    /// OTLP over gRPC, which is not spoken.
-    grpc: Option<Section>,
+    /// OTLP over gRPC.
+    grpc: Option<GrpcParams>,
     /// TLS.
     transport: TransportParams,
     /// The field that becomes the body; the other ones become attributes.
@@ -119,12 +148,16 @@ impl Default for OpentelemetryParams {
     }
 }
 
+fn seconds(value: u64) -> Duration {
+    Duration::from_secs(value.max(1))
+}
+
 impl HttpParams {
-    pub(super) fn address(&self, cx: &BuildContext<'_>) -> Result<Url, Diagnostic> {
+    fn address(&self, cx: &BuildContext<'_>) -> Result<Url, Diagnostic> {
         address(&format!("{}/v1/logs", self.endpoint.trim_end_matches('/')), "endpoint", cx)
     }
 
-    pub(super) fn headers(&self, cx: &BuildContext<'_>) -> Result<HeaderMap, Diagnostic> {
+    fn headers(&self, cx: &BuildContext<'_>) -> Result<HeaderMap, Diagnostic> {
         let mut headers = by_key(&self.headers, "headers", cx)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         Ok(headers)
@@ -132,15 +165,42 @@ impl HttpParams {
 }
 
 impl OpentelemetryParams {
-    pub(super) fn http(&self, cx: &BuildContext<'_>) -> Result<&HttpParams, Diagnostic> {
-        if let Some(grpc) = &self.grpc {
-            let remedy = "gRPC is not spoken here: write <http> with the server's port for OTLP over HTTP (4318)";
-            return Err(Diagnostic::error(remedy, &grpc.span));
+    /// How requests are sent.
+    pub(super) fn wire(&self, cx: &BuildContext<'_>) -> Result<Wire, Diagnostic> {
+        match (&self.http, &self.grpc) {
+            (Some(http), None) => Ok(Wire::Http(HttpWire {
+                web: self.web(http, cx)?,
+                url: http.address(cx)?,
+                headers: http.headers(cx)?,
+                retryable: http.retryable_response_codes.clone(),
+                reject_errors: http.error_response_as_unrecoverable,
+            })),
+            (None, Some(grpc)) => Ok(Wire::Grpc(self.rpc(grpc, cx)?)),
+            (Some(_), Some(_)) => Err(cx.fault("grpc", "Please configure either <http> or <grpc> section, not both.")),
+            (None, None) => Err(cx.fault("http", "Please configure either <http> or <grpc> section.")),
         }
-        self.http.as_ref().ok_or_else(|| cx.fault("http", "Please configure a <http> section."))
     }
 
-    pub(super) fn web(&self, http: &HttpParams, cx: &BuildContext<'_>) -> Result<Web, Diagnostic> {
+    fn rpc(&self, grpc: &GrpcParams, cx: &BuildContext<'_>) -> Result<Rpc, Diagnostic> {
+        let secure = self.transport.protocol.is_some();
+        let place = match grpc.endpoint.contains("://") {
+            true => grpc.endpoint.clone(),
+            false => format!("{}://{}", if secure { "https" } else { "http" }, grpc.endpoint),
+        };
+        let url = address(&format!("{}{EXPORT}", place.trim_end_matches('/')), "endpoint", cx)?;
+        let tls = ClientSettings { alpn: &["h2"], ..self.tls(cx)? };
+        let options = ClientOptions {
+            connect_timeout: seconds(grpc.connect_timeout),
+            tls_timeout: seconds(grpc.connect_timeout),
+            read_timeout: seconds(grpc.read_timeout),
+            ..ClientOptions::default()
+        };
+        let headers = by_key(&grpc.headers, "headers", cx)?;
+        let tls = (url.scheme() == "https").then_some(tls);
+        Ok(Rpc::new(url, headers, options, tls, grpc.compress == Compress::Gzip))
+    }
+
+    fn tls(&self, cx: &BuildContext<'_>) -> Result<ClientSettings, Diagnostic> {
         let transport = &self.transport;
         if transport.protocol.as_deref().is_some_and(|protocol| protocol != "tls") {
             return Err(cx.fault("transport", "<transport> is written <transport tls>"));
@@ -158,14 +218,19 @@ impl OpentelemetryParams {
                 max: transport.max_version.or(transport.min_version.map(|_| Version::Tls13)),
             },
             ciphers: None,
+            alpn: &[],
         };
         settings.check().map_err(|f| cx.fault("transport", f.message))?;
+        Ok(settings)
+    }
+
+    fn web(&self, http: &HttpParams, cx: &BuildContext<'_>) -> Result<Web, Diagnostic> {
+        let settings = self.tls(cx)?;
         let proxy = match &http.proxy {
             Some(proxy) => Some(proxy.expose().to_owned()),
             None => PROXY_VARIABLES.iter().find_map(|name| std::env::var(name).ok()),
         };
         let proxy = proxy.filter(|p| !p.is_empty()).map(|p| Proxy::parse(&p)).transpose();
-        let seconds = |value: u64| Duration::from_secs(value.max(1));
         let options = ClientOptions {
             connect_timeout: seconds(http.connect_timeout),
             tls_timeout: seconds(http.connect_timeout),

@@ -1,11 +1,16 @@
 //! Chunks to a stand-in: what is sent, and what its answers lead to.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+
 use super::*;
-use crate::event::{BatchBuilder, json};
+use crate::event::{BatchBuilder, Packing, json, pack};
+use crate::net::grpc::{self, Served};
 use crate::net::otlp::{Limits, read_proto};
+use crate::net::tls::Stream;
 use crate::output::service::testing::{Asked, Reply, Service, chunk, fault, start, told, yes};
 
 fn to(service: &Service, more: &str) -> String {
@@ -14,8 +19,12 @@ fn to(service: &Service, more: &str) -> String {
 
 /// Records of a request, as JSON.
 fn records(asked: &Asked) -> Vec<String> {
+    records_of(&asked.body)
+}
+
+fn records_of(body: &[u8]) -> Vec<String> {
     let mut batch = BatchBuilder::new();
-    read_proto(&asked.body, &Limits { bytes: 1 << 20 }, &mut batch).unwrap();
+    read_proto(body, &Limits { bytes: 1 << 20 }, &mut batch).unwrap();
     let batch = batch.finish(crate::event::Tag::from("t"));
     let each = batch.entries().map(|entry| {
         let (entry, arena, mut text) = (entry.unwrap(), Arena::new(), Vec::new());
@@ -117,10 +126,72 @@ async fn the_pause_that_a_server_asks_for_is_kept() {
     assert_eq!(service.asked().len(), 1);
 }
 
+/// A gRPC server that answers each call in the same way, and what it was sent.
+async fn rpc(answer: fn() -> Served) -> (u16, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let got: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let seen = got.clone();
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let seen = seen.clone();
+            let service = move |request: hyper::Request<hyper::body::Incoming>| {
+                let seen = seen.clone();
+                async move {
+                    let packed_as = request.headers().get("grpc-encoding").cloned();
+                    assert_eq!(request.headers()["api-key"], "k");
+                    assert_eq!(request.uri().path(), rpc::EXPORT);
+                    let (message, packed) =
+                        grpc::message_of(request.into_body().collect().await.unwrap().to_bytes()).unwrap();
+                    assert_eq!(packed, packed_as.is_some_and(|name| name == "gzip"));
+                    let plain = if packed {
+                        pack::inflate(&message, Packing::Gzip, 1 << 20).unwrap()
+                    } else {
+                        message.to_vec()
+                    };
+                    seen.lock().unwrap().push(plain);
+                    answer()
+                }
+            };
+            tokio::spawn(grpc::serve_connection(Stream::Plain(tcp), std::future::pending(), service));
+        }
+    });
+    (port, got)
+}
+
+#[tokio::test]
+async fn statuses_of_grpc_decide_what_becomes_of_the_chunk() {
+    let outcome = async |answer: fn() -> Served, more: &str| {
+        let (port, got) = rpc(answer).await;
+        let section = format!("<grpc>\nendpoint 127.0.0.1:{port}\nheaders {{\"api-key\":\"k\"}}\n{more}\n</grpc>\n");
+        let output: Opentelemetry = start(&section).await;
+        let outcome = told(output.write(&chunk("t", &[r#"{"message":"a"}"#, r#"{"message":"b"}"#])).await);
+        let got = got.lock().unwrap().iter().map(|body| records_of(body).len()).collect::<Vec<_>>();
+        (outcome, output.counts()[0].1, got)
+    };
+    let taken = || grpc::succeeded(b"");
+    assert_eq!(outcome(taken, "").await, ("ok".into(), 0, vec![2]));
+    assert_eq!(outcome(taken, "compress gzip").await, ("ok".into(), 0, vec![2]));
+    assert_eq!(outcome(|| grpc::succeeded(b"\x0a\x07\x08\x01\x12\x03bad"), "").await, ("ok".into(), 1, vec![2]));
+    let busy = outcome(|| grpc::failed(14, "full"), "").await;
+    assert!(busy.0.starts_with("retry") && busy.0.contains("status 14 full"), "{busy:?}");
+    assert!(outcome(|| grpc::failed(4, "late"), "").await.0.starts_with("retry"));
+    assert!(outcome(|| grpc::failed(13, "bug"), "").await.0.starts_with("refused"));
+    assert!(outcome(|| grpc::failed(16, "who?"), "").await.0.contains("look at headers"));
+    assert!(outcome(|| grpc::failed(12, "what?"), "").await.0.contains("look at endpoint"));
+    // Too large: halves are tried, and single records at last.
+    let large = outcome(|| grpc::failed(8, "larger than max"), "").await;
+    assert_eq!(large.2, [2, 1, 1]);
+    let bad = outcome(|| grpc::failed(3, "no"), "").await;
+    assert!(bad.0.starts_with("refused 2 of 2"), "{bad:?}");
+}
+
 #[test]
 fn faults_are_named() {
-    assert!(fault::<Opentelemetry>("").contains("Please configure a <http> section."));
-    assert!(fault::<Opentelemetry>("<grpc>\nendpoint a:1\n</grpc>").contains("gRPC is not spoken here"));
+    assert!(fault::<Opentelemetry>("").contains("Please configure either <http> or <grpc> section."));
+    assert!(fault::<Opentelemetry>("<http>\n</http>\n<grpc>\n</grpc>").contains("not both"));
+    assert!(fault::<Opentelemetry>("<grpc>\nendpoint ftp://a:1\n</grpc>").contains("endpoint"));
     assert!(fault::<Opentelemetry>("<http>\nendpoint a:1\n</http>").contains("endpoint"));
     assert!(fault::<Opentelemetry>("<http>\ncompress zip\n</http>").contains("zip"));
     assert!(fault::<Opentelemetry>("<http>\n</http>\n<transport tcp>\n</transport>").contains("<transport tls>"));

@@ -357,6 +357,7 @@ fn reach(params: &SearchParams, cx: &mut BuildContext<'_>) -> Built<Reach> {
         private_key_passphrase: params.client_key_pass.clone(),
         versions: Versions { only: params.ssl_version, min: params.ssl_min_version, max: params.ssl_max_version },
         ciphers: None,
+        alpn: &[],
     };
     let own = |parameter: &str| match parameter {
         "tls_version" => "ssl_version",

@@ -125,6 +125,11 @@ impl Pause {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(time.min(LONGEST_PAUSE));
     }
 
+    /// The longest that [`over`](Self::over) waits.
+    pub fn longest(&self) -> Duration {
+        MAX_PAUSE
+    }
+
     /// Waits until it is over.
     ///
     /// Errors: it lasts longer than a write may wait.

@@ -82,6 +82,7 @@ impl TlsParams {
             private_key_passphrase: self.tls_private_key_passphrase.clone(),
             versions: Versions { only: self.tls_version, ..Versions::default() },
             ciphers: self.tls_ciphers.clone(),
+            alpn: &[],
         };
         checked(settings, cx).map(Some)
     }

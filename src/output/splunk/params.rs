@@ -261,6 +261,7 @@ impl SplunkParams {
             private_key_passphrase: None,
             versions: Versions::default(),
             ciphers: (!self.ssl_ciphers.is_empty()).then(|| self.ssl_ciphers.join(":")),
+            alpn: &[],
         };
         // What it finds at fault has another name here.
         let named = |parameter: &str| if parameter == "tls_ciphers" { "ssl_ciphers" } else { "client_cert" };

@@ -1,0 +1,121 @@
+//! One connection of a server, and its answers.
+
+use std::convert::Infallible;
+use std::future::{poll_fn, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::sync::oneshot;
+
+use super::tasks::Tasks;
+use super::{code, framed};
+use crate::net::http::{MAX_HEAD_BYTES, Rule, Timed, Watch};
+use crate::net::tls::Stream;
+
+/// Calls of one connection at a time.
+const MAX_CALLS: u32 = 64;
+/// Bytes of bodies that a connection may send before they are read, and one call of it.
+const WINDOW: u32 = 1 << 20;
+/// A silent peer is asked after this time whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// It must answer, and a new one must begin, within this time.
+const PING_WAIT: Duration = Duration::from_secs(20);
+/// How long an answer may wait for the client to read.
+const WRITE_WAIT: Duration = Duration::from_secs(30);
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const ACCEPTED: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// What must be escaped in the message of a status; bytes beyond ASCII are in any case.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// An answer.
+pub type Served = Response<BoxBody<Bytes, Infallible>>;
+
+fn answer(body: BoxBody<Bytes, Infallible>) -> Served {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(ACCEPTED, HeaderValue::from_static("identity,gzip,zstd,deflate"));
+    response
+}
+
+/// The answer to a call that is done.
+pub fn succeeded(message: &[u8]) -> Served {
+    let trailers = HeaderMap::from_iter([(STATUS, HeaderValue::from(code::OK))]);
+    answer(Full::new(framed(message, false)).with_trailers(ready(Some(Ok(trailers)))).boxed())
+}
+
+/// The answer to one that is not.
+pub fn failed(code: u64, why: &str) -> Served {
+    let mut response = answer(Empty::new().boxed());
+    response.headers_mut().insert(STATUS, HeaderValue::from(code));
+    let why = utf8_percent_encode(why, ESCAPED).to_string();
+    if let Ok(why) = HeaderValue::try_from(why) {
+        response.headers_mut().insert(MESSAGE, why);
+    }
+    response
+}
+
+/// Serves one connection until the peer ends it, a limit closes it, or `stop` ends: then the calls in work are answered and
+/// the connection is closed. A call goes on to its end even where its client has gone: a batch must not stop on its way into
+/// some of its buffers.
+pub async fn serve_connection<S, F>(stream: Stream, stop: impl Future<Output = ()>, service: S)
+where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Served> + Send + 'static,
+{
+    let watch = Arc::new(Watch::default());
+    let silence = PING_AFTER + PING_WAIT;
+    watch.set(PING_WAIT);
+    let io = Timed::new(stream, watch, Rule::Progress(silence, u64::MAX), WRITE_WAIT, PING_WAIT);
+    let tasks = Tasks::default();
+    let answer = service_fn(|request| {
+        let (done, answer) = oneshot::channel();
+        let work = service(request);
+        tasks.spawn(async move {
+            // Nobody may be waiting any more.
+            let _ = done.send(work.await);
+        });
+        answer
+    });
+    let mut connection = pin!(
+        http2::Builder::new(tasks.clone())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_CALLS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_header_list_size(MAX_HEAD_BYTES as u32)
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_WAIT)
+            .serve_connection(TokioIo::new(io), answer)
+    );
+    let ended = {
+        let mut stop = pin!(stop);
+        let mut stopping = false;
+        poll_fn(|cx| {
+            if !stopping && stop.as_mut().poll(cx).is_ready() {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Pin::new(&mut connection).poll(cx)
+        })
+        .await
+    };
+    if let Err(e) = ended {
+        // A client may end a connection as it likes.
+        tracing::debug!(error = %e, "gRPC connection ended early");
+    }
+    tasks.end().await;
+}
