@@ -1,6 +1,7 @@
 //! `suiro plugins`: what `@type` may be.
 
 use super::OK;
+use crate::engine::ROUTES;
 use crate::plugin::Registry;
 
 /// Prints the names of every kind, in alphabetical order.
@@ -13,10 +14,7 @@ pub fn run(registry: &Registry) -> u8 {
     line("input", registry.inputs.iter().map(|p| p.names).collect());
     line("filter", registry.filters.iter().map(|p| p.names).collect());
     let mut outputs: Vec<&[&str]> = registry.outputs.iter().map(|p| p.names).collect();
-    outputs.push(&["copy"]);
-    outputs.push(&["relabel"]);
-    outputs.push(&["rewrite_tag_filter"]);
-    outputs.push(&["roundrobin", "round_robin"]);
+    outputs.extend(ROUTES);
     line("output", outputs);
     line("parser", registry.parsers.iter().map(|p| p.names).collect());
     line("formatter", registry.formatters.iter().map(|p| p.names).collect());

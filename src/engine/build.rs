@@ -11,6 +11,7 @@ use super::chain::FilterNode;
 use super::graph::Graph;
 use super::pipeline::{Pipeline, Rule};
 use super::sink::{Secondary, Sink};
+use super::targets::ROUTES;
 use super::workers;
 use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, exec_filter_parts, normalize};
 use crate::plugin::{BufferDefaults, BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
@@ -254,7 +255,9 @@ impl Builder<'_> {
 
     fn new_sink(&mut self, section: &Section, kind: &str, id: String) -> Option<Sink> {
         let table = self.registry.outputs;
-        let Ok(plugin) = find(table, kind, "output", section).map_err(|f| self.diagnostics.push(f)) else {
+        let Some(plugin) = table.iter().find(|p| p.names.contains(&kind)) else {
+            let names = table.iter().map(|p| p.names).chain(ROUTES.iter().copied()).flatten().copied();
+            self.diagnostics.push(unknown_type(kind, "output", names, section));
             self.check_inside(section);
             self.check_buffer(section, &id);
             return None;

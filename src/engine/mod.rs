@@ -45,6 +45,7 @@ use tracing::{Instrument, error, info, warn};
 
 pub use self::books::kept as kept_ledger;
 pub use self::places::{OutputPlace, outputs};
+pub use self::targets::ROUTES;
 
 use self::books::Books;
 use self::build::{Plan, PlannedInput, Reusable};

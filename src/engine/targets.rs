@@ -12,7 +12,7 @@ use super::pipeline::{RoundRobin, Store, Target};
 use crate::config::{Diagnostic, Section, from_section};
 
 /// Outputs that only send on to others.
-const ROUTES: &[&str] = &["copy", "relabel", "rewrite_tag_filter", "roundrobin", "round_robin"];
+pub const ROUTES: &[&[&str]] = &[&["copy"], &["relabel"], &["rewrite_tag_filter"], &["roundrobin", "round_robin"]];
 /// Nesting of `<store>` sections with stores in them.
 const MAX_STORE_DEPTH: usize = 8;
 /// Largest `weight` of a `<store>`.
@@ -58,7 +58,7 @@ impl Builder<'_> {
             return None;
         }
         let kind = self.type_of(section)?;
-        if ROUTES.contains(&kind.as_str()) {
+        if ROUTES.iter().any(|names| names.contains(&kind.as_str())) {
             let (id, section, before) = (self.id(section), section.clone(), self.graph.sinks.len());
             self.graph.routes.push(RouteNode { id, section, before });
         }
