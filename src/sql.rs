@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    suiro::cli::sql()
+    suiro::cli::sql::run::main()
 }

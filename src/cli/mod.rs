@@ -13,7 +13,7 @@ mod privilege;
 mod report;
 mod run;
 mod setup;
-mod sql;
+pub mod sql;
 
 use std::process::ExitCode;
 
@@ -43,17 +43,4 @@ pub fn main(registry: &'static Registry) -> ExitCode {
         None => run::run(&flags, registry),
     };
     ExitCode::from(status)
-}
-
-/// Reads the command line of `suiro sql` and runs the query.
-#[cfg(feature = "sql")]
-pub fn sql() -> ExitCode {
-    let flags = Flags::parse();
-    ExitCode::from(match &flags.command {
-        Some(flags::Command::Sql(args)) => sql::run(args, &flags),
-        _ => {
-            eprintln!("suiro-sql is what 'suiro sql' runs: ask that");
-            FAILED
-        }
-    })
 }

@@ -4,11 +4,7 @@
 //! start would pay for it.
 
 #[cfg(feature = "sql")]
-mod place;
-#[cfg(feature = "sql")]
-mod print;
-#[cfg(feature = "sql")]
-mod run;
+pub mod run;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -16,8 +12,6 @@ use std::process::Command;
 
 use clap::{Args, ValueEnum};
 
-#[cfg(feature = "sql")]
-pub use self::run::run;
 use super::FAILED;
 
 /// Bytes of memory that a query may take where nothing is said.

@@ -14,8 +14,9 @@ use crate::event::{Arena, EventTime, Packing, Record, json, pack};
 use crate::input::forward::testing::Collector;
 use crate::input::wire::testing;
 use crate::net::grpc::Client;
-use crate::net::http::ClientOptions;
+use crate::net::http::{ClientError, ClientOptions};
 use crate::net::otlp::{Status, request, write_record};
+use crate::net::tls::{ClientSettings, ClientTls, Verify};
 use crate::plugin::{EmitError, Stopper};
 
 fn build(parameters: &str) -> Opentelemetry {
@@ -65,9 +66,20 @@ impl Server {
 
     /// A call over gRPC; gives the status and what is said of it.
     async fn call(&self, method: &str, message: &[u8], packed: Option<&'static str>) -> (u64, String) {
-        let url = format!("http://{}/{method}", self.grpc.unwrap()).parse().unwrap();
-        let reply = Client::new(ClientOptions::default()).call(&url, HeaderMap::new(), message, packed).await.unwrap();
-        (reply.code, reply.why)
+        self.call_by(ClientOptions::default(), method, message, packed).await.unwrap()
+    }
+
+    async fn call_by(
+        &self,
+        options: ClientOptions,
+        method: &str,
+        message: &[u8],
+        packed: Option<&'static str>,
+    ) -> Result<(u64, String), ClientError> {
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/{method}", self.grpc.unwrap()).parse().unwrap();
+        let reply = Client::new(options).call(&url, HeaderMap::new(), message, packed).await?;
+        Ok((reply.code, reply.why))
     }
 
     async fn send(&self, head: &str, body: &[u8]) -> Answer {
@@ -163,6 +175,22 @@ async fn calls_over_grpc_are_requests_too() {
     let traces = server.call("opentelemetry.proto.collector.trace.v1.TraceService/Export", b"", None).await;
     assert!(traces.0 == 12 && traces.1.contains("logs are taken here"), "{traces:?}");
     assert_eq!(server.events().len(), wanted.len());
+    server.end().await;
+}
+
+#[tokio::test]
+async fn calls_over_tls_choose_http2() {
+    let server = Server::start(&format!("{GRPC}\n<transport tls>\ninsecure true\n</transport>")).await;
+    let by = async |alpn| {
+        let verify = Verify { nothing: true, ..Verify::default() };
+        let tls = ClientTls::open(&ClientSettings { verify, alpn, ..ClientSettings::default() }).unwrap();
+        server.call_by(ClientOptions { tls: Some(tls), ..ClientOptions::default() }, EXPORT, &body("s"), None).await
+    };
+    assert_eq!(by(&["h2"]).await.unwrap().0, 0);
+    // One that asks for nothing is served too; one that asks for something else is not.
+    assert_eq!(by(&[]).await.unwrap().0, 0);
+    assert!(matches!(by(&["http/1.1"]).await, Err(ClientError::Connect(_))));
+    assert_eq!(server.events().len(), 2);
     server.end().await;
 }
 

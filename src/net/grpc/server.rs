@@ -29,7 +29,7 @@ const MAX_CALLS: u32 = 64;
 const WINDOW: u32 = 1 << 20;
 /// A silent peer is asked after this time whether it is still there.
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// It must answer, and a new one must begin, within this time.
+/// It must answer within this time. One that never speaks HTTP/2 is given up after both.
 const PING_WAIT: Duration = Duration::from_secs(20);
 /// How long an answer may wait for the client to read.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ where
 {
     let watch = Arc::new(Watch::default());
     let silence = PING_AFTER + PING_WAIT;
-    watch.set(PING_WAIT);
+    watch.set(silence);
     let io = Timed::new(stream, watch, Rule::Progress(silence, u64::MAX), WRITE_WAIT, PING_WAIT);
     let tasks = Tasks::default();
     let answer = service_fn(|request| {

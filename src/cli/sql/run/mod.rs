@@ -1,21 +1,33 @@
-//! Running a statement.
+//! `suiro-sql`: running a statement.
+
+mod place;
+mod print;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
-use super::{Format, SqlArgs, place, print};
+use clap::Parser;
+
+use super::{Format, SqlArgs};
+use crate::cli::flags::Command;
 use crate::cli::{FAILED, Flags, OK};
 use crate::query::{Limits, Query};
 
-/// Runs the statement; gives the exit status.
-pub fn run(args: &SqlArgs, flags: &Flags) -> u8 {
-    match query(args, flags) {
+/// Reads the command line of `suiro sql` and runs its statement.
+pub fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let done = match &flags.command {
+        Some(Command::Sql(args)) => query(args, &flags),
+        _ => Err("this is what 'suiro sql' runs: ask that".into()),
+    };
+    ExitCode::from(match done {
         Ok(()) => OK,
         Err(why) => {
             eprintln!("suiro sql: {why}");
             FAILED
         }
-    }
+    })
 }
 
 fn query(args: &SqlArgs, flags: &Flags) -> Result<(), String> {
@@ -72,12 +84,12 @@ fn bytes(text: &str) -> Result<usize, String> {
 }
 
 /// Says that a reader has gone away, which ends the work but is no fault.
-pub(super) fn is_gone(e: &io::Error) -> bool {
+fn is_gone(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// Writes what is left.
-pub(super) fn flushed(mut out: impl Write) -> Result<(), String> {
+fn flushed(mut out: impl Write) -> Result<(), String> {
     match out.flush() {
         Err(e) if !is_gone(&e) => Err(e.to_string()),
         _ => Ok(()),

@@ -31,7 +31,7 @@ fn configured(args: &SqlArgs, flags: &Flags) -> Result<Address, String> {
     if !path.exists() {
         return Err(format!("there is no file {shown}: {help}"));
     }
-    let loaded = super::super::run::load(path, flags).map_err(|faults| faults.render())?;
+    let loaded = crate::cli::run::load(path, flags).map_err(|faults| faults.render())?;
     let mut found = Vec::new();
     outputs(&loaded.root, &mut found);
     if let Some(id) = &args.id {

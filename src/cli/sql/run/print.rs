@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use super::Format;
-use super::run::{flushed, is_gone};
+use super::{Format, flushed, is_gone};
 use crate::query::arrow::array::RecordBatch;
 use crate::query::arrow::csv;
 use crate::query::arrow::error::ArrowError;
