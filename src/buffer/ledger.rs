@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::civil::{Date, date};
-use sha2::{Digest, Sha256};
 
 use super::config::{MAX_ACCOUNTS, MAX_ORIGIN_BYTES};
 use super::format::{put_short, take_short};
 use super::id::ChunkId;
 use super::letter::Cause;
+use super::origin::digest_text;
 use crate::event::Tag;
 
 /// The tag of accounts that stand for several: where there are too many tags.
@@ -172,7 +172,7 @@ impl AccountKey {
     /// The account of events that are taken in at `micros` since the epoch.
     pub fn new(input: &Arc<str>, tag: &Tag, micros: i64) -> AccountKey {
         let day = u32::try_from(micros.max(0) / DAY).unwrap_or(u32::MAX);
-        let input = if input.len() > MAX_ORIGIN_BYTES { digest(input).into() } else { input.clone() };
+        let input = if input.len() > MAX_ORIGIN_BYTES { digest_text(input.as_bytes()).into() } else { input.clone() };
         AccountKey { day, input, tag: bounded(tag) }
     }
 
@@ -215,12 +215,7 @@ impl AccountKey {
 }
 
 fn bounded(tag: &Tag) -> Tag {
-    if tag.len() > MAX_ORIGIN_BYTES { Tag::from(digest(tag).as_str()) } else { tag.clone() }
-}
-
-fn digest(name: &str) -> String {
-    let hex: String = Sha256::digest(name.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
+    if tag.len() > MAX_ORIGIN_BYTES { Tag::from(digest_text(tag.as_bytes()).as_str()) } else { tag.clone() }
 }
 
 /// What a frame says of its account.

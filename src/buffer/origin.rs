@@ -71,7 +71,8 @@ fn bounded_name(stream: &str) -> Cow<'_, str> {
     Cow::Owned(name)
 }
 
-fn digest_text(name: &[u8]) -> String {
+/// What is kept in place of a name that is too long.
+pub(super) fn digest_text(name: &[u8]) -> String {
     let digest = Sha256::digest(name);
     let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")

@@ -246,7 +246,8 @@ impl Recovery<'_> {
             }
         }
         let begun: HashSet<ChunkId> = self.memos.iter().copied().collect();
-        names.sort_unstable_by(|a, b| (!begun.contains(&a.0), a).cmp(&(!begun.contains(&b.0), b)));
+        names.sort_unstable();
+        names.sort_by_key(|(id, _)| !begun.contains(id));
         Ok(names)
     }
 

@@ -12,8 +12,6 @@ use crate::net::http::Budget;
 use crate::net::tls::Transport;
 use crate::plugin::BuildContext;
 
-/// Where to listen, where the configuration says nothing.
-const ANYWHERE: &str = "0.0.0.0";
 /// Most bytes of a body, where the configuration says nothing.
 const BODY_SIZE_LIMIT: Size = Size::mib(32);
 /// Most bytes of a body once it is unpacked, and of the events that come out of it.
@@ -23,35 +21,23 @@ const BODIES_AT_ONCE: usize = 128 << 20;
 /// Requests that are read into events at a time: what they come to may be many times their size.
 const READING_AT_ONCE: usize = 4;
 
-/// `<http>`
+/// The ports of the protocol.
+const HTTP_PORT: u16 = 4318;
+const GRPC_PORT: u16 = 4317;
+
+/// `<http>` and `<grpc>`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
-struct HttpParams {
+struct DoorParams {
     /// Address to listen on.
     bind: String,
-    /// Port to listen on.
-    port: u16,
+    /// Port to listen on; the protocol has one for each.
+    port: Option<u16>,
 }
 
-impl Default for HttpParams {
-    fn default() -> HttpParams {
-        HttpParams { bind: ANYWHERE.into(), port: 4318 }
-    }
-}
-
-/// `<grpc>`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-struct GrpcParams {
-    /// Address to listen on.
-    bind: String,
-    /// Port to listen on.
-    port: u16,
-}
-
-impl Default for GrpcParams {
-    fn default() -> GrpcParams {
-        GrpcParams { bind: ANYWHERE.into(), port: 4317 }
+impl Default for DoorParams {
+    fn default() -> DoorParams {
+        DoorParams { bind: "0.0.0.0".into(), port: None }
     }
 }
 
@@ -76,9 +62,9 @@ pub struct OpentelemetryParams {
     /// The tag of all events; `${type}` is what they are, `logs`.
     tag: String,
     /// OTLP over HTTP.
-    http: Option<HttpParams>,
+    http: Option<DoorParams>,
     /// OTLP over gRPC.
-    grpc: Option<GrpcParams>,
+    grpc: Option<DoorParams>,
     /// Largest body. A larger one is answered 413.
     #[serde(default = "body_size_limit")]
     body_size_limit: Size,
@@ -127,8 +113,10 @@ impl OpentelemetryParams {
 
     /// Where to listen.
     pub(super) fn places(&self) -> Vec<Place> {
-        let http = self.http.clone().map(|HttpParams { bind, port }| Place { wire: Wire::Http, bind, port });
-        let grpc = self.grpc.clone().map(|GrpcParams { bind, port }| Place { wire: Wire::Grpc, bind, port });
+        let place = |door: &Option<DoorParams>, wire, port| {
+            door.as_ref().map(|door| Place { wire, bind: door.bind.clone(), port: door.port.unwrap_or(port) })
+        };
+        let (http, grpc) = (place(&self.http, Wire::Http, HTTP_PORT), place(&self.grpc, Wire::Grpc, GRPC_PORT));
         http.into_iter().chain(grpc).collect()
     }
 

@@ -15,7 +15,7 @@ use crate::net::LogGate;
 use crate::net::grpc::code::{INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED};
 use crate::net::grpc::{self, FRAME_HEAD, Served};
 use crate::net::http::{BodyError, Lease, ServerResponse, decode, read_body};
-use crate::net::otlp::{Fault, Limits, Status, read_json, read_proto, success};
+use crate::net::otlp::{EXPORT, Fault, Limits, Status, read_json, read_proto, success};
 use crate::plugin::{EmitError, Emitter};
 
 /// Bodies larger than this many bytes are read into events away from the threads that serve connections.
@@ -24,9 +24,6 @@ const READ_HERE: usize = 256 * 1024;
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Seconds after which a sender that was put off should try again.
 const RETRY_SECONDS: u16 = 1;
-
-/// The only method that is served over gRPC.
-const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// The encoding of a request, and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]

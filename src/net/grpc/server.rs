@@ -1,8 +1,8 @@
 //! One connection of a server, and its answers.
 
 use std::convert::Infallible;
-use std::future::{poll_fn, ready};
-use std::pin::{Pin, pin};
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::tasks::Tasks;
 use super::{code, framed};
-use crate::net::http::{MAX_HEAD_BYTES, Rule, Timed, Watch};
+use crate::net::http::{MAX_HEAD_BYTES, Rule, Timed, Watch, until_stopped};
 use crate::net::tls::Stream;
 
 /// Calls of one connection at a time.
@@ -101,18 +101,13 @@ where
             .keep_alive_timeout(PING_WAIT)
             .serve_connection(TokioIo::new(io), answer)
     );
-    let ended = {
-        let mut stop = pin!(stop);
-        let mut stopping = false;
-        poll_fn(|cx| {
-            if !stopping && stop.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            Pin::new(&mut connection).poll(cx)
-        })
-        .await
-    };
+    let ended = until_stopped(
+        &mut connection,
+        stop,
+        |connection| connection.as_mut().graceful_shutdown(),
+        |connection, cx| connection.as_mut().poll(cx),
+    )
+    .await;
     if let Err(e) = ended {
         // A client may end a connection as it likes.
         tracing::debug!(error = %e, "gRPC connection ended early");

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,18 +84,13 @@ where
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(io), answer);
-    let ended = {
-        let mut stop = pin!(stop);
-        let mut stopping = false;
-        poll_fn(|cx| {
-            if !stopping && stop.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            connection.poll_without_shutdown(cx)
-        })
-        .await
-    };
+    let ended = until_stopped(
+        &mut connection,
+        stop,
+        |connection| Pin::new(connection).graceful_shutdown(),
+        |connection, cx| connection.poll_without_shutdown(cx),
+    )
+    .await;
     let refused = match ended {
         Ok(()) => watch.is_last(),
         Err(e) => {
@@ -104,6 +100,25 @@ where
         }
     };
     close(connection.into_parts().io.into_inner(), refused).await;
+}
+
+/// Drives a connection to its end, which `shut` brings near once `stop` has ended.
+pub(in crate::net) async fn until_stopped<C, T>(
+    connection: &mut C,
+    stop: impl Future<Output = ()>,
+    shut: impl Fn(&mut C),
+    poll: impl Fn(&mut C, &mut Context<'_>) -> Poll<T>,
+) -> T {
+    let mut stop = pin!(stop);
+    let mut stopping = false;
+    poll_fn(|cx| {
+        if !stopping && stop.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            shut(connection);
+        }
+        poll(connection, cx)
+    })
+    .await
 }
 
 fn is_last(response: &ServerResponse) -> bool {

@@ -17,3 +17,6 @@ pub use json::read_json;
 pub use log::{Fault, Limits};
 pub use read::read_proto;
 pub use write::{Placed, request, write_record};
+
+/// The method that takes logs over gRPC.
+pub const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";

@@ -7,10 +7,11 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
-use super::rpc::{EXPORT, Rpc};
+use super::rpc::Rpc;
 use super::{HttpWire, Shape, Wire};
 use crate::config::{Diagnostic, Pairs, Secret};
 use crate::net::http::{ClientOptions, Proxy};
+use crate::net::otlp::EXPORT;
 use crate::net::tls::{ClientSettings, Verify, Version, Versions};
 use crate::output::service::{Web, address, by_key};
 use crate::plugin::BuildContext;

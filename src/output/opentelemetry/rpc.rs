@@ -12,14 +12,11 @@ use crate::net::grpc::code::{
     RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED,
 };
 use crate::net::grpc::{Client, Reply};
-use crate::net::http::{ClientError, ClientOptions};
+use crate::net::http::ClientOptions;
 use crate::net::otlp::{Partial, Status, partial_of};
-use crate::net::tls::{ClientSettings, ClientTls};
-use crate::output::service::{Fate, Pause};
+use crate::net::tls::ClientSettings;
+use crate::output::service::{Fate, Pause, opened, patience, place, unanswered};
 use crate::plugin::WriteError;
-
-/// The method, behind the address.
-pub(super) const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// A server.
 pub(super) struct Rpc {
@@ -58,9 +55,8 @@ impl Rpc {
 
     /// Reads certificates; called once, before the first request.
     pub(super) fn open(&self) -> std::io::Result<()> {
-        let tls = self.tls.as_ref().map(ClientTls::open).transpose()?;
         // Started once; a second client would only replace an unused one.
-        let _ = self.client.set(Client::new(ClientOptions { tls, ..self.options.clone() }));
+        let _ = self.client.set(Client::new(opened(&self.options, self.tls.as_ref())?));
         Ok(())
     }
 
@@ -73,7 +69,7 @@ impl Rpc {
 
     /// How long one exchange may take.
     pub(super) fn patience(&self) -> Duration {
-        self.pause.longest() + self.options.connect_timeout * 2 + self.options.read_timeout + Duration::from_secs(60)
+        patience(&self.options)
     }
 
     /// Sends a request. Waits before it while the server has asked for a pause.
@@ -93,17 +89,12 @@ impl Rpc {
                 self.again("its answer can't be read", "look at endpoint: is this an OpenTelemetry server?")
             }),
             Ok(reply) => self.refused(&reply).map(Called::Not),
-            Err(ClientError::Request(why)) => Err(WriteError::Reject(why)),
-            Err(e) => Err(WriteError::Retry(format!("{}: {e}", self.place()))),
+            Err(e) => Err(unanswered(&self.url, &e)),
         }
     }
 
-    fn place(&self) -> String {
-        self.url[..url::Position::BeforePath].to_owned()
-    }
-
     fn again(&self, said: &str, help: &str) -> WriteError {
-        WriteError::Retry(format!("{}: {said}. What helps: {help}", self.place()))
+        WriteError::Retry(format!("{}: {said}. What helps: {help}", place(&self.url)))
     }
 
     fn refused(&self, reply: &Reply) -> Result<Fate, WriteError> {
@@ -112,17 +103,17 @@ impl Rpc {
         self.pause.ask(retry);
         match reply.code {
             CANCELLED | DEADLINE_EXCEEDED | ABORTED | OUT_OF_RANGE | UNAVAILABLE | DATA_LOSS => {
-                Err(WriteError::Retry(format!("{}: {said}", self.place())))
+                Err(WriteError::Retry(format!("{}: {said}", place(&self.url))))
             }
             // Without a time after which to come again it is the request that is too much.
             RESOURCE_EXHAUSTED if retry.is_none() => Ok(Fate::TooLarge(said)),
-            RESOURCE_EXHAUSTED => Err(WriteError::Retry(format!("{}: {said}", self.place()))),
+            RESOURCE_EXHAUSTED => Err(WriteError::Retry(format!("{}: {said}", place(&self.url)))),
             INVALID_ARGUMENT => Ok(Fate::Bad(None, said)),
             UNAUTHENTICATED | PERMISSION_DENIED => {
                 Err(self.again(&said, "look at headers of <grpc>, and at <transport>"))
             }
             UNIMPLEMENTED => Err(self.again(&said, "look at endpoint: this server takes no logs over gRPC")),
-            _ => Err(WriteError::Refused { why: format!("{}: {said}", self.place()), response: said }),
+            _ => Err(WriteError::Refused { why: format!("{}: {said}", place(&self.url)), response: said }),
         }
     }
 }

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use super::*;
 use crate::event::{BatchBuilder, Packing, json, pack};
 use crate::net::grpc::{self, Served};
-use crate::net::otlp::{Limits, read_proto};
+use crate::net::otlp::{EXPORT, Limits, read_proto};
 use crate::net::tls::Stream;
 use crate::output::service::testing::{Asked, Reply, Service, chunk, fault, start, told, yes};
 
@@ -141,7 +141,7 @@ async fn rpc(answer: fn() -> Served) -> (u16, Arc<Mutex<Vec<Vec<u8>>>>) {
                 async move {
                     let packed_as = request.headers().get("grpc-encoding").cloned();
                     assert_eq!(request.headers()["api-key"], "k");
-                    assert_eq!(request.uri().path(), rpc::EXPORT);
+                    assert_eq!(request.uri().path(), EXPORT);
                     let (message, packed) =
                         grpc::message_of(request.into_body().collect().await.unwrap().to_bytes()).unwrap();
                     assert_eq!(packed, packed_as.is_some_and(|name| name == "gzip"));

@@ -48,19 +48,12 @@ impl Web {
 
     /// Reads certificates; called once, before the first request.
     pub fn open(&self) -> std::io::Result<()> {
-        let mut options = self.options.clone();
-        if let Some(settings) = &self.tls {
-            if settings.verify.nothing {
-                tracing::warn!("the target's certificate is not checked at all, as the configuration says");
-            }
-            let mut settings = settings.clone();
-            if let Some(directory) = &self.ca_directory {
-                settings.ca_paths.extend(certificates(directory)?);
-            }
-            options.tls = Some(ClientTls::open(&settings)?);
+        let mut settings = self.tls.clone();
+        if let (Some(settings), Some(directory)) = (&mut settings, &self.ca_directory) {
+            settings.ca_paths.extend(certificates(directory)?);
         }
         // Started once; a second client would only replace an unused one.
-        let _ = self.client.set(Client::new(options));
+        let _ = self.client.set(Client::new(opened(&self.options, settings.as_ref())?));
         Ok(())
     }
 
@@ -93,12 +86,7 @@ impl Web {
                 }
                 Ok(answer)
             }
-            // What it says holds the path.
-            Err(ClientError::Request(_)) => Err(WriteError::Reject(format!(
-                "{}: the request has an address or a header that can't be sent",
-                place(url)
-            ))),
-            Err(e) => Err(WriteError::Retry(format!("{}: {e}", place(url)))),
+            Err(e) => Err(unanswered(url, &e)),
         }
     }
 
@@ -109,8 +97,34 @@ impl Web {
 
     /// How long one exchange may take.
     pub fn patience(&self) -> Duration {
-        let waits = [self.options.connect_timeout, self.options.tls_timeout, self.options.read_timeout, MAX_PAUSE];
-        waits.iter().fold(Duration::from_secs(60), |sum, wait| sum.saturating_add(*wait))
+        patience(&self.options)
+    }
+}
+
+/// What a client is made with: its certificates are read.
+///
+/// Errors: as [`ClientTls::open`].
+pub fn opened(options: &ClientOptions, tls: Option<&ClientSettings>) -> std::io::Result<ClientOptions> {
+    if tls.is_some_and(|settings| settings.verify.nothing) {
+        tracing::warn!("the target's certificate is not checked at all, as the configuration says");
+    }
+    Ok(ClientOptions { tls: tls.map(ClientTls::open).transpose()?, ..options.clone() })
+}
+
+/// How long one exchange may take, with the pause before it.
+pub fn patience(options: &ClientOptions) -> Duration {
+    let waits = [options.connect_timeout, options.tls_timeout, options.read_timeout, MAX_PAUSE];
+    waits.iter().fold(Duration::from_secs(60), |sum, wait| sum.saturating_add(*wait))
+}
+
+/// What follows from there being no answer.
+pub fn unanswered(url: &Url, e: &ClientError) -> WriteError {
+    match e {
+        // What it says holds the path.
+        ClientError::Request(_) => {
+            WriteError::Reject(format!("{}: the request has an address or a header that can't be sent", place(url)))
+        }
+        e => WriteError::Retry(format!("{}: {e}", place(url))),
     }
 }
 
@@ -123,11 +137,6 @@ impl Pause {
     pub fn ask(&self, time: Option<Duration>) {
         let Some(time) = time else { return };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(time.min(LONGEST_PAUSE));
-    }
-
-    /// The longest that [`over`](Self::over) waits.
-    pub fn longest(&self) -> Duration {
-        MAX_PAUSE
     }
 
     /// Waits until it is over.
@@ -153,7 +162,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Scheme, host and port of an address: a path may be a secret.
-fn place(url: &Url) -> &str {
+pub fn place(url: &Url) -> &str {
     &url[..url::Position::BeforePath]
 }
 

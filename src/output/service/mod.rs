@@ -8,5 +8,5 @@ mod pieces;
 #[cfg(test)]
 pub(super) mod testing;
 
-pub use http::{Pause, Web, address, by_key, fields, header, login, shown};
+pub use http::{Pause, Web, address, by_key, fields, header, login, opened, patience, place, shown, unanswered};
 pub use pieces::{Fate, Pieces, Row, Sender};
