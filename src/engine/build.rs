@@ -70,6 +70,7 @@ pub fn build(
     reusable: &Reusable,
 ) -> Result<Plan, Diagnostics> {
     let mut builder = Builder {
+        configuration: root,
         registry,
         process,
         reusable,
@@ -87,6 +88,8 @@ pub fn build(
 }
 
 pub(super) struct Builder<'a> {
+    /// All of it.
+    pub(super) configuration: &'a Section,
     registry: &'a Registry,
     pub(super) process: &'a Arc<Process>,
     reusable: &'a Reusable,

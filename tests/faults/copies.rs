@@ -84,6 +84,38 @@ fn lines_whose_tags_are_rewritten_land_once_across_kills() {
     daemon.end_within(Duration::from_secs(5));
 }
 
+/// One of two buffers has its part of a batch at a kill, and the next start sends the other part there too: it is not taken
+/// for what is there.
+#[test]
+fn lines_that_a_changed_configuration_sends_elsewhere_are_not_lost_by_a_kill() {
+    let (place, targets) = (Place::new(), targets(2));
+    targets[1].set(Conduct::Hang);
+    let rules = [("k", "/A/", "a"), ("id", "/[02468]$/", "a"), ("id", "/./", "b")];
+    let rules =
+        rules.map(|(key, pattern, tag)| format!("<rule>\nkey {key}\npattern {pattern}\ntag n.{tag}\n</rule>\n"));
+    let retag = format!("<match app.**>\n@type rewrite_tag_filter\n{}</match>\n", rules.concat());
+    let full = format!("{SMALL}\noverflow_action throw_exception");
+    let all = store(&place, &targets[0], "all", "");
+    let small = store(&place, &targets[1], "small", &full).replace("ack_response_timeout 2", "ack_response_timeout 60");
+    let outputs = format!("<match n.a>\n{all}</match>\n<match n.b>\n{small}</match>\n");
+    let config = |filter: &str| tail_source(place.path(), "logs/*.log", "") + filter + &retag + &outputs;
+    let mut first = place.log("first.log");
+    first.write(200);
+    let daemon = place.start(&config(""));
+    let even = |ids: &[String]| ids.iter().step_by(2).cloned().collect::<Vec<_>>();
+    targets[0].wait_for_all(&even(&first.written));
+    let mut second = place.log("second.log");
+    second.write(50);
+    targets[0].wait_for_all(&even(&second.written));
+    std::thread::sleep(TRIES);
+    drop(daemon);
+    let filter = "<filter app.**>\n@type record_transformer\n<record>\nk A\n</record>\n</filter>\n";
+    let mut daemon = place.start(&config(filter));
+    targets[0].wait_for_all(&second.written);
+    targets[1].set(Conduct::Take);
+    daemon.end_within(Duration::from_secs(5));
+}
+
 /// Two stores; the second has a small buffer and a target that hangs. Lines of `first.log` fill it.
 struct Lopsided {
     place: Place,
