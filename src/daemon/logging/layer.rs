@@ -124,6 +124,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             let ours = metadata.target() == SCOPE_TARGET;
             return if ours { Interest::always() } else { Interest::never() };
         }
+        // A peer makes it warn as often as it likes; what matters of a connection is told by who serves it.
+        if metadata.target().starts_with("h2::") && *metadata.level() > Level::ERROR {
+            return Interest::never();
+        }
         // Which lines are wanted depends on the plugin whose work they belong to.
         if *metadata.level() <= self.log.levels.most() { Interest::sometimes() } else { Interest::never() }
     }
@@ -164,7 +168,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use tracing::{debug, info, subscriber, warn};
+    use tracing::{debug, error, info, subscriber, warn};
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::super::{LogEvents, LogOutput};
@@ -196,6 +200,16 @@ mod tests {
             info!(worker = 0, "runs");
         });
         assert_eq!(got, ["[debug]: wanted", "[info]: runs worker=0"]);
+    }
+
+    #[test]
+    fn what_a_peer_can_make_http2_say_is_not_logged() {
+        let got = logged(|_| {
+            warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
+            error!(target: "h2::proto", "told");
+            warn!(target: "h2o", "told too");
+        });
+        assert_eq!(got, ["[error]: told", "[warn]: told too"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
+use hyper::rt::Executor;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
@@ -133,13 +134,13 @@ impl Client {
         let rule = Rule::Progress(wait, MAX_EXCHANGE_BYTES);
         let io = TokioIo::new(Timed::new(stream, watch.clone(), rule, wait, wait));
         let tasks = Tasks::default();
-        let handshake = http2::Builder::new(tasks.clone())
+        let handshake = http2::Builder::new(tasks.starter())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .handshake(io);
         let (send, drive) = handshake.await.map_err(io::Error::other)?;
-        tasks.spawn(async move {
+        tasks.starter().execute(async move {
             // Whoever waits for an answer hears of an error too.
             let _ = drive.await;
         });

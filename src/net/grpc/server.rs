@@ -11,20 +11,21 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::tasks::Tasks;
 use super::{code, framed};
 use crate::net::http::{MAX_HEAD_BYTES, Rule, Timed, Watch, until_stopped};
 use crate::net::tls::Stream;
 
-/// Calls of one connection at a time.
-const MAX_CALLS: u32 = 64;
+/// Calls of one connection at a time, those that their client has given up among them.
+pub(super) const MAX_CALLS: u32 = 64;
 /// Bytes of bodies that a connection may send before they are read, and one call of it.
 const WINDOW: u32 = 1 << 20;
 /// A silent peer is asked after this time whether it is still there.
@@ -70,7 +71,7 @@ pub fn failed(code: u64, why: &str) -> Served {
 
 /// Serves one connection until the peer ends it, a limit closes it, or `stop` ends: then the calls in work are answered and
 /// the connection is closed. A call goes on to its end even where its client has gone: a batch must not stop on its way into
-/// some of its buffers.
+/// some of its buffers. Who drops this future cuts the calls off too.
 pub async fn serve_connection<S, F>(stream: Stream, stop: impl Future<Output = ()>, service: S)
 where
     S: Fn(Request<Incoming>) -> F,
@@ -81,17 +82,26 @@ where
     watch.set(silence);
     let io = Timed::new(stream, watch, Rule::Progress(silence, u64::MAX), WRITE_WAIT, PING_WAIT);
     let tasks = Tasks::default();
+    let starter = tasks.starter();
+    // hyper counts a call no more that its client has given up, and it goes on.
+    let places = Arc::new(Semaphore::new(MAX_CALLS as usize));
     let answer = service_fn(|request| {
         let (done, answer) = oneshot::channel();
-        let work = service(request);
-        tasks.spawn(async move {
-            // Nobody may be waiting any more.
-            let _ = done.send(work.await);
-        });
+        match places.clone().try_acquire_owned() {
+            Ok(place) => {
+                let work = service(request);
+                starter.execute(async move {
+                    // Nobody may be waiting any more.
+                    let _ = done.send(work.await);
+                    drop(place);
+                });
+            }
+            Err(_) => drop(done.send(failed(code::UNAVAILABLE, "too many calls at once"))),
+        }
         answer
     });
     let mut connection = pin!(
-        http2::Builder::new(tasks.clone())
+        http2::Builder::new(starter.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_CALLS)
             .initial_stream_window_size(WINDOW)

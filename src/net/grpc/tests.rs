@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::client::conn::http2;
 use hyper::header::HeaderMap;
 use hyper::{Request, Response};
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -140,6 +142,49 @@ async fn a_call_goes_on_where_its_client_has_gone_and_at_a_stop() {
     assert!(call.await.unwrap());
     server.running.await.unwrap();
     assert_eq!(done.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn calls_that_their_client_has_given_up_are_counted_until_they_end() {
+    let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let (told, gate) = (begun.clone(), open.clone());
+    let server = Server::start(move |_| {
+        let (told, gate) = (told.clone(), gate.clone());
+        async move {
+            told.notify_one();
+            gate.acquire().await.unwrap().forget();
+            succeeded(b"")
+        }
+    });
+    let server = server.await;
+    let tcp = TcpStream::connect(("127.0.0.1", server.url.port().unwrap())).await.unwrap();
+    let shake = http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(tcp));
+    let (mut send, connection) = shake.await.unwrap();
+    let driving = tokio::spawn(connection);
+    let request = || {
+        let mut request = Request::new(http_body_util::Full::new(framed(b"", false)));
+        *request.uri_mut() = server.url.as_str().parse().unwrap();
+        request
+    };
+    for _ in 0..server::MAX_CALLS {
+        send.ready().await.unwrap();
+        let call = tokio::spawn(send.send_request(request()));
+        begun.notified().await;
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    send.ready().await.unwrap();
+    let refused = send.send_request(request()).await.unwrap();
+    assert_eq!(refused.headers()["grpc-status"], "14");
+    open.add_permits(server::MAX_CALLS as usize + 1);
+    while open.available_permits() != 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    send.ready().await.unwrap();
+    assert!(!send.send_request(request()).await.unwrap().headers().contains_key("grpc-status"));
+    drop((send, refused));
+    server.running.await.unwrap();
+    driving.await.unwrap().unwrap();
 }
 
 #[test]

@@ -18,7 +18,7 @@ use url::Url;
 pub use self::params::OpentelemetryParams;
 use self::rpc::{Called, Rpc};
 
-use super::service::{Fate, Pieces, Row, Sender, Web, shown};
+use super::service::{Fate, Pieces, Row, Sender, Web, excerpt, shown};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
 use crate::event::{Arena, Entry, Record};
@@ -146,9 +146,9 @@ impl Sender for Opentelemetry {
 impl Opentelemetry {
     /// What an answer to a request that was taken says of its records.
     fn taken(&self, url: &Url, Partial { rejected, message }: Partial, count: usize) -> Fate {
-        let message = message.escape_debug();
+        let message = excerpt(&message);
         match rejected {
-            0 if message.clone().next().is_none() => {}
+            0 if message.is_empty() => {}
             0 => tracing::warn!("{url} says: {message}"),
             // All of them, so it is known which.
             n if n >= count as u64 => return Fate::Refused(format!("rejected: {message}")),
@@ -183,7 +183,7 @@ impl HttpWire {
         let said = match Status::read(&answer.body) {
             Ok(said) if proto => {
                 self.web.pause().ask(said.retry);
-                format!("{} {}", answer.status, said.message.escape_debug())
+                format!("{} {}", answer.status, excerpt(&said.message))
             }
             _ => shown(answer),
         };

@@ -15,7 +15,7 @@ use crate::net::grpc::{Client, Reply};
 use crate::net::http::ClientOptions;
 use crate::net::otlp::{Partial, Status, partial_of};
 use crate::net::tls::ClientSettings;
-use crate::output::service::{Fate, Pause, opened, patience, place, unanswered};
+use crate::output::service::{Fate, Pause, excerpt, opened, patience, place, unanswered};
 use crate::plugin::WriteError;
 
 /// A server.
@@ -98,7 +98,7 @@ impl Rpc {
     }
 
     fn refused(&self, reply: &Reply) -> Result<Fate, WriteError> {
-        let said = format!("status {} {}", reply.code, reply.why.escape_debug());
+        let said = format!("status {} {}", reply.code, excerpt(&reply.why));
         let retry = Status::read(&reply.details).ok().and_then(|status| status.retry);
         self.pause.ask(retry);
         match reply.code {

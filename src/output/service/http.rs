@@ -168,9 +168,12 @@ pub fn place(url: &Url) -> &str {
 
 /// The beginning of an answer's body, escaped for the log.
 pub fn shown(answer: &Answer) -> String {
-    let text = String::from_utf8_lossy(&answer.body);
-    let body: String = text.trim().chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    format!("{} {body}", answer.status)
+    format!("{} {}", answer.status, excerpt(&String::from_utf8_lossy(&answer.body)))
+}
+
+/// The beginning of what a service says, escaped for the log.
+pub fn excerpt(text: &str) -> String {
+    text.trim().chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }
 
 /// An address of HTTP with a host, and nothing that stands elsewhere.
