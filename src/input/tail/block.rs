@@ -52,6 +52,10 @@ impl Turn<'_> {
         block: &mut Vec<u8>,
         allowance: Allowance,
     ) -> io::Result<After> {
+        if size < progress.scanned {
+            // Cut within the text at the position: what was looked at of it is gone.
+            progress.move_to(progress.mark());
+        }
         let flush = self.is_flush(progress);
         let finish = self.file.flags.finish.load(SeqCst);
         let mut end = progress.scanned;

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use super::super::params::Settings;
 use super::harness::{World, quiet_time, until};
 
 #[tokio::test]
@@ -36,6 +37,32 @@ async fn a_file_that_was_cut_is_read_from_its_head() {
     world.append("in.log", "b2\n");
     world.until_messages(&["a1 long enough line", "a2", "b1", "b2"]).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_within_its_last_line_goes_on_there() {
+    type Change = fn(&mut Settings);
+    let worlds: [(Change, usize); 4] = [
+        (|_| {}, 10_000),
+        (|_| {}, 100_000),
+        (|settings| settings.max_line = Some(15_000), 20_000),
+        (|settings| settings.max_line = Some(1_000), 2_000),
+    ];
+    for (change, unfinished) in worlds {
+        let world = World::with(change);
+        world.write("in.log", format!("a1\n{}", "u".repeat(unfinished)));
+        let running = world.start().await;
+        world.until_events(1).await;
+        quiet_time().await;
+        std::fs::OpenOptions::new().write(true).open(world.path("in.log")).unwrap().set_len(503).unwrap();
+        quiet_time().await;
+        let after: Vec<String> = (0..300).map(|n| format!("b{n} {}", "x".repeat(200))).collect();
+        world.append("in.log", format!("\n{}\n", after.join("\n")));
+        let cut = "u".repeat(500);
+        let wanted: Vec<&str> = ["a1", &cut].into_iter().chain(after.iter().map(String::as_str)).collect();
+        world.until_messages(&wanted).await;
+        running.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -149,11 +176,8 @@ async fn a_file_that_came_and_went_between_two_looks_is_read() {
 #[tokio::test]
 async fn a_rotated_file_that_matches_as_well_is_not_read_again() {
     for follow_inodes in [false, true] {
-        let change = if follow_inodes {
-            |settings: &mut super::super::params::Settings| settings.follow_inodes = true
-        } else {
-            |_: &mut super::super::params::Settings| {}
-        };
+        let change =
+            if follow_inodes { |settings: &mut Settings| settings.follow_inodes = true } else { |_: &mut Settings| {} };
         let world = World { include: vec!["in.log*".into()], tag: "*".into(), ..World::with(change) };
         world.write("in.log", "a1\n");
         let running = world.start().await;
