@@ -34,8 +34,7 @@ enum Encoding {
 
 impl Encoding {
     fn of(headers: &HeaderMap) -> Option<Encoding> {
-        let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        match media_type(headers)?.as_str() {
             "application/x-protobuf" => Some(Encoding::Proto),
             "application/json" => Some(Encoding::Json),
             _ => None,
@@ -45,6 +44,12 @@ impl Encoding {
     fn name(self) -> HeaderValue {
         HeaderValue::from_static(if self == Encoding::Json { "application/json" } else { "application/x-protobuf" })
     }
+}
+
+/// `Content-Type` without its parameters, in small letters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 /// A refusal before it is sent.
@@ -145,8 +150,11 @@ impl Service {
         if head.uri.path() != EXPORT {
             return Err(refused(UNIMPLEMENTED, "logs are taken here; metrics and traces are not"));
         }
+        if head.method != Method::POST {
+            return Err(refused(UNIMPLEMENTED, "calls are made by POST"));
+        }
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        if !matches!(text("content-type"), Some("application/grpc" | "application/grpc+proto")) {
+        if !matches!(media_type(&head.headers).as_deref(), Some("application/grpc" | "application/grpc+proto")) {
             return Err(refused(UNIMPLEMENTED, "unsupported media type, supported: application/grpc"));
         }
         let mut lease = self.settings.budget.lease();

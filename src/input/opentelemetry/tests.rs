@@ -4,7 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::header::HeaderMap;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -175,6 +180,31 @@ async fn calls_over_grpc_are_requests_too() {
     let traces = server.call("opentelemetry.proto.collector.trace.v1.TraceService/Export", b"", None).await;
     assert!(traces.0 == 12 && traces.1.contains("logs are taken here"), "{traces:?}");
     assert_eq!(server.events().len(), wanted.len());
+    server.end().await;
+}
+
+#[tokio::test]
+async fn the_head_of_a_call_says_what_it_is() {
+    let server = Server::start(GRPC).await;
+    let tcp = TcpStream::connect(server.grpc.unwrap()).await.unwrap();
+    let (mut send, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+    let driving = tokio::spawn(connection);
+    let message = body("c");
+    let frame = [&[0], &(message.len() as u32).to_be_bytes()[..], &message].concat();
+    for (method, media, status) in [
+        (Method::POST, "Application/gRPC+proto; charset=x", None),
+        (Method::POST, "application/json", Some("12")),
+        (Method::PUT, "application/grpc", Some("12")),
+        (Method::GET, "application/grpc", Some("12")),
+    ] {
+        let request = Request::builder().method(&method).uri(format!("http://x/{EXPORT}")).header(CONTENT_TYPE, media);
+        let request = request.body(Full::new(Bytes::from(frame.clone()))).unwrap();
+        let answer = send.send_request(request).await.unwrap();
+        assert_eq!(answer.headers().get("grpc-status").map(|s| s.to_str().unwrap()), status, "{method} {media}");
+    }
+    assert_eq!(server.events().len(), 1);
+    drop(send);
+    driving.await.unwrap().unwrap();
     server.end().await;
 }
 

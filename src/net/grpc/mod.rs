@@ -57,13 +57,13 @@ fn framed(message: &[u8], packed: bool) -> Bytes {
 pub fn message_of(mut body: Bytes) -> Result<(Bytes, bool), &'static str> {
     let Some((packed, length)) = body.first_chunk::<FRAME_HEAD>().map(|[packed, length @ ..]| (*packed, *length))
     else {
-        return Err("there is no message in the request");
+        return Err("there is no message");
     };
     let message = body.split_off(FRAME_HEAD);
     match (packed, message.len().cmp(&(u32::from_be_bytes(length) as usize))) {
         (0 | 1, std::cmp::Ordering::Equal) => Ok((message, packed == 1)),
         (0 | 1, std::cmp::Ordering::Less) => Err("the message is not whole"),
-        (0 | 1, std::cmp::Ordering::Greater) => Err("one message is taken in a call, not several"),
+        (0 | 1, std::cmp::Ordering::Greater) => Err("there are several messages, not one"),
         _ => Err("the frame of the message is malformed"),
     }
 }

@@ -197,7 +197,7 @@ fn a_body_is_one_message() {
         (&[0, 0, 0, 0], "no message"),
         (&[0, 0, 0, 0, 3, 1], "not whole"),
         (&[0, 255, 255, 255, 255, 1], "not whole"),
-        (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "not several"),
+        (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "several messages"),
         (&[2, 0, 0, 0, 0], "malformed"),
     ] {
         assert!(of(body).unwrap_err().contains(why), "{body:?}");
