@@ -30,25 +30,18 @@ impl Graph {
         let chains = std::iter::from_fn(move || {
             let head = heads.next()?;
             let end = heads.peek().copied().unwrap_or(stores.len());
-            Some(self.one_after_the_other(&stores[head..end], head, batch, from, depth))
+            Some(self.one_after_the_other(&stores[head..end], batch, from, depth))
         });
         side_by_side(chains, MAX_STORES_AT_ONCE).await
     }
 
-    /// Sends a batch to a store, and to those behind it that are there for its failure. `first` is the place of the first.
-    async fn one_after_the_other(
-        &self,
-        stores: &[Store],
-        first: usize,
-        batch: &Batch,
-        from: &Source,
-        depth: usize,
-    ) -> Stored {
+    /// Sends a batch to a store, and to those behind it that are there for its failure.
+    async fn one_after_the_other(&self, stores: &[Store], batch: &Batch, from: &Source, depth: usize) -> Stored {
         let mut receipt = Receipt::durable();
-        for (at, store) in (first..).zip(stores) {
+        for store in stores {
             // Behind labels several ways may lead to one buffer, which is to take a copy from each.
-            let branch = store.target.relabels();
-            let branch = branch.then(|| Source { origin: from.origin.branch(at), input: from.input.clone() });
+            let branch =
+                store.way.as_ref().map(|way| Source { origin: from.origin.branch(way), input: from.input.clone() });
             match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(from), depth).await {
                 Ok(stored) => {
                     receipt = receipt.merge(stored);

@@ -4,6 +4,7 @@
 //! - [`pipeline`], [`chain`], [`graph`], [`router`]: the way of a batch from an input to the sinks.
 //! - [`sink`], [`flush`], [`retry`]: the way of a chunk from a buffer to its target. Retry is decided in `flush` alone.
 //! - [`books`]: the accounts of what reaches no buffer.
+//! - [`ways`]: what tells copies of a batch apart that meet in one buffer.
 //! - [`places`]: outputs and their buffers, for tools.
 //! - [`monitor`]: what others may look at. [`own_log`]: where events of suiro's own log go.
 //!
@@ -32,6 +33,7 @@ mod sink;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod ways;
 mod workers;
 
 use std::sync::Arc;

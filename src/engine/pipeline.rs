@@ -36,6 +36,8 @@ pub struct Store {
     pub ignore_error: bool,
     /// It is used only when the one before failed.
     pub only_if_previous_failed: bool,
+    /// Its name where it leads through rules, where it may meet others; no other of the same `copy` has it.
+    pub way: Option<String>,
 }
 
 impl Target {
@@ -46,16 +48,6 @@ impl Target {
             Target::Copy(stores) => stores.iter().all(|store| store.target.has(origin)),
             Target::Label(_) | Target::Retag(_) => false,
             Target::RoundRobin(turns) => turns.targets.iter().any(|target| target.has(origin)),
-        }
-    }
-
-    /// Whether its way goes on through rules, where it may meet that of another store.
-    pub fn relabels(&self) -> bool {
-        match self {
-            Target::Sink(_) => false,
-            Target::Copy(stores) => stores.iter().any(|store| store.target.relabels()),
-            Target::Label(_) | Target::Retag(_) => true,
-            Target::RoundRobin(turns) => turns.targets.iter().any(Target::relabels),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Outputs that are part of the routes: `copy`, `relabel`, `roundrobin`, and `rewrite_tag_filter`, which has a file of its own.
 //! See [`super::build`].
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::build::{Builder, OUTPUT_PARTS};
 use super::graph::RouteNode;
 use super::pipeline::{RoundRobin, Store, Target};
+use super::ways::passage;
 use crate::config::{Diagnostic, Section, from_section};
 
 /// Outputs that only send on to others.
@@ -113,7 +115,8 @@ impl Builder<'_> {
             self.fault("ignore_if_prev_success must specify 2nd or later <store> directives", first);
         }
         let stores: Vec<Option<Store>> = params.store.iter().map(|s| self.store(s, depth)).collect();
-        let stores: Vec<Store> = stores.into_iter().collect::<Option<_>>()?;
+        let mut stores: Vec<Store> = stores.into_iter().collect::<Option<_>>()?;
+        name_ways(&mut stores);
         if stores.iter().all(|s| s.ignore_error) && !stores.iter().any(|s| s.only_if_previous_failed) {
             let message = "ignore_errors are specified in all <store>, but ignore_if_prev_success is not specified. \
                            Is this intended?";
@@ -133,6 +136,7 @@ impl Builder<'_> {
             target,
             ignore_error: words.contains(&"ignore_error"),
             only_if_previous_failed: words.contains(&"ignore_if_prev_success"),
+            way: passage(section),
         })
     }
 
@@ -158,5 +162,15 @@ impl Builder<'_> {
             return None;
         }
         Some(Target::RoundRobin(RoundRobin { turns, targets, next: AtomicUsize::new(0) }))
+    }
+}
+
+/// Stores that say the same are told apart by their order.
+fn name_ways(stores: &mut [Store]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for way in stores.iter_mut().filter_map(|store| store.way.as_mut()) {
+        let turn = seen.entry(way.clone()).or_default();
+        way.push_str(&format!("-{turn}"));
+        *turn += 1;
     }
 }

@@ -22,8 +22,12 @@ fn store(place: &Place, target: &Target, name: &str, more: &str) -> String {
 }
 
 fn copy(stores: &[String]) -> String {
+    matching(&copying(stores))
+}
+
+fn copying(stores: &[String]) -> String {
     let stores: String = stores.iter().map(|store| format!("<store>\n{store}</store>\n")).collect();
-    matching(&format!("@type copy\n{stores}"))
+    format!("@type copy\n{stores}")
 }
 
 fn targets(count: usize) -> Vec<Target> {
@@ -190,16 +194,27 @@ fn a_store_that_never_saw_a_stream_gets_all_of_it_after_a_kill() {
     daemon.end_within(Duration::from_secs(5));
 }
 
+/// A label that writes its name before the ids.
+fn naming_label(name: &str, output: &str) -> String {
+    let filter = format!(
+        "<filter **>\n@type record_transformer\n<record>\nid {name}-${{record[\"id\"]}}\n</record>\n</filter>\n"
+    );
+    format!("<label @{name}>\n{filter}{}</label>\n", matching(output))
+}
+
+fn to_label(name: &str) -> String {
+    format!("@type relabel\n@label @{name}\n")
+}
+
+fn named(name: &str, ids: &[String]) -> Vec<String> {
+    ids.iter().map(|id| format!("{name}-{id}")).collect()
+}
+
 #[test]
 fn two_labels_that_end_in_one_buffer_give_it_both_copies() {
     let (place, target, port) = (Place::new(), Target::start(Protocol::Forward, Conduct::Take), free_port());
-    let label = |name: &str| {
-        format!(
-            "<label @{name}>\n<filter **>\n@type record_transformer\n<record>\nid {name}-${{record[\"id\"]}}\n</record>\n</filter>\n\
-             <match **>\n@type relabel\n@label @OUT\n</match>\n</label>\n"
-        )
-    };
-    let ways = ["X", "Y"].map(|name| format!("@type relabel\n@label @{name}\n"));
+    let label = |name: &str| naming_label(name, "@type relabel\n@label @OUT\n");
+    let ways = ["X", "Y"].map(to_label);
     let out = format!("<label @OUT>\n{}</label>\n", matching(&store(&place, &target, "out", "")));
     let tail = tail_source(place.path(), "logs/*.log", "");
     let config = forward_source(port) + &tail + &copy(&ways) + &label("X") + &label("Y") + &out;
@@ -209,8 +224,38 @@ fn two_labels_that_end_in_one_buffer_give_it_both_copies() {
     let load = Load::start(1, || forward_sender(port));
     load.wait_for_more(3);
     let ids: Vec<String> = load.finish().into_iter().chain(log.written).collect();
-    let both: Vec<String> = ids.iter().flat_map(|id| [format!("X-{id}"), format!("Y-{id}")]).collect();
+    let both = ["X", "Y"].map(|name| named(name, &ids)).concat();
     target.wait_for_all(&both);
     target.seen().ids.assert_exactly(&both);
+    daemon.end_within(Duration::from_secs(5));
+}
+
+/// A buffer has one copy of lines at a kill, and the next start, with the stores in another order, sends it another one too.
+#[test]
+fn stores_that_change_places_between_a_kill_and_the_start_are_told_apart() {
+    let (place, targets) = (Place::new(), targets(2));
+    targets[1].set(Conduct::Hang);
+    let full = format!("{SMALL}\noverflow_action throw_exception");
+    let small = store(&place, &targets[1], "small", &full).replace("ack_response_timeout 2", "ack_response_timeout 60");
+    let label = |name: &str, output: &str| format!("<label @{name}>\n{}</label>\n", matching(output));
+    let ends = label("OUT", &store(&place, &targets[0], "out", "")) + &label("SMALL", &small);
+    let config = |names: [&str; 2], y: &str| {
+        let labels = naming_label("X", &to_label("OUT")) + &naming_label("Y", &to_label(y)) + &ends;
+        tail_source(place.path(), "logs/*.log", "") + &copy(&names.map(to_label)) + &labels
+    };
+    let mut first = place.log("first.log");
+    first.write(200);
+    let mut daemon = place.start(&config(["X", "Y"], "SMALL"));
+    targets[0].wait_for_all(&named("X", &first.written));
+    let mut second = place.log("second.log");
+    second.write(50);
+    targets[0].wait_for_all(&named("X", &second.written));
+    std::thread::sleep(TRIES);
+    daemon.kill();
+    let mut daemon = place.start(&config(["Y", "X"], "OUT"));
+    targets[1].set(Conduct::Take);
+    let all = [named("X", &first.written), ["X", "Y"].map(|name| named(name, &second.written)).concat()].concat();
+    targets[0].wait_for_all(&all);
+    targets[0].seen().ids.assert_exactly(&all);
     daemon.end_within(Duration::from_secs(5));
 }

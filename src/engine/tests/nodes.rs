@@ -306,6 +306,7 @@ fn graph(sinks: &[Arc<Sink>]) -> Graph {
         target: Target::Sink(sink.clone()),
         ignore_error: false,
         only_if_previous_failed: false,
+        way: None,
     };
     let target = Target::Copy(sinks.iter().map(store).collect());
     let rule = Rule::Match(Patterns::parse("**").unwrap(), Arc::new(target));
