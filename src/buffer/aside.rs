@@ -64,20 +64,24 @@ impl Aside {
         self.disk.sync_dir(&self.dir)
     }
 
-    /// Moves a whole file here under `name`, with a reason.
+    /// Moves a whole file here under `name`, with a reason. After a failure it is where it was, if the disk lets it.
     pub(super) fn take(&self, path: &Path, name: &str, note: &Note) -> io::Result<()> {
         let from = self.disk.open(path)?;
         let size = from.size()?;
         self.write_reason(name, size, note)?;
-        match self.disk.rename(path, &self.dir.join(name)) {
-            Ok(()) => self.disk.sync_dir(&self.dir)?,
+        let (to, home) = (self.dir.join(name), path.parent().unwrap_or(Path::new(".")));
+        match self.disk.rename(path, &to) {
+            Ok(()) => self.disk.sync_dir(&self.dir).and_then(|()| self.disk.sync_dir(home)).inspect_err(|_| {
+                // Should this fail too, the next start finds it here.
+                let _ = self.disk.rename(&to, path);
+            }),
             Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
                 self.copy(&*from, 0, size, name, note)?;
                 self.disk.remove(path)?;
+                self.disk.sync_dir(home)
             }
-            Err(e) => return Err(e),
+            Err(e) => Err(e),
         }
-        self.disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
     }
 
     fn write_reason(&self, name: &str, len: u64, note: &Note) -> io::Result<()> {

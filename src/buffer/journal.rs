@@ -274,6 +274,8 @@ pub(super) struct Journal {
     released: bool,
     /// Chunks whose files could not be removed.
     stuck: Vec<ChunkId>,
+    /// What was settled for chunks whose setting aside failed: no balance has it, and their files may have gone.
+    halfway: Vec<Settled>,
 }
 
 impl Journal {
@@ -301,6 +303,7 @@ impl Journal {
             aborted,
             released: true,
             stuck: Vec::new(),
+            halfway: Vec::new(),
         };
         match journal.rewrite_or_release(&[], known) {
             Err(e) if !is_full(&e) => return Err(e),
@@ -354,6 +357,12 @@ impl Journal {
     /// A chunk is gone, but its file could not be removed.
     pub(super) fn stuck(&mut self, id: ChunkId) {
         self.stuck.push(id);
+    }
+
+    /// What is to be recorded of a chunk until it has ended: where its setting aside failed, what that settled.
+    pub(super) fn halfway(&mut self, id: ChunkId, settled: Vec<Settled>) {
+        self.halfway.retain(|one| one.chunk != id);
+        self.halfway.extend(settled);
     }
 
     fn remember(&mut self, records: &[Record]) {
@@ -421,10 +430,11 @@ impl Journal {
         let origins: Vec<Origin> = known.origins().iter().collect();
         // What `also` settles is booked once it is recorded, so no balance has it yet.
         let balances = known.ledger().balances().into_iter().map(Record::Balance);
+        let halfway = self.halfway.iter().cloned().map(Record::Settled);
         let new = also.iter().filter(|r| matches!(r, Record::Gone(_) | Record::Settled(_)));
         let clean = also.iter().filter(|r| **r == Record::Clean);
         file.append(&[MAGIC])?;
-        let records = groups.chain(stuck).chain(balances).chain(new.cloned());
+        let records = groups.chain(stuck).chain(balances).chain(halfway).chain(new.cloned());
         let records = records.chain(origins.into_iter().map(Record::Origin)).chain(clean.cloned());
         let len = write_records(file, records)?;
         file.sync()?;

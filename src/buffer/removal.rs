@@ -23,6 +23,7 @@ impl Writer {
         let settled: Vec<Settled> = chunks.iter().flat_map(|chunk| settled(&self.shared, chunk, fate, apart)).collect();
         if let Some(files) = &mut self.files {
             let gone: Vec<&Chunk> = chunks.iter().map(|chunk| &**chunk).collect();
+            gone.iter().for_each(|chunk| files.journal.halfway(chunk.id, Vec::new()));
             let noted = note(files, &self.shared, &gone, &settled, true);
             for chunk in &chunks {
                 remove_file(files, chunk);
@@ -69,10 +70,12 @@ impl Writer {
         let (name, path) = (format!("{}.chunk", chunk.id), file.path());
         remove_memo(files, chunk);
         let kept = Note::of(refusal.clone()).chunk(Some(chunk.id)).events(Some(chunk.count)).from(path.clone(), None);
-        aside.take(&path, &name, &kept).or_else(|_| {
+        let taken = aside.take(&path, &name, &kept).or_else(|_| {
             files.journal.release_reserve();
             aside.take(&path, &name, &kept)
-        })
+        });
+        files.journal.halfway(chunk.id, if taken.is_err() { settled } else { Vec::new() });
+        taken
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     Crash,
     /// This call fails once.
     Error(ErrorKind),
+    /// This call and all after it fail, until [`FakeDisk::clear_fault`].
+    Errors(ErrorKind),
 }
 
 #[derive(Clone, Default)]
@@ -105,9 +107,11 @@ impl FakeDisk {
             state.log.push(line);
         }
         if let Some((at, fault)) = state.fault
-            && state.calls == at
+            && (state.calls == at || state.calls > at && matches!(fault, Fault::Errors(_)))
         {
-            state.fault = None;
+            if !matches!(fault, Fault::Errors(_)) {
+                state.fault = None;
+            }
             let line = format!("{fault:?} at {at} {what} {name}");
             state.log.push(line);
             match fault {
@@ -115,7 +119,7 @@ impl FakeDisk {
                     state.crashed = true;
                     return Err(io::Error::other("the machine stops"));
                 }
-                Fault::Error(kind) => return Err(kind.into()),
+                Fault::Error(kind) | Fault::Errors(kind) => return Err(kind.into()),
             }
         }
         Ok(state)

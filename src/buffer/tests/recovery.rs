@@ -525,6 +525,48 @@ fn a_chunk_that_is_set_aside_leaves_the_buffer_with_its_origins_known() {
     assert_eq!(drain(&buffer).len(), 0);
 }
 
+/// What a buffer with the chunk "refused" says after a setting aside that `fault` met at its `at`th call, and a stop in order:
+/// whether the chunk was there still, and how often the call was reached.
+fn set_aside_with(at: u64, fault: Fault) -> (bool, bool) {
+    let site = site();
+    let (buffer, _) = site.open();
+    site.append(&buffer, "refused", &Origin::Once("id".into())).unwrap();
+    buffer.flush_all();
+    let chunk = try_take(&buffer).unwrap();
+    let before = site.disk.calls();
+    site.disk.fail_in(at, fault);
+    buffer.set_aside(chunk.id(), Refusal::new(Cause::Rejected, "400 Bad Request"));
+    site.disk.clear_fault();
+    let is_met = site.disk.calls() - before >= at;
+    if matches!(fault, Fault::Error(_)) {
+        let places = (site.chunk_paths().len(), buffer.stats().set_aside_chunks);
+        assert!([(1, 0), (0, 1)].contains(&places), "call {at}: {places:?} {}", site.disk.log());
+    }
+    // The journal is written anew.
+    drop((chunk, buffer));
+    let (buffer, _) = site.open();
+    for (key, account) in buffer.accounts() {
+        assert_eq!(account.missing(), 0, "call {at}, {fault:?}: {key:?} {account:?}\n{}", site.disk.log());
+    }
+    let aside = site.disk.names(Path::new("/aside"));
+    let (held, kept) = (drain(&buffer).len(), aside.iter().filter(|name| name.ends_with(".chunk")).count());
+    assert_eq!(held + kept, 1, "call {at}, {fault:?}: {}", site.disk.log());
+    assert!(buffer.has(&Origin::Once("id".into())), "call {at}, {fault:?}");
+    (held == 1, is_met)
+}
+
+#[test]
+fn a_setting_aside_that_fails_half_way_leaves_the_chunk_in_one_place_and_the_accounts_balanced() {
+    // An error alone is got over: the file is where it was, and is moved again.
+    let mut at = 1;
+    while set_aside_with(at, Fault::Error(ErrorKind::Other)).1 {
+        at += 1;
+    }
+    assert!(at > 10, "{at} calls");
+    let held = (1..at).filter(|at| set_aside_with(*at, Fault::Errors(ErrorKind::Other)).0).count() as u64;
+    assert!((1..at - 1).contains(&held), "{held} of {at}: not both cases");
+}
+
 #[test]
 fn half_an_append_with_an_origin_is_set_aside_and_told_to_its_source() {
     let mut site = site();
