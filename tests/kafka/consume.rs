@@ -137,23 +137,27 @@ fn a_loader_that_is_killed_is_replaced_and_nothing_is_lost() {
     let config = |dir: &Path| loader(broker.port, &source("offset_commit_interval 0.02"), dir, &to_file(dir));
     let mut first = Daemon::start(&config(one.path()), one.path());
     let mut second = Daemon::start(&config(two.path()), two.path());
-    broker.put("load", numbered(0..20_000));
+    let mut sent = 0;
     wait_for("a share of both", || {
+        broker.put("load", numbered(sent..sent + 2_000));
+        sent += 2_000;
+        std::thread::sleep(Duration::from_millis(100));
         (!file_ids(one.path()).is_empty() && !file_ids(two.path()).is_empty()).then_some(())
     });
-    broker.put("load", numbered(20_000..40_000));
+    broker.put("load", numbered(sent..sent + 20_000));
     first.kill();
-    broker.put("load", numbered(40_000..50_000));
+    broker.put("load", numbered(sent + 20_000..sent + 30_000));
+    let count = sent as usize + 30_000;
     // The second gets all partitions; what the first holds and had no time to send, it sends when it comes back.
     let all = || [one.path(), two.path()].into_iter().flat_map(file_ids).collect::<Vec<u64>>();
     let mut again = Daemon::start(&config(one.path()), one.path());
     let found =
-        wait_at_most(PATIENCE * 2, || (all().into_iter().collect::<BTreeSet<u64>>().len() == 50_000).then_some(()));
+        wait_at_most(PATIENCE * 2, || (all().into_iter().collect::<BTreeSet<u64>>().len() == count).then_some(()));
     assert!(found.is_some(), "{}\n{}", second.log(), again.log());
     std::thread::sleep(Duration::from_millis(500));
     // Only what was stored and not yet committed may be read by the other too.
-    let doubled = all().len() - 50_000;
-    eprintln!("{doubled} of 50,000 messages were read by two loaders");
+    let doubled = all().len() - count;
+    eprintln!("{doubled} of {count} messages were read by two loaders");
     assert!(doubled < 20_000, "{doubled}");
     again.end_within(END);
     second.end_within(END);

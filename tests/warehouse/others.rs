@@ -28,7 +28,7 @@ table = sys.argv[1]
 versions = glob.glob(table + '/metadata/v*.metadata.json')
 newest = max(versions, key=lambda p: int(re.search(r'/v(\d+)\.', p).group(1)))
 files = [task.file.file_path.removeprefix('file://') for task in StaticTable.from_metadata(newest).scan().plan_files()]
-print(*duckdb.sql(f"select count(*), sum(n)::bigint, count(color) from read_parquet({files}, union_by_name=true)").fetchone())
+print(*duckdb.sql(f"select count(*), sum(n)::bigint, count(color) from read_parquet({files}, union_by_name=true)").fetchall()[0])
 "#;
 
 fn read(script: &str, table: &Path, needs: &str) -> Option<String> {
