@@ -8,6 +8,7 @@
 pub mod bucket;
 mod clouds;
 mod files;
+mod notified;
 mod pace;
 mod parquet;
 pub mod proxy;
