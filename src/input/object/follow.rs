@@ -129,21 +129,23 @@ impl Following<'_> {
     }
 
     async fn settle(&self, message: &Message, fate: Fate, queue: &Reached<'_>, stop: &mut Stop) {
-        match fate {
-            Fate::Done if !self.params.skip_delete => {
+        let pause = match fate {
+            Fate::Done if self.params.skip_delete => return,
+            Fate::Done => {
                 let deleted = queue.delete(&message.receipt_handle);
                 if let Some(Err(why)) = before_parting(deleted, stop).await {
                     tracing::warn!("{why}; message {} comes again, and its objects are passed over", message.id);
                 }
+                return;
             }
-            Fate::Done | Fate::Again => {}
-            Fate::Foreign => {
-                let pause = self.params.retry_error_interval.duration();
-                let hidden = queue.hide(std::slice::from_ref(&message.receipt_handle), pause);
-                if let Some(Err(why)) = before_parting(hidden, stop).await {
-                    tracing::debug!("{why}; message {} comes again as soon as the queue shows it", message.id);
-                }
-            }
+            // No longer than it is hidden already: the next run is to have it soon.
+            Fate::Again if stop.is_stopped() => return,
+            Fate::Again => queue.hidden,
+            Fate::Foreign => self.params.retry_error_interval.duration(),
+        };
+        let hidden = queue.hide(std::slice::from_ref(&message.receipt_handle), pause);
+        if let Some(Err(why)) = before_parting(hidden, stop).await {
+            tracing::debug!("{why}; message {} comes again as soon as the queue shows it", message.id);
         }
     }
 
