@@ -14,18 +14,18 @@ use crate::databases::bucket::Bucket;
 use crate::databases::{buffer, eventually, post};
 
 /// An object of lines with these numbers.
-fn lines(ids: std::ops::Range<u64>) -> String {
+pub fn lines(ids: std::ops::Range<u64>) -> String {
     ids.map(|id| format!("{{\"id\":{id}}}\n")).collect()
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+pub fn gzip(text: &str) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(text.as_bytes()).unwrap();
     packed.finish().unwrap()
 }
 
 /// A source of objects, and an output that stores each chunk once.
-fn config(dir: &Path, source: &str) -> String {
+pub fn config(dir: &Path, source: &str) -> String {
     let dir_shown = dir.display();
     let buffer = buffer(dir, "tag");
     format!(
@@ -36,7 +36,7 @@ fn config(dir: &Path, source: &str) -> String {
 }
 
 /// Ids of all that came out, in order.
-fn landed(dir: &Path) -> Vec<u64> {
+pub fn landed(dir: &Path) -> Vec<u64> {
     let files = fs::read_dir(dir.join("out")).into_iter().flatten().map(|e| e.unwrap().path()).filter(|p| p.is_file());
     let mut ids = Vec::new();
     for path in files.filter(|p| !p.file_name().unwrap().as_encoded_bytes().starts_with(b".")) {
@@ -191,7 +191,19 @@ fn configurations_that_can_not_work_say_what_to_write() {
         ("@type object\nurl file:///x", "'position_file' parameter is required"),
         ("@type s3\ns3_bucket b\nurl s3://b\nonce true", "give one of them"),
         ("@type s3\ns3_bucket b\nonce true\naws_key_id x", "belong together"),
-        ("@type s3\ns3_bucket b\nonce true\n<sqs>\nqueue_name q\n</sqs>", "notifications of a queue are not read here"),
+        ("@type s3\ns3_bucket b\nonce true\n<sqs>\nqueue_name q\n</sqs>", "a queue has no end"),
+        ("@type s3\ns3_bucket b\n<sqs>\n</sqs>", "'queue_name' parameter is required"),
+        ("@type s3\ns3_bucket b\n<sqs>\nqueue_name https://sqs/1/q\n</sqs>", "write the name alone"),
+        ("@type s3\ns3_bucket b\n<sqs>\nqueue_name q\naws_key_id x\n</sqs>", "belong together"),
+        ("@type s3\ns3_bucket b\n<sqs>\nqueue_name q\nwait_time_seconds 21\n</sqs>", "must be 20 or less"),
+        ("@type s3\ns3_bucket b\n<sqs>\nqueue_name q\nretry_error_interval 0\n</sqs>", "must be more than 0"),
+        ("@type s3\ns3_bucket b\n<sqs>\nqueue_name q\nendpoint sqs\n</sqs>", "it is no address"),
+        ("@type object\nurl file:///x\n<sqs>\nqueue_name q\n</sqs>", "are about a bucket"),
+        ("@type s3\ns3_bucket b\ninterval 5\n<sqs>\nqueue_name q\n</sqs>", "interval has no effect here"),
+        (
+            "@type s3\ns3_bucket b\n<sqs>\nqueue_name q\nevent_bridge_mode true\n</sqs>",
+            "event_bridge_mode of <sqs> has no effect here",
+        ),
         ("@type object\nurl file:///x\nonce true\nfrom yesterday", "write 2026-05-06T07:00:00Z"),
     ] {
         let dir = TempDir::new().unwrap();

@@ -90,6 +90,8 @@ fn root(args: &BackfillArgs, root: &Section) -> Result<Section, String> {
     ];
     // Every object of the range is read; what buffers have of it, they know.
     source.params.retain(|p| p.name != "position_file" && (args.url.is_none() || p.name != "s3_bucket"));
+    // What a queue announces is one thing, what there is another.
+    source.children.retain(|section| section.name != "sqs");
     for (name, text) in parameters {
         if let Some(text) = text {
             source.set_text(name, text);

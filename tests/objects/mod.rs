@@ -9,6 +9,7 @@
 pub mod bucket;
 mod clouds;
 mod files;
+mod notified;
 mod pace;
 mod parquet;
 pub mod proxy;

@@ -1,12 +1,15 @@
 //! `object` and `s3`: objects of a bucket, or files of a directory, as events.
 //!
-//! What there is is listed every `interval`; an object that is new, or changed, is read from its beginning. Each batch is
+//! What there is is listed every `interval`, or messages of a queue name it (`follow`); an object that is new, or changed, is read from its beginning. Each batch is
 //! stamped with the object (place, name, etag) and its position in the unpacked text, so buffers pass over what they have.
 //! An object is noted in `position_file` once all of it is in custody.
 
 mod done;
+mod follow;
+mod notice;
 mod params;
 mod place;
+mod queue;
 mod read;
 
 use std::io::Write as _;
@@ -20,14 +23,16 @@ use url::Url;
 pub use self::params::ObjectParams;
 
 use self::done::DoneList;
-use self::params::Target;
+use self::follow::Following;
+use self::params::{SqsParams, Target};
 use self::place::{Bucket, Found, Place};
+use self::queue::Queue;
 use self::read::{Piece, Reading};
 use crate::buffer::{Origin, Receipt};
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, Secret};
 use crate::event::{EventTime, Tag};
 use crate::net::aws::{Keychain, Source};
-use crate::net::http::{AwsCredentials, AwsScope, Client, ClientOptions};
+use crate::net::http::{AwsCredentials, AwsScope, Client, ClientOptions, MAX_ANSWER_BYTES};
 use crate::net::tls::{ClientSettings, ClientTls};
 use crate::plugin::{BuildContext, Configure, EmitError, Emitter, Input, InputError, Parser, Stop};
 
@@ -82,11 +87,19 @@ impl Input for Object {
                 DoneList::open(path).map_err(|e| InputError(format!("position_file {}: {e}", path.display())))?;
             self.done = Arc::new(Mutex::new(list));
         }
+        if self.params.sqs.is_some() {
+            self.done().forget_oldest();
+        }
         Ok(())
     }
 
     async fn run(self, emit: Emitter, mut stop: Stop) -> Result<(), InputError> {
         let place = self.place()?;
+        if let (Some(params), Place::S3(bucket)) = (&self.params.sqs, &place) {
+            let queue = self.queue(params)?;
+            Following { object: &self, params, bucket: bucket.clone(), emit }.run(&queue, &mut stop).await;
+            return Ok(());
+        }
         loop {
             match self.pass(&place, &emit, &mut stop).await {
                 Ok(pass) if pass.failed > 0 && self.params.once => {
@@ -109,33 +122,53 @@ impl Object {
             Target::Files(dir) => return Ok(Place::Files(dir.clone())),
             Target::S3 { bucket, prefix } => (bucket, prefix),
         };
-        let region = self.params.region.clone().or_else(|| std::env::var("AWS_REGION").ok());
-        let region = region.filter(|r| !r.is_empty()).unwrap_or_else(|| "us-east-1".into());
+        let region = self.region();
         let url = match &self.endpoint {
             Some(endpoint) => format!("{}/{bucket}/", endpoint.as_str().trim_end_matches('/')),
             None => format!("https://s3.{region}.amazonaws.com/{bucket}/"),
         };
-        let keys = self.params.aws_key_id.as_ref().zip(self.params.aws_sec_key.as_ref());
-        let source = keys.map_or(Source::Chain, |(id, secret)| {
-            let access_key = id.expose().to_owned();
-            Source::Static(AwsCredentials { access_key, secret_key: secret.clone(), session_token: None })
-        });
-        let tls = ClientTls::open(&ClientSettings { system_roots: true, ..ClientSettings::default() });
         Ok(Place::S3(Arc::new(Bucket {
             url: Url::parse(&url).map_err(|e| InputError(format!("{url:?}: {e}")))?,
             name: bucket.clone(),
             prefix: prefix.clone(),
-            client: Client::new(ClientOptions { tls: tls.ok(), ..ClientOptions::default() }),
-            keychain: Keychain::new(source, &region),
+            client: client(MAX_ANSWER_BYTES),
+            keychain: Keychain::new(source(self.params.aws_key_id.as_ref(), self.params.aws_sec_key.as_ref()), &region),
             scope: AwsScope { service: "s3".into(), region },
         })))
     }
 
+    fn region(&self) -> String {
+        let region = self.params.region.clone().or_else(|| std::env::var("AWS_REGION").ok());
+        region.filter(|r| !r.is_empty()).unwrap_or_else(|| "us-east-1".into())
+    }
+
+    fn queue(&self, sqs: &SqsParams) -> Result<Queue, InputError> {
+        let region = sqs.region.clone().unwrap_or_else(|| self.region());
+        let ending = if region.starts_with("cn-") { ".cn" } else { "" };
+        let url = sqs.endpoint.clone().unwrap_or_else(|| format!("https://sqs.{region}.amazonaws.com{ending}/"));
+        let (id, secret) = match &sqs.aws_key_id {
+            Some(_) => (&sqs.aws_key_id, &sqs.aws_sec_key),
+            None => (&self.params.aws_key_id, &self.params.aws_sec_key),
+        };
+        Ok(Queue {
+            name: sqs.queue_name.clone(),
+            owner: sqs.queue_owner_aws_account_id.clone(),
+            url: Url::parse(&url).map_err(|e| InputError(format!("{url:?}: {e}")))?,
+            wait: sqs.wait_time_seconds,
+            client: client(queue::LARGEST_ANSWER),
+            keychain: Keychain::new(source(id.as_ref(), secret.as_ref()), &region),
+            scope: AwsScope { service: "sqs".into(), region },
+        })
+    }
+
+    fn wants_name(&self, name: &str) -> bool {
+        !name.ends_with('/') && self.params.match_regexp.as_ref().is_none_or(|r| r.is_match(name.as_bytes()))
+    }
+
     fn wants(&self, found: &Found) -> bool {
-        let matches = |name: &str| self.params.match_regexp.as_ref().is_none_or(|r| r.is_match(name.as_bytes()));
         let written =
             self.from.is_none_or(|from| found.modified >= from) && self.to.is_none_or(|to| found.modified < to);
-        written && found.size > 0 && !found.name.ends_with('/') && matches(&found.name)
+        written && found.size > 0 && self.wants_name(&found.name)
     }
 
     fn done(&self) -> std::sync::MutexGuard<'_, DoneList> {
@@ -283,6 +316,19 @@ impl Object {
             }
         }
     }
+}
+
+/// Who signs: the keys, or what the usual places have.
+fn source(id: Option<&Secret>, secret: Option<&Secret>) -> Source {
+    id.zip(secret).map_or(Source::Chain, |(id, secret)| {
+        let access_key = id.expose().to_owned();
+        Source::Static(AwsCredentials { access_key, secret_key: secret.clone(), session_token: None })
+    })
+}
+
+fn client(largest_answer: usize) -> Client {
+    let tls = ClientTls::open(&ClientSettings { system_roots: true, ..ClientSettings::default() });
+    Client::new(ClientOptions { tls: tls.ok(), largest_answer, ..ClientOptions::default() })
 }
 
 /// A bar on standard error; nothing where no total is known.

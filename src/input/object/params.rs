@@ -6,11 +6,15 @@ use serde::Deserialize;
 use url::Url;
 
 use super::read::StoreAs;
-use crate::config::{Diagnostic, Regexp, Secret, Section, TimeSpan};
+use crate::config::{Diagnostic, Regexp, Secret, TimeSpan};
 use crate::plugin::BuildContext;
 
 /// Time between two looks at what there is, in seconds.
 const INTERVAL: f64 = 60.0;
+/// How long SQS waits for a message, in seconds: fluent-plugin-s3's default, and the most that SQS takes.
+const WAIT: u32 = 20;
+/// Time until SQS is asked again after an error, in seconds.
+const RETRY: f64 = 300.0;
 
 /// Parameters of `object`, and of `s3` with fluent-plugin-s3's names.
 #[derive(Debug, Deserialize)]
@@ -52,8 +56,79 @@ pub struct ObjectParams {
     pub once: bool,
     /// Whether to show on standard error how far it is.
     pub progress: bool,
-    /// Notifications of a queue, which are not here.
-    pub sqs: Option<Section>,
+    /// The queue that says which objects are new, in place of listing them.
+    pub sqs: Option<SqsParams>,
+}
+
+/// `<sqs>`
+#[derive(Debug, Deserialize)]
+pub struct SqsParams {
+    /// The queue.
+    pub queue_name: String,
+    /// The account that it belongs to.
+    pub queue_owner_aws_account_id: Option<String>,
+    /// Access key; without one that of the bucket.
+    pub aws_key_id: Option<Secret>,
+    /// Its secret.
+    pub aws_sec_key: Option<Secret>,
+    /// Its region; by default that of the bucket.
+    pub region: Option<String>,
+    /// Address of a service that is compatible with SQS.
+    pub endpoint: Option<String>,
+    /// Whether messages stay in the queue.
+    #[serde(default)]
+    pub skip_delete: bool,
+    /// How long SQS waits for a message, in seconds.
+    #[serde(default = "wait")]
+    pub wait_time_seconds: u32,
+    /// Time until SQS is asked again after an error.
+    #[serde(default = "retry")]
+    pub retry_error_interval: TimeSpan,
+    /// Which of two forms messages have; it is seen.
+    event_bridge_mode: Option<bool>,
+}
+
+fn wait() -> u32 {
+    WAIT
+}
+
+fn retry() -> TimeSpan {
+    TimeSpan::secs(RETRY)
+}
+
+impl SqsParams {
+    /// What contradicts itself.
+    fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
+        let section = cx.section.child("sqs").unwrap_or(cx.section);
+        let fault = |name: &str, why: String| Err(Diagnostic::error(why, section.span_of(name)));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if self.queue_name.is_empty() || !self.queue_name.chars().all(plain) {
+            let why = format!("{:?} is no name of a queue; write the name alone, without its address", self.queue_name);
+            return fault("queue_name", why);
+        }
+        if self.aws_key_id.is_some() != self.aws_sec_key.is_some() {
+            return fault("aws_key_id", "aws_key_id and aws_sec_key belong together; give both or none".into());
+        }
+        if self.wait_time_seconds > WAIT {
+            return fault(
+                "wait_time_seconds",
+                format!("wait_time_seconds must be {WAIT} or less, SQS waits no longer"),
+            );
+        }
+        if self.retry_error_interval.duration().is_zero() {
+            return fault("retry_error_interval", "retry_error_interval must be more than 0".into());
+        }
+        if let Some(Err(e)) = self.endpoint.as_deref().map(Url::parse) {
+            return fault("endpoint", format!("it is no address: {e}"));
+        }
+        if self.event_bridge_mode.is_some() {
+            cx.warn(
+                "sqs",
+                "event_bridge_mode of <sqs> has no effect here: it is seen which form a message has; take it out",
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Default for ObjectParams {
@@ -118,12 +193,12 @@ impl ObjectParams {
 
     /// What contradicts itself.
     pub fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
-        if self.sqs.is_some() {
-            let why = "notifications of a queue are not read here: take <sqs> out, and what there is is listed every interval";
-            return Err(cx.fault("sqs", why));
-        }
         if self.aws_key_id.is_some() != self.aws_sec_key.is_some() {
             return Err(cx.fault("aws_key_id", "aws_key_id and aws_sec_key belong together; give both or none"));
+        }
+        if let Some(sqs) = &self.sqs {
+            sqs.check(cx)?;
+            return self.check_followed(cx);
         }
         if self.position_file.is_none() && !self.once {
             let why = "'position_file' parameter is required: without it every start takes everything again";
@@ -131,6 +206,21 @@ impl ObjectParams {
         }
         if self.interval.duration().is_zero() {
             return Err(cx.fault("interval", "interval must be more than 0"));
+        }
+        Ok(())
+    }
+
+    /// What does not go with a queue.
+    fn check_followed(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
+        if !matches!(self.target(cx)?, Target::S3 { .. }) {
+            return Err(cx.fault("sqs", "messages of a queue are about a bucket: write s3_bucket, or url s3://bucket"));
+        }
+        if self.once {
+            let why = "once ends after one look at what there is, and a queue has no end; take once or <sqs> out";
+            return Err(cx.fault("once", why));
+        }
+        for name in ["interval", "progress"] {
+            cx.without_effect(name, "<sqs> says which objects are new, nothing is listed; take it out");
         }
         Ok(())
     }

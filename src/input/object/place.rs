@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, RANGE};
+use hyper::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, RANGE};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -187,12 +187,37 @@ impl Bucket {
         answer.map_err(|e| format!("s3://{}: {e}", self.name))
     }
 
-    /// Some bytes of an object, as long as it is the one that was listed.
-    async fn range(&self, found: &Found, at: u64) -> Result<bytes::Bytes, String> {
+    fn address(&self, name: &str) -> Url {
         let mut url = self.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(found.name.split('/'));
+            path.pop_if_empty().extend(name.split('/'));
         }
+        url
+    }
+
+    /// The object of this name as it is now, as a listing would have it; none where the store says that there is none.
+    ///
+    /// Errors: for the operator. A bucket that is not there is one.
+    pub async fn about(&self, name: &str) -> Result<Option<Found>, String> {
+        // Not HEAD, whose answer is the same for an object and for a bucket that is not there.
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let answer = self.get(&self.address(name), headers).await?;
+        let code = || element(&String::from_utf8_lossy(&answer.body), "Code");
+        match answer.status.as_u16() {
+            200 | 206 => {}
+            // An empty object has no first byte.
+            416 => return Ok(Some(Found { name: name.to_owned(), etag: String::new(), size: 0, modified: 0 })),
+            404 if code().as_deref() == Some("NoSuchKey") => return Ok(None),
+            _ => return Err(self.refusal(&format!("get {name}"), &answer)),
+        }
+        let found = answered(name, &answer);
+        found.map(Some).ok_or_else(|| format!("{name}: an answer without ETag, Last-Modified or Content-Range"))
+    }
+
+    /// Some bytes of an object, as long as it is the one that was listed.
+    async fn range(&self, found: &Found, at: u64) -> Result<bytes::Bytes, String> {
+        let url = self.address(&found.name);
         let mut headers = HeaderMap::new();
         let last = found.size.min(at + RANGE_BYTES) - 1;
         let value = |text: &str| HeaderValue::try_from(text).map_err(|e| e.to_string());
@@ -218,6 +243,18 @@ fn described(part: &str) -> Option<Found> {
         size: element(part, "Size")?.parse().ok()?,
         modified: modified.as_second(),
     })
+}
+
+/// An object whose first byte was asked for.
+fn answered(name: &str, answer: &Answer) -> Option<Found> {
+    let text = |header: HeaderName| answer.headers.get(header)?.to_str().ok();
+    let size = match text(CONTENT_RANGE) {
+        Some(range) => range.rsplit_once('/')?.1.parse().ok()?,
+        None if answer.status.as_u16() == 200 => answer.body.len() as u64,
+        None => return None,
+    };
+    let modified = jiff::fmt::rfc2822::parse(text(LAST_MODIFIED)?).ok()?.timestamp().as_second();
+    Some(Found { name: name.to_owned(), etag: text(ETAG)?.to_owned(), size, modified })
 }
 
 /// An object, range by range.
@@ -282,5 +319,22 @@ mod tests {
         let found = described(part).unwrap();
         assert_eq!((found.name.as_str(), found.etag.as_str(), found.size), ("a&b/c.gz", "\"e\"", 12));
         assert_eq!(found.modified, 1_714_979_289);
+    }
+
+    #[test]
+    fn an_object_that_was_asked_for_is_as_a_listing_has_it() {
+        let answer = |status: u16, headers: &[(HeaderName, &'static str)]| Answer {
+            status: status.try_into().unwrap(),
+            headers: headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect(),
+            body: "abc".into(),
+        };
+        let (etag, modified) = ((ETAG, "\"e\""), (LAST_MODIFIED, "Mon, 06 May 2024 07:08:09 GMT"));
+        let range = (CONTENT_RANGE, "bytes 0-0/12");
+        let found = answered("a&b/c.gz", &answer(206, &[etag.clone(), modified.clone(), range])).unwrap();
+        let wanted = Found { name: "a&b/c.gz".into(), etag: "\"e\"".into(), size: 12, modified: 1_714_979_289 };
+        assert_eq!(found, wanted);
+        // A store without ranges.
+        assert_eq!(answered("x", &answer(200, &[etag.clone(), modified.clone()])).unwrap().size, 3);
+        assert_eq!(answered("x", &answer(206, &[etag, modified])), None);
     }
 }
