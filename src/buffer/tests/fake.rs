@@ -172,9 +172,12 @@ impl FakeDisk {
         let mut state = self.state();
         let pending = std::mem::take(&mut state.pending);
         let all = dice.one_in(3);
-        for op in pending {
-            if all || dice.one_in(2) {
-                apply(&mut state.durable_names, &op);
+        let mut there: Vec<bool> = pending.iter().map(|_| all || dice.one_in(2)).collect();
+        for (at, op) in pending.iter().enumerate() {
+            match there[at] {
+                true => apply(&mut state.durable_names, op),
+                // What was done to the same name behind it is not there either.
+                false => (at + 1..pending.len()).for_each(|later| there[later] &= !op.shares_a_name(&pending[later])),
             }
         }
         state.names = state.durable_names.clone();
@@ -233,6 +236,20 @@ impl FakeDisk {
         let mut state = self.state();
         state.names.remove(path);
         state.durable_names.remove(path);
+    }
+}
+
+impl DirOp {
+    fn names(&self) -> [&Path; 2] {
+        match self {
+            DirOp::Link(path, _) | DirOp::Unlink(path) => [path, path],
+            DirOp::Rename(from, to, _) => [from, to],
+        }
+    }
+
+    /// Whether both change the same name: then they are durable in their order, as in a journalling file system.
+    fn shares_a_name(&self, other: &DirOp) -> bool {
+        self.names().iter().any(|name| other.names().contains(name))
     }
 }
 
@@ -352,16 +369,20 @@ impl Disk for FakeDisk {
         let mut state = self.call("syncdir", dir)?;
         let inside = |p: &Path| p.parent() == Some(dir);
         let pending = std::mem::take(&mut state.pending);
-        for op in pending {
-            let here = match &op {
-                DirOp::Link(p, _) | DirOp::Unlink(p) => inside(p),
-                // A rename between directories is durable once either is synced, as in a journalling file system.
-                DirOp::Rename(from, to, _) => inside(from) || inside(to),
-            };
-            if here {
-                apply(&mut state.durable_names, &op);
-            } else {
-                state.pending.push(op);
+        let here = |op: &DirOp| match op {
+            DirOp::Link(p, _) | DirOp::Unlink(p) => inside(p),
+            // A rename between directories is durable once either is synced, as in a journalling file system.
+            DirOp::Rename(from, to, _) => inside(from) || inside(to),
+        };
+        let mut there: Vec<bool> = pending.iter().map(here).collect();
+        for at in (0..pending.len()).rev() {
+            // What was done to the same name before comes first.
+            (0..at).for_each(|before| there[before] |= there[at] && pending[before].shares_a_name(&pending[at]));
+        }
+        for (op, there) in pending.into_iter().zip(there) {
+            match there {
+                true => apply(&mut state.durable_names, &op),
+                false => state.pending.push(op),
             }
         }
         Ok(())
