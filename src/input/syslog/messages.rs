@@ -88,8 +88,8 @@ impl Handler for Messages {
             (false, Some((priority, text))) => (Some(priority), text),
             (false, None) => return self.unmatched(data, sender, batches, &ParseError::Unmatched),
         };
-        let arena = Arena::new();
-        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
+        let (arena, mut record) = (Arena::new(), batches.record());
+        let parsed = self.parser.parse_each(text, &arena, &mut record, &mut |time, record| {
             let found = match (given, self.parses_priority.then(|| record.remove(b"pri")).flatten()) {
                 (None, Some(Value::Int(n))) => u64::try_from(n).ok(),
                 _ => given,
@@ -98,6 +98,7 @@ impl Handler for Messages {
             self.senders.put(sender, record);
             batches.push(tag, time.unwrap_or_else(EventTime::now), record);
         });
+        batches.give_back(record);
         if let Err(e) = parsed {
             self.unmatched(data, sender, batches, &e);
         }

@@ -109,9 +109,20 @@ impl Senders {
 pub(super) struct Batches {
     places: HashMap<Tag, usize>,
     builders: Vec<(Tag, BatchBuilder)>,
+    /// Memory for the record of the next event.
+    spare: Record<'static>,
 }
 
 impl Batches {
+    /// An empty record, which is to be [given back](Self::give_back): then an event costs no allocation for it.
+    pub(super) fn record<'a>(&mut self) -> Record<'a> {
+        std::mem::take(&mut self.spare)
+    }
+
+    pub(super) fn give_back(&mut self, record: Record<'_>) {
+        self.spare = record.recycle();
+    }
+
     /// Adds one event.
     pub(super) fn push(&mut self, tag: &str, time: EventTime, record: &Record<'_>) {
         let place = match self.places.get(tag) {

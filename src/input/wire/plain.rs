@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Batches, Handler, Sender, Senders, log_gate};
 use crate::config::Diagnostic;
-use crate::event::{Arena, EventTime, Record};
+use crate::event::{Arena, EventTime};
 use crate::net::LogGate;
 use crate::plugin::{BuildContext, Extract, Parser};
 
@@ -40,8 +40,8 @@ impl Plain {
 
 impl Handler for Plain {
     fn handle(&self, text: &[u8], sender: &Sender, batches: &mut Batches) {
-        let arena = Arena::new();
-        let parsed = self.parser.parse_each(text, &arena, &mut Record::new(), &mut |time, record| {
+        let (arena, mut record) = (Arena::new(), batches.record());
+        let parsed = self.parser.parse_each(text, &arena, &mut record, &mut |time, record| {
             let extracted = self.extract.as_ref();
             let tag = extracted.and_then(|e| e.tag(record));
             let now = EventTime::now();
@@ -50,6 +50,7 @@ impl Handler for Plain {
             self.senders.put(sender, record);
             batches.push(tag.as_deref().unwrap_or(&self.tag), time, record);
         });
+        batches.give_back(record);
         if let Err(e) = parsed
             && let Some(left_out) = self.gate.pass()
         {
