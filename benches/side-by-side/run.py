@@ -23,8 +23,8 @@ from measure import Broken, Tool
 from rivals import ROOT, all_rivals
 from workloads import ALL, Bench
 
-# What stands behind these lines of docs/performance.md comes from growth.py, or from a hand, and stays.
-OTHERS = ("# Cost as the work grows\n", "# Part by part\n")
+# What stands behind these lines of docs/performance.md comes from services.py and growth.py, or from a hand, and stays.
+OTHERS = ("# Into servers\n", "# Cost as the work grows\n", "# Part by part\n")
 
 
 def options():
