@@ -8,6 +8,8 @@ pub mod broker;
 mod consume;
 mod pace;
 mod produce;
+#[cfg(feature = "kafka-tls")]
+mod secure;
 mod through;
 
 use std::path::Path;
