@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, free_port, suiro, text, wait_for};
+use crate::databases::must_post;
 use standin::StandIn;
 
 /// The table of most tests.
@@ -72,7 +73,7 @@ impl Site {
 
     /// Posts events; each is stored when this returns.
     fn post(&self, body: &str) {
-        post(self.port, "app.web", body);
+        must_post(self.port, "app.web", body);
     }
 
     /// Runs suiro on the configuration; gives whether it ended well, and what it printed.
@@ -99,17 +100,6 @@ impl Site {
         assert!(good, "{text}");
         text
     }
-}
-
-fn post(port: u16, tag: &str, body: &str) {
-    let request = format!(
-        "POST /{tag} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let answer = std::io::read_to_string(stream).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 /// Events with these numbers, as a JSON array.
