@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, free_port, suiro, text, wait_for};
+use crate::daemon::{Daemon, free_port, is_drained, suiro, text, wait_for};
 use crate::databases::must_post;
 use standin::StandIn;
 
@@ -128,10 +128,4 @@ const COLUMNS: &str = r#"[{"name":"n","type":"INTEGER"},{"name":"text","type":"S
 
 fn columns() -> String {
     format!("schema {COLUMNS}\n")
-}
-
-/// Whether the folder of the buffer holds no chunk any more.
-fn is_drained(site: &Site) -> bool {
-    let files = std::fs::read_dir(site.path().join("buffer")).into_iter().flatten().map(|e| e.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|e| e == "chunk")).count() == 0
 }

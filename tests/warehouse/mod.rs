@@ -51,7 +51,7 @@ fn sql(dir: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The rows of an answer, as CSV without its head; what went wrong is none.
-fn rows(dir: &Path, statement: &str) -> Option<Vec<String>> {
+pub fn rows(dir: &Path, statement: &str) -> Option<Vec<String>> {
     let output = sql(dir, &["--format", "csv", statement]);
     let text = String::from_utf8(output.stdout).unwrap();
     output.status.success().then(|| text.lines().skip(1).map(str::to_owned).collect())
