@@ -77,8 +77,7 @@ impl Configure for Prometheus {
                 return Err(cx.fault(name, format!("{name} must begin with '/', as \"/metrics\" does")));
             }
         }
-        let warnings = params.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
+        cx.check_transport(&params.transport)?;
         let name = cx.section.id().unwrap_or("prometheus").to_owned();
         Ok(Prometheus { params, name, process: cx.process.clone(), opened: None })
     }
@@ -87,10 +86,7 @@ impl Configure for Prometheus {
 impl Input for Prometheus {
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
-        let tls = match params.transport.is_tls() {
-            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
-            false => None,
-        };
+        let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
         self.opened = Some((self.process.sockets.tcp(&params.bind, params.port, None)?, tls));
         Ok(())
     }
