@@ -19,7 +19,7 @@ pub use client::{Answer, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BY
 pub use page::{is_for_loopback, is_from_a_page};
 pub use proxy::Proxy;
 pub(super) use server::until_stopped;
-pub use server::{ServerLimits, ServerResponse, serve_connection};
+pub use server::{ServerLimits, ServerResponse, respond, serve_connection};
 pub use sigv4::{AwsCredentials, AwsScope};
 pub(super) use timed::{MAX_EXCHANGE_BYTES, Rule, Timed, Watch};
 
