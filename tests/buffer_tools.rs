@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, free_port, suiro, text, wait_for};
+use crate::databases::must_post;
 
 const FRAME: &[u8] = &[0xf5, b'S', b'F', 1];
 
@@ -29,16 +30,6 @@ fn ran(status: i32, args: &[&str]) -> String {
     let output = run(args);
     assert_eq!(output.status.code(), Some(status), "{args:?}: {}", text(&output));
     stdout(&output)
-}
-
-/// Posts an event and waits until it is acknowledged.
-fn post(port: u16, tag: &str, body: &str) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let head = "Host: x\r\nContent-Type: application/json\r\nConnection: close";
-    write!(stream, "POST /{tag} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 /// From HTTP into a file buffer whose output is `output`.
@@ -60,11 +51,11 @@ fn filled() -> (TempDir, PathBuf) {
     let (dir, port) = (TempDir::new().unwrap(), free_port());
     let buffer = dir.path().join("buffer");
     let mut daemon = Daemon::start(&config(port, &dead_end(), &buffer, "flush_interval 1h"), dir.path());
-    post(port, "app.a", r#"[{"n":1},{"n":2}]"#);
+    must_post(port, "app.a", r#"[{"n":1},{"n":2}]"#);
     daemon.signal("USR1");
     wait_for("a sealed chunk", || names(&buffer, "buffer.q").first().cloned());
-    post(port, "app.b", r#"{"n":3}"#);
-    post(port, "app.a", r#"{"n":4}"#);
+    must_post(port, "app.b", r#"{"n":3}"#);
+    must_post(port, "app.a", r#"{"n":4}"#);
     daemon.end();
     (dir, buffer)
 }
@@ -197,7 +188,7 @@ fn load(port: u16, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
     std::thread::spawn(move || {
         let mut n = 0;
         while !stop.load(Relaxed) {
-            post(port, &format!("app.{}", n % 5), &format!("{{\"n\":{n}}}"));
+            must_post(port, &format!("app.{}", n % 5), &format!("{{\"n\":{n}}}"));
             n += 1;
         }
         n
@@ -349,7 +340,7 @@ fn a_dead_letter_tells_its_reason_and_answer_and_is_gone_once_it_was_taken() {
     let system = format!("<system>\n  root_dir {}\n</system>\n", root.display());
     let config = system + &config(port, &output, &buffer, "flush_interval 0.1s");
     let mut daemon = Daemon::start(&config, dir.path());
-    post(port, "app.a", r#"{"n":7}"#);
+    must_post(port, "app.a", r#"{"n":7}"#);
     daemon.wait_for_log("was set aside in");
     daemon.end();
     let file = dir.path().join("suiro.conf");
@@ -376,7 +367,7 @@ fn an_event_that_is_too_large_for_a_chunk_is_a_dead_letter_like_the_others() {
     let system = format!("<system>\n  root_dir {}\n</system>\n", root.display());
     let limits = "flush_interval 1h\n    chunk_limit_size 1k";
     let mut daemon = Daemon::start(&(system + &config(port, &dead_end(), &buffer, limits)), dir.path());
-    post(port, "app.a", &format!("{{\"n\":8,\"text\":\"{}\"}}", "x".repeat(2000)));
+    must_post(port, "app.a", &format!("{{\"n\":8,\"text\":\"{}\"}}", "x".repeat(2000)));
     daemon.end();
     let file = dir.path().join("suiro.conf");
     assert!(ran(0, &["dlq", "ls", "-c", utf8(&file)]).lines().any(|line| line.starts_with("oversize")));

@@ -41,6 +41,17 @@ pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Whether the folder `buffer` of a directory holds no chunk any more.
+pub fn is_drained(dir: &Path) -> bool {
+    has_no_chunk(&dir.join("buffer"))
+}
+
+/// Whether a buffer's folder holds no chunk any more.
+pub fn has_no_chunk(folder: &Path) -> bool {
+    let mut paths = fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path());
+    !paths.any(|path| path.extension().is_some_and(|e| e == "chunk"))
+}
+
 /// What `suiro check` says of a configuration.
 pub fn check(config: &str) -> Output {
     let dir = tempfile::TempDir::new().unwrap();

@@ -13,7 +13,6 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,10 +23,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, free_port, suiro, wait_at_most};
+use crate::daemon::{Daemon, free_port, wait_at_most};
 use crate::faults::Chance;
 use crate::objects::bucket::Bucket;
 use crate::objects::servers::{self, KEY, SECRET, Server};
+use crate::warehouse::rows;
 
 /// Megabytes of log where nothing else is asked for: what a build without optimisation does in seconds.
 const SMALL: u64 = 6;
@@ -208,9 +208,7 @@ fn in_columns(store: &Store, lines: u64) -> Seen {
 /// Rows of the warehouse: all of them, different ones, and the sum of their numbers.
 fn in_tables(dir: &Path) -> String {
     let statement = "select count(n), count(distinct n), sum(n) from raw.app_web";
-    let mut sql: Command = suiro();
-    let output = sql.args(["sql", "--format", "csv", "--path"]).arg(dir.join("lake")).arg(statement).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().nth(1).unwrap_or_default().to_owned()
+    rows(dir, statement).and_then(|rows| rows.into_iter().next()).unwrap_or_default()
 }
 
 /// Whether no chunk waits under a directory.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, free_port, suiro, text, wait_for};
+use crate::databases::must_post;
 
 /// Runs `suiro report`; gives its status and what it printed.
 fn report(args: &[&str]) -> (i32, String) {
@@ -30,17 +31,6 @@ fn keeping(port: u16, dir: &Path, target: u16) -> String {
     )
 }
 
-fn post(port: u16, tag: &str, body: &str) {
-    let request = format!(
-        "POST /{tag} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let answer = std::io::read_to_string(stream).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
 fn forward_to_file(port: u16, dir: &Path) -> String {
     let dir = dir.display();
     format!(
@@ -57,8 +47,8 @@ fn a_killed_process_leaves_accounts_that_balance() {
     let port = free_port();
     // Nobody listens at the target: everything stays in the buffer.
     let mut daemon = Daemon::start(&keeping(port, dir.path(), free_port()), dir.path());
-    post(port, "app.a", r#"[{"n":1},{"n":2,"drop":"yes"},{"n":3}]"#);
-    post(port, "app.b", r#"{"n":4}"#);
+    must_post(port, "app.a", r#"[{"n":1},{"n":2,"drop":"yes"},{"n":3}]"#);
+    must_post(port, "app.b", r#"{"n":4}"#);
     let config = dir.path().join("suiro.conf");
     let config = config.to_str().unwrap();
     // Beside the living process.
@@ -73,7 +63,7 @@ fn a_killed_process_leaves_accounts_that_balance() {
     }
     // What a filter drops is written down in order at the end.
     let mut daemon = Daemon::start_file(Path::new(config), dir.path());
-    post(port, "app.a", r#"{"n":5,"drop":"yes"}"#);
+    must_post(port, "app.a", r#"{"n":5,"drop":"yes"}"#);
     daemon.end();
     let (status, ended) = report(&[config]);
     assert_eq!(status, 0, "{ended}");
@@ -99,7 +89,7 @@ fn two_hops_are_compared_by_tag() {
     let mut far = Daemon::start(&forward_to_file(between, second.path()), second.path());
     let mut near = Daemon::start(&keeping(port, first.path(), between), first.path());
     for n in 0..20 {
-        post(port, "app.a", &format!(r#"[{{"n":{n}}},{{"n":{n}}}]"#));
+        must_post(port, "app.a", &format!(r#"[{{"n":{n}}},{{"n":{n}}}]"#));
     }
     let config = |dir: &TempDir| dir.path().join("suiro.conf").to_str().unwrap().to_owned();
     let (a, b) = (config(&first), config(&second));

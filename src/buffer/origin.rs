@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::config::{MAX_ORIGIN_BYTES, ONCE_WINDOW, STREAM_WINDOW};
+use crate::event::hex;
 
 /// Where a batch came from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,9 +74,7 @@ fn bounded_name(stream: &str) -> Cow<'_, str> {
 
 /// What is kept in place of a name that is too long.
 pub(super) fn digest_text(name: &[u8]) -> String {
-    let digest = Sha256::digest(name);
-    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex(&Sha256::digest(name)))
 }
 
 /// The newest position of each stream, and a window of once ids in the order they came.

@@ -33,6 +33,8 @@ mod session;
 mod settings;
 mod span;
 mod system;
+#[cfg(test)]
+mod testing;
 mod toml;
 mod types;
 mod yaml;

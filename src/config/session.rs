@@ -7,7 +7,8 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::ruby::Surroundings;
+use super::ruby::{Embedded, Refusal, Surroundings};
+use super::section::{Value, ValueKind};
 use super::span::{Source, Span};
 
 /// The largest configuration file, in bytes.
@@ -34,6 +35,21 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(around: &'a Surroundings, encoding: &'static Encoding) -> Self {
         Self { around, faults: Diagnostics::new(), files: Vec::new(), encoding, stack: Vec::new() }
+    }
+
+    /// The value of a text with embedded code, which is of `kind` where it is text. Code that was refused is a fault.
+    pub(super) fn value(&mut self, found: Result<Embedded, Refusal>, kind: ValueKind, span: &Span) -> Value {
+        match found {
+            Ok(Embedded::Text(text)) => Value::new(text, kind),
+            Ok(Embedded::UseNil) => Value::nil(),
+            Ok(Embedded::UseDefault) => Value::new("", ValueKind::Default),
+            Err(refusal) => {
+                let mut fault = Diagnostic::error(refusal.message, span);
+                fault.help = refusal.help;
+                self.faults.push(fault);
+                Value::bare("")
+            }
+        }
     }
 
     /// Reads one file as text. `blame` is where it was asked for.

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Command;
 use crate::config::{Section, Settings, looks_secret};
 use crate::net::Sockets;
-use crate::net::http::{ServerLimits, is_for_loopback, is_from_a_page, serve_connection};
+use crate::net::http::{ServerLimits, ServerResponse, is_for_loopback, is_from_a_page, respond, serve_connection};
 use crate::net::tls::Stream;
 use crate::plugin::Stop;
 
@@ -80,7 +80,7 @@ async fn serve(stream: TcpStream, api: Arc<Api>) {
 }
 
 impl Api {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> ServerResponse {
         let foreign = self.is_local && !is_for_loopback(request.headers());
         if foreign || is_from_a_page(request.headers()) {
             return json(StatusCode::FORBIDDEN, r#"{"ok":false,"message":"not for web pages"}"#.into());
@@ -106,14 +106,14 @@ impl Api {
         }
     }
 
-    fn send(&self, command: Command) -> Response<Full<Bytes>> {
+    fn send(&self, command: Command) -> ServerResponse {
         match self.commands.try_send(command) {
             Ok(()) => ok(),
             Err(_) => json(StatusCode::SERVICE_UNAVAILABLE, r#"{"ok":false,"message":"busy"}"#.into()),
         }
     }
 
-    fn get_dump(&self) -> Response<Full<Bytes>> {
+    fn get_dump(&self) -> ServerResponse {
         match &self.dump {
             Some(text) => json(StatusCode::OK, serde_json::json!({ "ok": true, "conf": text }).to_string()),
             None => json(StatusCode::NOT_FOUND, r#"{"ok":false,"message":"set enable_get_dump in <system>"}"#.into()),
@@ -121,13 +121,10 @@ impl Api {
     }
 }
 
-fn ok() -> Response<Full<Bytes>> {
+fn ok() -> ServerResponse {
     json(StatusCode::OK, r#"{"ok":true}"#.into())
 }
 
-fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    response
+fn json(status: StatusCode, body: String) -> ServerResponse {
+    respond(status, HeaderValue::from_static("application/json"), body)
 }

@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::config::Section;
+use crate::event::hex;
 
 /// Tells apart what a section says of the events that come to rules: their sources, filters, and the ways between labels.
 /// `None` where it says nothing of them, as outputs and settings of the process do.
@@ -30,7 +31,7 @@ pub(super) fn digest(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Strin
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod added;
 mod batch;
+mod hex;
 pub mod json;
 pub mod msgpack;
 mod owned;
@@ -18,6 +19,7 @@ mod value;
 
 pub use added::Added;
 pub use batch::{Batch, BatchBuilder, Entries, Entry, entry_head};
+pub use hex::hex;
 pub use msgpack::Malformed;
 pub use owned::Owned;
 pub use pack::Packing;

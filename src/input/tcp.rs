@@ -139,8 +139,7 @@ impl Configure for Tcp {
         if let Some(security) = &params.security {
             security.check(cx)?;
         }
-        let warnings = params.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
+        cx.check_transport(&params.transport)?;
         let framing = Framing::Delimiter(delimiter(&params.delimiter, cx)?);
         let resolves = params.resolve_hostname.unwrap_or(true);
         let senders = Senders::new(params.source_address_key.clone(), params.source_hostname_key.clone(), resolves);
@@ -157,10 +156,7 @@ impl Input for Tcp {
             Some(security) => Some(security.networks().await?),
             None => None,
         };
-        let tls = match params.transport.is_tls() {
-            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
-            false => None,
-        };
+        let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
         let listener = self.process.sockets.tcp(&params.bind, params.port, None)?;
         tracing::info!("listening tcp socket bind={:?} port={}", params.bind, params.port);
         self.opened = Some(Opened { listener, tls, networks });

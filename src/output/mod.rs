@@ -4,6 +4,7 @@
 mod azurestorage;
 mod bigquery;
 mod buffer;
+mod causes;
 mod clickhouse;
 mod exec;
 mod exec_filter;

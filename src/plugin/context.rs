@@ -17,6 +17,7 @@ use super::timed::Timed;
 use crate::config::{Diagnostic, Diagnostics, Options, Section, TimeSpan, from_section, nearest, permission};
 use crate::event::timefmt::Zone;
 use crate::net::Sockets;
+use crate::net::tls::Transport;
 
 /// Sections that the engine and this context read themselves; a plugin's parameters do not name them.
 const SECTIONS_READ_ELSEWHERE: &[&str] = &["parse", "format", "buffer", "inject", "extract", "secondary"];
@@ -327,6 +328,15 @@ impl<'a> BuildContext<'a> {
     /// A warning that points at a parameter, or at the section where it is not written.
     pub fn warn(&mut self, parameter: &str, message: impl Into<String>) {
         self.diagnostics.push(Diagnostic::warning(message, self.section.span_of(parameter)));
+    }
+
+    /// Looks at the parameters of `<transport>` alone; warns of what is odd.
+    ///
+    /// Errors: parameters that can't be obeyed.
+    pub fn check_transport(&mut self, transport: &Transport) -> Result<(), Diagnostic> {
+        let warnings = transport.check().map_err(|f| self.fault("transport", f.to_string()))?;
+        warnings.into_iter().for_each(|w| self.warn("transport", w.to_string()));
+        Ok(())
     }
 
     /// Warns of a parameter that is written and changes nothing here, with the reason.

@@ -21,7 +21,7 @@ fn lost_answers_and_refusals_lose_and_double_nothing() {
         site.post(&numbered(n * 10..n * 10 + 10));
     }
     wait_for_rows(&service, 100);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert!(service.has_played());
     assert_eq!(service.values(TABLE, "n"), wanted(0..100));
@@ -39,7 +39,7 @@ fn bad_rows_become_dead_letters_and_do_not_hold_up_the_others() {
             &numbered(0..50).replace("{\"n\":7,", "{\"n\":\"seven\",").replace("{\"n\":42,", "{\"n\":42,\"x\":1,"),
         );
         wait_for_rows(&service, 48);
-        wait_for("the end", || is_drained(&site).then_some(()));
+        wait_for("the end", || is_drained(site.path()).then_some(()));
         daemon.end();
         let left: Vec<String> = wanted(0..50).into_iter().filter(|n| n != "7" && n != "42").collect();
         assert_eq!(service.values(TABLE, "n"), left);
@@ -62,7 +62,7 @@ fn a_request_that_is_too_large_is_divided_and_a_row_that_is_goes_apart() {
     let long = "x".repeat(2_000);
     site.post(&numbered(0..40).replace("event 9\"", &format!("{long}\"")));
     wait_for_rows(&service, 39);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert_eq!(service.values(TABLE, "n").len(), 39);
     assert!(format!("{:?}", site.dead()).contains("payload size exceeds"));
@@ -80,7 +80,7 @@ fn an_id_of_the_events_own_tells_rows_apart_and_columns_are_added() {
     site.post(&numbered(0..5));
     site.post(r#"{"n":5,"city":"Kobe"}"#);
     wait_for_rows(&service, 6);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert_eq!(service.values(TABLE, "n"), wanted(0..6));
     let columns = service.table(TABLE).unwrap().columns();

@@ -13,10 +13,10 @@ fn jobs_are_listed_and_shown_and_a_failed_one_is_loaded_anew() {
     site.post(&numbered(0..5));
     // It will never go through: the chunk is set aside.
     daemon.wait_for_log("got unrecoverable error");
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     site.post(&numbered(5..10));
     wait_for_rows(&service, 5);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     let (good, list) = site.run(&["jobs", "ls"]);
     assert!(good, "{list}");
     assert_eq!(list.lines().count(), 3, "{list}");

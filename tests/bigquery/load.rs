@@ -19,7 +19,7 @@ fn a_table_is_made_and_each_event_is_loaded_once() {
     let mut daemon = site.start();
     site.post(&numbered(0..300));
     wait_for_rows(&service, 300);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     let table = service.table(TABLE).unwrap();
     assert_eq!(service.values(TABLE, "n"), wanted(0..300));
@@ -56,7 +56,7 @@ fn lost_answers_refusals_and_failed_jobs_lose_and_double_nothing() {
     }
     wait_for_rows(&service, 200);
     wait_for("all tricks", || service.has_played().then_some(()));
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert_eq!(service.values(TABLE, "n"), wanted(0..200));
     assert!(site.balances().contains("200 in = 200 out"));
@@ -83,7 +83,7 @@ fn kills_lose_and_double_nothing() {
     }
     let mut daemon = site.start();
     wait_for_rows(&service, sent);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert_eq!(service.values(TABLE, "n"), wanted(0..sent));
     site.balances();
@@ -102,7 +102,7 @@ fn a_service_that_is_down_for_long_costs_nothing() {
     daemon.wait_for_log("failed to flush the buffer");
     let service = StandIn::start_on(site.target);
     wait_for_rows(&service, 200);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert_eq!(service.values(TABLE, "n"), wanted(0..200));
     assert!(site.balances().contains("200 in = 200 out"));
@@ -118,7 +118,7 @@ fn bad_rows_become_dead_letters_with_the_answer_and_the_rest_is_loaded() {
     let bad = good.replace("{\"n\":7,", "{\"n\":\"seven\",").replace("{\"n\":42,", "{\"n\":42,\"unheard\":1,");
     site.post(&bad);
     wait_for_rows(&service, 98);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     let left: Vec<String> = wanted(0..100).into_iter().filter(|n| n != "7" && n != "42").collect();
     assert_eq!(service.values(TABLE, "n"), left);
@@ -140,7 +140,7 @@ fn bad_rows_that_nobody_names_are_found_by_halving() {
     let mut daemon = site.start();
     site.post(&numbered(0..64).replace("{\"n\":13,", "{\"n\":\"no\",").replace("{\"n\":50,", "{\"n\":\"no\","));
     wait_for_rows(&service, 62);
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     let left: Vec<String> = wanted(0..64).into_iter().filter(|n| n != "13" && n != "50").collect();
     assert_eq!(service.values(TABLE, "n"), left);
@@ -206,7 +206,7 @@ fn files_lie_in_a_bucket_until_their_jobs_are_done() {
         site.post(&numbered(n * 10..n * 10 + 10));
         wait_for_rows(&service, n * 10 + 10);
     }
-    wait_for("the end", || is_drained(&site).then_some(()));
+    wait_for("the end", || is_drained(site.path()).then_some(()));
     daemon.end();
     assert_eq!(service.values(TABLE, "n"), wanted(0..50));
     assert_eq!(service.asked(Kind::Begin), 0);

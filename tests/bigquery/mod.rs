@@ -12,7 +12,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, free_port, suiro, text, wait_for};
+use crate::daemon::{Daemon, free_port, is_drained, suiro, text, wait_for};
+use crate::databases::must_post;
 use standin::StandIn;
 
 /// The table of most tests.
@@ -72,7 +73,7 @@ impl Site {
 
     /// Posts events; each is stored when this returns.
     fn post(&self, body: &str) {
-        post(self.port, "app.web", body);
+        must_post(self.port, "app.web", body);
     }
 
     /// Runs suiro on the configuration; gives whether it ended well, and what it printed.
@@ -101,17 +102,6 @@ impl Site {
     }
 }
 
-fn post(port: u16, tag: &str, body: &str) {
-    let request = format!(
-        "POST /{tag} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let answer = std::io::read_to_string(stream).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
 /// Events with these numbers, as a JSON array.
 fn numbered(numbers: std::ops::Range<usize>) -> String {
     let events: Vec<String> = numbers.map(|n| format!("{{\"n\":{n},\"text\":\"event {n}\"}}")).collect();
@@ -138,10 +128,4 @@ const COLUMNS: &str = r#"[{"name":"n","type":"INTEGER"},{"name":"text","type":"S
 
 fn columns() -> String {
     format!("schema {COLUMNS}\n")
-}
-
-/// Whether the folder of the buffer holds no chunk any more.
-fn is_drained(site: &Site) -> bool {
-    let files = std::fs::read_dir(site.path().join("buffer")).into_iter().flatten().map(|e| e.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|e| e == "chunk")).count() == 0
 }

@@ -58,7 +58,7 @@ fn events_in_a_second_of_a_processor() {
     let columns = ["n:INTEGER", "text:STRING", "host:STRING", "status:INTEGER", "took:FLOAT", "agent:STRING"];
     service.make(TABLE, &columns);
     let started = Instant::now();
-    let done = wait_at_most(LONGEST, || is_drained(&site).then_some(()));
+    let done = wait_at_most(LONGEST, || is_drained(site.path()).then_some(()));
     let (took, cpu) = (started.elapsed().as_secs_f64(), used(&daemon) - before);
     assert!(done.is_some(), "{}", daemon.log());
     daemon.end();

@@ -13,7 +13,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::{Value as Json, json};
 
 use crate::daemon::free_port;
-use crate::listening::Listening;
+use crate::listening::{Listening, request};
 
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,32 +202,10 @@ struct Asked {
 impl Asked {
     /// Reads a request; bytes behind it stay in `got`.
     fn read(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<Option<Asked>> {
-        let mut buf = vec![0; 256 * 1024];
-        loop {
-            if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&got[..end]).into_owned();
-                let length = head.lines().find_map(|line| {
-                    let (name, value) = line.split_once(':')?;
-                    name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-                });
-                let whole = end + 4 + length.unwrap_or(0);
-                while got.len() < whole {
-                    match stream.read(&mut buf)? {
-                        0 => return Ok(None),
-                        n => got.extend_from_slice(&buf[..n]),
-                    }
-                }
-                let body = got[end + 4..whole].to_vec();
-                got.drain(..whole);
-                let mut words = head.split(' ');
-                let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                return Ok(Some(Asked { method: method.to_owned(), path: path.to_owned(), head, body }));
-            }
-            match stream.read(&mut buf)? {
-                0 => return Ok(None),
-                n => got.extend_from_slice(&buf[..n]),
-            }
-        }
+        let Some((head, body)) = request(stream, got)? else { return Ok(None) };
+        let mut words = head.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        Ok(Some(Asked { method: method.to_owned(), path: path.to_owned(), head, body }))
     }
 
     fn header(&self, name: &str) -> Option<&str> {

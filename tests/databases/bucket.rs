@@ -2,12 +2,12 @@
 //! and believes every signature.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use super::free_port;
-use crate::listening::Listening;
+use crate::listening::{Listening, request};
 
 /// An object.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,8 @@ impl Bucket {
 }
 
 fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
-    while let Some((head, body)) = read(&mut stream)? {
+    let mut got = Vec::new();
+    while let Some((head, body)) = request(&mut stream, &mut got)? {
         let mut words = head.split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -132,29 +133,4 @@ fn listing(objects: &BTreeMap<String, Stored>, bucket: &str, query: &str) -> Str
         xml.push_str(&format!("<NextContinuationToken>{last}</NextContinuationToken>"));
     }
     xml + "</ListBucketResult>"
-}
-
-/// Head and body of a request.
-fn read(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
-    let (mut got, mut buf) = (Vec::new(), vec![0; 64 * 1024]);
-    let end = loop {
-        if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {
-            break end;
-        }
-        match stream.read(&mut buf)? {
-            0 => return Ok(None),
-            n => got.extend_from_slice(&buf[..n]),
-        }
-    };
-    let head = String::from_utf8_lossy(&got[..end]).into_owned();
-    let lower = head.to_ascii_lowercase();
-    let length = lower.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-    let mut body = got[end + 4..].to_vec();
-    while body.len() < length.unwrap_or(0) {
-        match stream.read(&mut buf)? {
-            0 => return Ok(None),
-            n => body.extend_from_slice(&buf[..n]),
-        }
-    }
-    Ok(Some((head, body)))
 }

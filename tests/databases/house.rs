@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{free_port, skip};
 use crate::daemon::wait_at_most;
-use crate::listening::Listening;
+use crate::listening::{Listening, request};
 use crate::objects::servers::program;
 
 /// Asks a server of the HTTP interface; its answer's body.
@@ -132,7 +132,8 @@ const COLUMNS: &str = "{\"name\":\"id\",\"type\":\"UInt64\",\"default_kind\":\"\
 const ENGINE: &str = "{\"engine\":\"ReplicatedMergeTree\",\"create_table_query\":\"\"}\n";
 
 fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
-    while let Some((head, body)) = read(&mut stream)? {
+    let mut got = Vec::new();
+    while let Some((head, body)) = read(&mut stream, &mut got)? {
         let target = head.split(' ').nth(1).unwrap_or_default().replace('+', " ");
         let query = percent_encoding::percent_decode_str(&target).decode_utf8_lossy().into_owned();
         let answer = |stream: &mut TcpStream, status: &str, body: &str| {
@@ -196,31 +197,12 @@ fn insert(query: &str, body: &[u8], state: &State) -> Result<(), usize> {
 }
 
 /// Head and body of a request, unpacked.
-pub fn read(stream: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
-    let (mut got, mut buf) = (Vec::new(), vec![0; 64 * 1024]);
-    let end = loop {
-        if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {
-            break end;
-        }
-        match stream.read(&mut buf)? {
-            0 => return Ok(None),
-            n => got.extend_from_slice(&buf[..n]),
-        }
-    };
-    let head = String::from_utf8_lossy(&got[..end]).into_owned();
-    let lower = head.to_ascii_lowercase();
-    let length = lower.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-    let mut body = got[end + 4..].to_vec();
-    while body.len() < length.unwrap_or(0) {
-        match stream.read(&mut buf)? {
-            0 => return Ok(None),
-            n => body.extend_from_slice(&buf[..n]),
-        }
+pub fn read(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<Option<(String, Vec<u8>)>> {
+    let Some((head, body)) = request(stream, got)? else { return Ok(None) };
+    if !head.to_ascii_lowercase().contains("content-encoding: gzip") {
+        return Ok(Some((head, body)));
     }
-    if lower.contains("content-encoding: gzip") {
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain)?;
-        body = plain;
-    }
-    Ok(Some((head, body)))
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain)?;
+    Ok(Some((head, plain)))
 }

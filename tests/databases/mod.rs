@@ -14,7 +14,7 @@ mod postgresql;
 mod redshift;
 pub mod server;
 
-use std::io::{Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,20 +53,28 @@ pub fn checked(output: &str) -> String {
 
 /// Posts JSON, an object or an array of objects; whether it was acknowledged.
 pub fn post(port: u16, tag: &str, json: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let length = json.len();
-        write!(
-            stream,
-            "POST /{tag} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {length}\r\n\r\n{json}"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    ask(port, tag, json).is_ok_and(|answer| answer.starts_with(GOOD))
+}
+
+/// Posts what must be acknowledged.
+pub fn must_post(port: u16, tag: &str, json: &str) {
+    let answer = ask(port, tag, json).unwrap();
+    assert!(answer.starts_with(GOOD), "{answer}");
+}
+
+/// How a good answer begins.
+const GOOD: &str = "HTTP/1.1 200";
+
+fn ask(port: u16, tag: &str, json: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = json.len();
+    write!(
+        stream,
+        "POST /{tag} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{json}"
+    )?;
+    io::read_to_string(stream)
 }
 
 /// Posts events with numbers as ids, one after the other, until it is told to stop; those that were acknowledged.

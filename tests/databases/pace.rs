@@ -2,6 +2,7 @@
 //! acknowledged COMMIT. `SUIRO_BINARY=target/release/suiro cargo test --test integration databases::pace -- --ignored
 //! --nocapture --test-threads=1` prints a line for each.
 
+use std::io::Read;
 use std::path::Path;
 
 use tempfile::TempDir;

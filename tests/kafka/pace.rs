@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::broker::Broker;
 use super::*;
-use crate::daemon::wait_at_most;
+use crate::daemon::{is_drained, wait_at_most};
 
 /// Events of a run, and of one request that brings them in.
 const EVENTS: u64 = 400_000;
@@ -25,11 +25,6 @@ fn event(n: u64) -> String {
         n % 256,
         n % 1000
     )
-}
-
-fn is_drained(dir: &Path) -> bool {
-    let files = std::fs::read_dir(dir.join("buffer")).into_iter().flatten().map(|e| e.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|e| e == "chunk")).count() == 0
 }
 
 fn say(what: &str, daemon: &Daemon, before: Duration, started: Instant) {

@@ -17,10 +17,9 @@ mod s3;
 pub mod servers;
 mod standin;
 
-use std::fs;
 use std::path::Path;
 
-use crate::daemon::{Daemon, free_port, wait_for};
+use crate::daemon::{Daemon, free_port, is_drained, wait_for};
 
 /// Ids of this many events.
 fn ids(count: usize) -> Vec<String> {
@@ -49,10 +48,4 @@ fn send_all(port: u16, texts: &[String]) {
     for text in texts {
         crate::cli::send(port, "app.web", text, text);
     }
-}
-
-/// Whether the folder of the buffer holds no chunk any more.
-fn is_drained(dir: &Path) -> bool {
-    let files = fs::read_dir(dir.join("buffer")).into_iter().flatten().map(|e| e.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|e| e == "chunk")).count() == 0
 }

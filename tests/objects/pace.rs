@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::daemon::suiro;
 use crate::databases::pace::{buffered, measure};
+use crate::warehouse;
 
 fn object(dir: &Path, more: &str) -> String {
     format!("@type object\nurl file://{}/out\n{more}\n{}", dir.display(), buffered(dir))
@@ -36,10 +36,8 @@ fn rows(dir: &Path) -> u64 {
 }
 
 fn in_tables(dir: &Path) -> u64 {
-    let mut sql = suiro();
-    sql.args(["sql", "--format", "csv", "--path"]).arg(dir.join("lake")).arg("select count(*) from raw.app_web");
-    let output = sql.output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+    let rows = warehouse::rows(dir, "select count(*) from raw.app_web");
+    rows.and_then(|rows| rows.first()?.parse().ok()).unwrap_or(0)
 }
 
 #[test]

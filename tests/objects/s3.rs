@@ -1,5 +1,6 @@
 //! `s3` against servers, with answers that are lost, refusals, and kills.
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;

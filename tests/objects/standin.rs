@@ -3,13 +3,13 @@
 //! was tried.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use super::free_port;
-use crate::listening::Listening;
+use crate::listening::{Listening, request};
 
 /// An object: what was said about it, and its bytes.
 #[derive(Clone, Debug, Default)]
@@ -89,32 +89,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(stream: &mut TcpStream) -> io::Result<Option<Asked>> {
-        let (mut got, mut buf) = (Vec::new(), vec![0; 64 * 1024]);
-        loop {
-            if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&got[..end]).into_owned();
-                let lower = head.to_ascii_lowercase();
-                let length =
-                    lower.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-                let length = length.unwrap_or(0);
-                while got.len() < end + 4 + length {
-                    match stream.read(&mut buf)? {
-                        0 => return Ok(None),
-                        n => got.extend_from_slice(&buf[..n]),
-                    }
-                }
-                let mut words = head.split(' ');
-                let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                let (path, query) = target.split_once('?').unwrap_or((target, ""));
-                let (method, path, query) = (method.to_owned(), decoded(path), query.to_owned());
-                return Ok(Some(Asked { method, path, query, head: lower, body: got[end + 4..].to_vec() }));
-            }
-            match stream.read(&mut buf)? {
-                0 => return Ok(None),
-                n => got.extend_from_slice(&buf[..n]),
-            }
-        }
+    fn read(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<Option<Asked>> {
+        let Some((head, body)) = request(stream, got)? else { return Ok(None) };
+        let mut words = head.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (method, path, query) = (method.to_owned(), decoded(path), query.to_owned());
+        Ok(Some(Asked { method, path, query, head: head.to_ascii_lowercase(), body }))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -131,7 +112,8 @@ fn decoded(text: &str) -> String {
 }
 
 fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
-    while let Some(asked) = Asked::read(&mut stream)? {
+    let mut got = Vec::new();
+    while let Some(asked) = Asked::read(&mut stream, &mut got)? {
         let (status, head, body) = answer(&asked, state);
         let creates = asked.method == "PUT" && asked.query.is_empty() && status < 300;
         if creates {

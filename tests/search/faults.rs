@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::standin::{StandIn, Trick};
 use super::*;
-use crate::daemon::{Daemon, free_port, wait_for};
+use crate::daemon::{Daemon, free_port, is_drained, wait_for};
 use crate::databases::{Load, assert_once, config, eventually, letters, post};
 
 /// A running suiro before a stand-in.

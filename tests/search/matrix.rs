@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::standin::{StandIn, Trick};
-use crate::daemon::{Daemon, free_port, wait_at_most};
+use crate::daemon::{Daemon, free_port, has_no_chunk, wait_at_most};
 use crate::databases::post;
 
 /// Where the table is.
@@ -96,8 +96,7 @@ impl Cell {
     }
 
     fn is_drained(&self, dir: &Path) -> bool {
-        let files = std::fs::read_dir(dir.join(&self.id)).into_iter().flatten().map(|e| e.unwrap().path());
-        files.filter(|path| path.extension().is_some_and(|e| e == "chunk")).count() == 0
+        has_no_chunk(&dir.join(&self.id))
     }
 
     /// Events that were set aside.

@@ -24,9 +24,3 @@ fn numbered(ids: std::ops::Range<u64>) -> String {
     let events: Vec<String> = ids.map(|id| format!("{{\"id\":{id},\"text\":\"event {id}\"}}")).collect();
     format!("[{}]", events.join(","))
 }
-
-/// Whether the folder of the buffer holds no chunk any more.
-fn is_drained(dir: &Path) -> bool {
-    let files = std::fs::read_dir(dir.join("buffer")).into_iter().flatten().map(|e| e.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|e| e == "chunk")).count() == 0
-}

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::real::OpenSearch;
 use super::standin::StandIn;
 use super::*;
-use crate::daemon::{Daemon, free_port, wait_at_most};
+use crate::daemon::{Daemon, free_port, is_drained, wait_at_most};
 use crate::databases::{config, post};
 
 /// Posts, and events of each.

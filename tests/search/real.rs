@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::daemon::{Daemon, PATIENCE, free_port, wait_at_most, wait_for};
+use crate::daemon::{Daemon, PATIENCE, free_port, is_drained, wait_at_most, wait_for};
 use crate::databases::cutter::{Cut, Cutter};
 use crate::databases::{Load, assert_once, config, eventually, letters, post};
 use crate::objects::servers::skip;

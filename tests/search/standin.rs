@@ -174,7 +174,8 @@ fn answer(stream: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
 }
 
 fn serve(mut stream: TcpStream, inner: &Mutex<Inner>) -> io::Result<()> {
-    while let Some((head, body)) = read(&mut stream)? {
+    let mut got = Vec::new();
+    while let Some((head, body)) = read(&mut stream, &mut got)? {
         let (method, target) = {
             let mut words = head.split(' ');
             (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned())

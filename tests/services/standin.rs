@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value as Json, json};
 
 use crate::daemon::free_port;
-use crate::listening::Listening;
+use crate::listening::{Listening, request};
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug)]
@@ -98,8 +98,9 @@ impl StandIn {
 
 fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let mut got = Vec::new();
-    while let Some((path, body)) = read(&mut stream, &mut got)? {
-        let (conduct, answer) = judge(&mut state.lock().unwrap(), &path, &body);
+    while let Some((head, body)) = request(&mut stream, &mut got)? {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let (conduct, answer) = judge(&mut state.lock().unwrap(), path, &body);
         match conduct {
             None | Some(Conduct::Status(_)) => stream.write_all(answer.as_bytes())?,
             Some(Conduct::Swallow) => return Ok(()),
@@ -149,28 +150,6 @@ fn judge(state: &mut State, path: &str, body: &[u8]) -> (Option<Conduct>, String
         _ => String::new(),
     };
     (conduct, answer("200 OK", &said))
-}
-
-/// Path and body of a request.
-fn read(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<Option<(String, Vec<u8>)>> {
-    let mut buf = vec![0; 64 * 1024];
-    loop {
-        if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&got[..end]).into_owned();
-            let lower = head.to_ascii_lowercase();
-            let length = lower.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-            let whole = end + 4 + length.unwrap_or(0);
-            if got.len() >= whole {
-                let body = got[end + 4..whole].to_vec();
-                got.drain(..whole);
-                return Ok(Some((head.split(' ').nth(1).unwrap_or_default().to_owned(), body)));
-            }
-        }
-        match stream.read(&mut buf)? {
-            0 => return Ok(None),
-            n => got.extend_from_slice(&buf[..n]),
-        }
-    }
 }
 
 /// Reads each connection to its end. It ends with its owner.

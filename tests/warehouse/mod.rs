@@ -10,8 +10,6 @@ mod others;
 mod store;
 mod tables;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Output;
 
@@ -40,19 +38,7 @@ fn buffer(dir: &Path, flush: &str) -> String {
 
 /// Posts events as one body; gives whether they were acknowledged.
 fn post(port: u16, tag: &str, events: &[String]) -> bool {
-    let body = format!("[{}]", events.join(","));
-    let send = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let length = body.len();
-        let head =
-            format!("POST /{tag} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
-        stream.write_all(format!("{head}{body}").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    send().is_ok_and(|answer| answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"))
+    crate::databases::post(port, tag, &format!("[{}]", events.join(",")))
 }
 
 /// Events `{"n":...}` of these numbers.
@@ -65,7 +51,7 @@ fn sql(dir: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The rows of an answer, as CSV without its head; what went wrong is none.
-fn rows(dir: &Path, statement: &str) -> Option<Vec<String>> {
+pub fn rows(dir: &Path, statement: &str) -> Option<Vec<String>> {
     let output = sql(dir, &["--format", "csv", statement]);
     let text = String::from_utf8(output.stdout).unwrap();
     output.status.success().then(|| text.lines().skip(1).map(str::to_owned).collect())

@@ -1,5 +1,8 @@
 //! Events in, rows out.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use tempfile::TempDir;
 
 use super::*;

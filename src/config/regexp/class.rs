@@ -6,6 +6,20 @@ use super::translate::Flavour;
 /// How deep classes may nest.
 const MAX_CLASS_DEPTH: usize = 20;
 
+/// Takes the first character of `rest`.
+pub(super) fn bump(rest: &mut &str) -> Option<char> {
+    let c = rest.chars().next()?;
+    *rest = &rest[c.len_utf8()..];
+    Some(c)
+}
+
+/// Takes `text` off the front of `rest`; whether it stood there.
+pub(super) fn eat(rest: &mut &str, text: &str) -> bool {
+    let Some(behind) = rest.strip_prefix(text) else { return false };
+    *rest = behind;
+    true
+}
+
 /// The Rust form of `\d`, `\W`, ... outside a class. They are ASCII in Ruby.
 pub(super) fn shorthand(c: char) -> &'static str {
     match c {
@@ -44,14 +58,14 @@ impl Reader<'_> {
         if depth > MAX_CLASS_DEPTH {
             return Err(RegexpError::new(format!("classes are nested deeper than {MAX_CLASS_DEPTH}")));
         }
-        let negated = self.eat("^");
+        let negated = eat(&mut self.rest, "^");
         let mut members = String::new();
         // a bracket that comes first is itself, if another one closes the class
         if self.rest.starts_with(']') && self.rest[1..].contains(']') {
             self.rest = &self.rest[1..];
             members.push_str(r"\]");
         }
-        while !self.eat("]") {
+        while !eat(&mut self.rest, "]") {
             if self.rest.is_empty() {
                 return Err(RegexpError::new("a character class is never closed; a ']' is missing"));
             }
@@ -68,7 +82,7 @@ impl Reader<'_> {
     }
 
     fn member(&mut self, depth: usize, members: &mut String) -> Result<(), RegexpError> {
-        if self.eat("&&") {
+        if eat(&mut self.rest, "&&") {
             members.push_str("&&");
             return Ok(());
         }
@@ -99,13 +113,13 @@ impl Reader<'_> {
 
     fn item(&mut self, depth: usize) -> Result<Item, RegexpError> {
         let before = self.rest;
-        if self.eat("[:") {
+        if eat(&mut self.rest, "[:") {
             if let Some(set) = self.posix()? {
                 return Ok(Item::Set(set));
             }
             self.rest = before;
         }
-        let Some(c) = self.bump() else {
+        let Some(c) = bump(&mut self.rest) else {
             return Err(RegexpError::new("a character class is never closed; a ']' is missing"));
         };
         match c {
@@ -129,7 +143,7 @@ impl Reader<'_> {
     }
 
     fn escape(&mut self) -> Result<Item, RegexpError> {
-        let Some(c) = self.bump() else {
+        let Some(c) = bump(&mut self.rest) else {
             return Err(RegexpError::new("the pattern ends in a backslash"));
         };
         match c {
@@ -160,22 +174,6 @@ impl Reader<'_> {
         if low != high {
             members.push('-');
             push_letter(high, members);
-        }
-    }
-
-    fn bump(&mut self) -> Option<char> {
-        let c = self.rest.chars().next()?;
-        self.rest = &self.rest[c.len_utf8()..];
-        Some(c)
-    }
-
-    fn eat(&mut self, text: &str) -> bool {
-        match self.rest.strip_prefix(text) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! `x` and `m` are resolved here, so the engines never see them; named groups become numbered ones, so any name will do.
 
-use super::class;
+use super::class::{self, bump, eat};
 use super::{Flags, Name, RegexpError};
 
 /// How deep groups may nest.
@@ -64,7 +64,7 @@ struct Translator<'a> {
 
 impl Translator<'_> {
     fn whole(&mut self) -> Result<(), RegexpError> {
-        while let Some(c) = self.bump() {
+        while let Some(c) = bump(&mut self.rest) {
             self.piece(c)?;
         }
         if self.frames.len() > 1 {
@@ -103,22 +103,6 @@ impl Translator<'_> {
         self.frames.last().map_or(Flags::default(), |frame| frame.flags)
     }
 
-    fn bump(&mut self) -> Option<char> {
-        let c = self.rest.chars().next()?;
-        self.rest = &self.rest[c.len_utf8()..];
-        Some(c)
-    }
-
-    fn eat(&mut self, text: &str) -> bool {
-        match self.rest.strip_prefix(text) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
     /// The text up to `end`, which is eaten too.
     fn until(&mut self, end: char) -> Result<&str, RegexpError> {
         let (text, rest) =
@@ -138,7 +122,7 @@ impl Translator<'_> {
         if self.frames.len() > MAX_GROUP_DEPTH {
             return Err(RegexpError::new(format!("groups are nested deeper than {MAX_GROUP_DEPTH}")));
         }
-        if !self.eat("?") {
+        if !eat(&mut self.rest, "?") {
             if self.has_names {
                 self.group("(?:");
             } else {
@@ -147,24 +131,24 @@ impl Translator<'_> {
             }
             return Ok(());
         }
-        if self.eat("#") {
+        if eat(&mut self.rest, "#") {
             return self.comment();
         }
-        if self.eat(":") {
+        if eat(&mut self.rest, ":") {
             self.group("(?:");
             return Ok(());
         }
         for look in ["=", "!", "<=", "<!", ">"] {
-            if self.eat(look) {
+            if eat(&mut self.rest, look) {
                 self.out.needs_backtracking = true;
                 self.group(&format!("(?{look}"));
                 return Ok(());
             }
         }
-        if self.eat("<") {
+        if eat(&mut self.rest, "<") {
             return self.named('>');
         }
-        if self.eat("'") {
+        if eat(&mut self.rest, "'") {
             return self.named('\'');
         }
         self.options()
@@ -177,10 +161,10 @@ impl Translator<'_> {
     }
 
     fn comment(&mut self) -> Result<(), RegexpError> {
-        while let Some(c) = self.bump() {
+        while let Some(c) = bump(&mut self.rest) {
             match c {
                 '\\' => {
-                    self.bump();
+                    bump(&mut self.rest);
                 }
                 ')' => return Ok(()),
                 _ => {}
@@ -211,7 +195,7 @@ impl Translator<'_> {
     fn options(&mut self) -> Result<(), RegexpError> {
         let (mut flags, mut on) = (self.flags(), true);
         loop {
-            match self.bump() {
+            match bump(&mut self.rest) {
                 Some('-') => on = false,
                 Some('i') => flags.ignore_case = on,
                 Some('m') => flags.dot_all = on,
@@ -264,9 +248,9 @@ impl Translator<'_> {
 
     fn repeat(&mut self, c: char) {
         self.out.text.push(c);
-        if self.eat("?") {
+        if eat(&mut self.rest, "?") {
             self.out.text.push('?');
-        } else if self.eat("+") {
+        } else if eat(&mut self.rest, "+") {
             self.out.needs_backtracking = true;
             self.out.text.push('+');
         }
@@ -282,13 +266,13 @@ impl Translator<'_> {
         match max {
             None => {
                 self.out.text.push_str(&format!("{{{min}}}"));
-                if self.eat("?") {
+                if eat(&mut self.rest, "?") {
                     self.out.text.push_str("{0,1}");
                 }
             }
             Some(max) => {
                 self.out.text.push_str(&format!("{{{min},{max}}}"));
-                if self.eat("?") {
+                if eat(&mut self.rest, "?") {
                     self.out.text.push('?');
                 }
             }
@@ -296,7 +280,7 @@ impl Translator<'_> {
     }
 
     fn escape(&mut self) -> Result<(), RegexpError> {
-        let Some(c) = self.bump() else {
+        let Some(c) = bump(&mut self.rest) else {
             return Err(RegexpError::new("the pattern ends in a backslash"));
         };
         match c {
@@ -342,9 +326,9 @@ impl Translator<'_> {
     }
 
     fn back_reference_by_name(&mut self) -> Result<(), RegexpError> {
-        let end = if self.eat("<") {
+        let end = if eat(&mut self.rest, "<") {
             '>'
-        } else if self.eat("'") {
+        } else if eat(&mut self.rest, "'") {
             '\''
         } else {
             return Err(RegexpError::new("'\\k' needs a name: \\k<name>"));

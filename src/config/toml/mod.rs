@@ -53,7 +53,7 @@ use super::convert::ruby_float_text;
 use super::diagnostic::{Diagnostic, nearest};
 use super::json::Json;
 use super::load::{self, Language};
-use super::ruby::{self, Embedded};
+use super::ruby;
 use super::section::{Argument, MAX_PARAMS, Param, Section, Value, ValueKind};
 use super::session::Session;
 use super::span::{Source, Span};
@@ -235,17 +235,8 @@ impl Builder<'_, '_> {
     }
 
     fn filled(&mut self, text: &str, span: &Span) -> Value {
-        match ruby::fill(text, self.session.around) {
-            Ok(Embedded::Text(text)) => Value::bare(text),
-            Ok(Embedded::UseNil) => Value::nil(),
-            Ok(Embedded::UseDefault) => Value::new("", ValueKind::Default),
-            Err(refusal) => {
-                let mut fault = Diagnostic::error(refusal.message, span);
-                fault.help = refusal.help;
-                self.session.faults.push(fault);
-                Value::bare("")
-            }
-        }
+        let found = ruby::fill(text, self.session.around);
+        self.session.value(found, ValueKind::Bare, span)
     }
 
     fn json(&mut self, value: &Toml) -> Json {

@@ -6,27 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::diagnostic::Diagnostics;
-use crate::config::ruby::Surroundings;
+use crate::config::testing::{self, flat, placed};
 
 fn read(text: &str, base: &Path) -> (Section, Diagnostics) {
-    let around = Surroundings {
-        env: [("X".to_owned(), "xval".to_owned())].into(),
-        hostname: "web1".into(),
-        worker_id: "0".into(),
-    };
-    let mut session = Session::new(&around, encoding_rs::UTF_8);
-    let root = parse(&Source::new("t.toml", text), base, &mut session);
-    (root, session.faults)
-}
-
-fn flat(root: &Section) -> String {
-    let text: String = root.children.iter().map(|child| child.to_fluentd_text(&|_| false)).collect();
-    text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+    testing::read(parse, "t.toml", text, base)
 }
 
 fn faults(text: &str) -> Vec<String> {
-    let (_, faults) = read(text, Path::new(""));
-    faults.iter().map(|fault| format!("{}:{} {}", fault.span.line(), fault.span.column(), fault.message)).collect()
+    placed(&read(text, Path::new("")).1)
 }
 
 #[test]

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, nearest};
 use super::json::Json;
-use super::ruby::{self, Embedded};
+use super::ruby;
 use super::section::{Argument, MAX_PARAMS, Param, Section, Value, ValueKind};
 use super::session::Session;
 use super::span::{Source, Span};
@@ -231,17 +231,8 @@ impl Builder<'_, '_> {
     }
 
     fn embedded(&mut self, text: &str, span: &Span) -> Value {
-        match ruby::interpolate(text, self.session.around) {
-            Ok(Embedded::Text(text)) => Value::new(text, ValueKind::DoubleQuoted),
-            Ok(Embedded::UseNil) => Value::nil(),
-            Ok(Embedded::UseDefault) => Value::new("", ValueKind::Default),
-            Err(refusal) => {
-                let mut fault = Diagnostic::error(refusal.message, span);
-                fault.help = refusal.help;
-                self.session.faults.push(fault);
-                Value::bare("")
-            }
-        }
+        let found = ruby::interpolate(text, self.session.around);
+        self.session.value(found, ValueKind::DoubleQuoted, span)
     }
 
     fn json(&mut self, node: &Node) -> Json {

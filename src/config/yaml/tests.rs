@@ -6,34 +6,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::diagnostic::Diagnostics;
-use crate::config::ruby::Surroundings;
-
-fn around() -> Surroundings {
-    Surroundings { env: [("X".to_owned(), "xval".to_owned())].into(), hostname: "web1".into(), worker_id: "0".into() }
-}
+use crate::config::testing::{self, flat, placed};
 
 fn read(text: &str, base: &Path) -> (Section, Diagnostics) {
-    let around = around();
-    let mut session = Session::new(&around, encoding_rs::UTF_8);
-    let root = parse(&Source::new("t.yaml", text), base, &mut session);
-    (root, session.faults)
+    testing::read(parse, "t.yaml", text, base)
 }
 
-/// In Fluentd's form, without the root's own lines and the indentation.
+/// In Fluentd's form, as [`flat`] has it.
 fn conf(text: &str) -> String {
     let (root, faults) = read(text, Path::new(""));
     assert!(!faults.has_errors(), "{text}\n{}", faults.render());
     flat(&root)
 }
 
-fn flat(root: &Section) -> String {
-    let text: String = root.children.iter().map(|child| child.to_fluentd_text(&|_| false)).collect();
-    text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
-}
-
 fn faults(text: &str) -> Vec<String> {
-    let (_, faults) = read(text, Path::new(""));
-    faults.iter().map(|fault| format!("{}:{} {}", fault.span.line(), fault.span.column(), fault.message)).collect()
+    placed(&read(text, Path::new("")).1)
 }
 
 #[test]

@@ -22,8 +22,8 @@ use crate::engine::retry::{RetryPolicy, RetryType};
 use crate::engine::router::{InputRoute, Router};
 use crate::engine::sink::{FlushParams, Sink};
 use crate::event::{Arena, Batch, BatchBuilder, EventTime, Record, Tag, Value};
-use crate::input::forward::{MAX_MESSAGE_BYTES, Peer, Settings, Shared, serve_connection};
-use crate::net::forward::Rules;
+use crate::input::forward::testing::settings;
+use crate::input::forward::{Peer, Shared, serve_connection};
 use crate::net::tls::Stream;
 use crate::output::forward::testing::over;
 use crate::plugin::{BoxFuture, DynOutput, EmitError, Emitter, Output, Route, Stopper, WriteError};
@@ -312,21 +312,6 @@ fn graph(sinks: &[Arc<Sink>]) -> Graph {
     let rule = Rule::Match(Patterns::parse("**").unwrap(), Arc::new(target));
     let pipelines = vec![Pipeline::new("@ROOT", vec![rule])];
     Graph { pipelines, sinks: sinks.to_vec(), ..Graph::default() }
-}
-
-fn settings() -> Settings {
-    Settings {
-        rules: Rules { skip_invalid: true, any_time: false },
-        tag: None,
-        add_tag_prefix: None,
-        message_limit: MAX_MESSAGE_BYTES,
-        warn_limit: None,
-        inflate_limit: 64 << 20,
-        address_key: None,
-        hostname_key: None,
-        deny_keepalive: false,
-        gate: None,
-    }
 }
 
 async fn accept(mut connections: UnboundedReceiver<Stream>, shared: Arc<Shared>, mut stop: crate::plugin::Stop) {

@@ -68,10 +68,7 @@ impl Input for Forward {
             Some(security) => Some(security.gate().await.map_err(InputError)?),
             None => None,
         };
-        let tls = match params.transport.is_tls() {
-            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
-            false => None,
-        };
+        let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
         let listener = self.process.sockets.tcp(&params.bind, params.port, params.backlog)?;
         // Port 0 is for tests: heartbeats then come to the port that was given.
         let port = listener.local_addr()?.port();

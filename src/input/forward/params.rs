@@ -159,9 +159,7 @@ impl ForwardParams {
         if let Some(security) = &self.security {
             security.check(cx)?;
         }
-        let warnings = self.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
-        Ok(())
+        cx.check_transport(&self.transport)
     }
 
     /// Whether names of senders are to be looked up.

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::shared::{MAX_MESSAGE_BYTES, Settings};
 use crate::buffer::{Origin, Receipt};
 use crate::config::{Diagnostic, Diagnostics, LoadOptions, load_text};
 use crate::event::{Arena, Batch, EventTime, Record, Value, msgpack};
+use crate::net::forward::Rules;
 use crate::plugin::testing::process;
 use crate::plugin::{BoxFuture, BuildContext, Configure, EmitError, Emitter, Registry, Route};
 
@@ -175,6 +177,22 @@ pub(crate) fn ack(chunk: &str) -> Vec<u8> {
     let mut out = Vec::new();
     crate::net::forward::ack_binary(&encoded, &mut out);
     out
+}
+
+/// What an input does where its section says nothing.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        rules: Rules { skip_invalid: true, any_time: false },
+        tag: None,
+        add_tag_prefix: None,
+        message_limit: MAX_MESSAGE_BYTES,
+        warn_limit: None,
+        inflate_limit: 64 << 20,
+        address_key: None,
+        hostname_key: None,
+        deny_keepalive: false,
+        gate: None,
+    }
 }
 
 /// Makes a plugin from the one section in `text`. Gives its warnings, or its faults.

@@ -8,25 +8,14 @@ use tokio::task::JoinHandle;
 
 use super::Forward;
 use super::connection::serve;
-use super::shared::{MAX_MESSAGE_BYTES, Peer, Settings, Shared};
-use super::testing::{Collector, ack, configured, entry, one, packed};
+use super::shared::{Peer, Settings, Shared};
+use super::testing::{Collector, ack, configured, entry, one, packed, settings as usual};
 use crate::event::{EventTime, Packing, pack};
-use crate::net::forward::{Credentials, Gate, Hello, Network, Rules, User};
+use crate::net::forward::{Credentials, Gate, Hello, Network, User};
 use crate::plugin::{EmitError, Input, Stopper};
 
 fn settings() -> Settings {
-    Settings {
-        rules: Rules { skip_invalid: true, any_time: false },
-        tag: None,
-        add_tag_prefix: None,
-        message_limit: MAX_MESSAGE_BYTES,
-        warn_limit: None,
-        inflate_limit: 1 << 20,
-        address_key: None,
-        hostname_key: None,
-        deny_keepalive: false,
-        gate: None,
-    }
+    Settings { inflate_limit: 1 << 20, ..usual() }
 }
 
 struct Server {

@@ -51,10 +51,7 @@ impl Input for Http {
 
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
-        let tls = match params.transport.is_tls() {
-            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
-            false => None,
-        };
+        let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
         let listener = self.process.sockets.tcp(&params.bind, params.port, params.backlog)?;
         tracing::info!("listening http bind={:?} port={}", params.bind, params.port);
         if let Some(warning) = params.exposed() {

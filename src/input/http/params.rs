@@ -112,9 +112,7 @@ impl HttpParams {
             let why = "blocking_timeout tunes Fluentd's event loop and has no effect here; take it out";
             cx.warn("blocking_timeout", why);
         }
-        let warnings = self.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
-        Ok(())
+        cx.check_transport(&self.transport)
     }
 
     /// How long an idle connection is kept.

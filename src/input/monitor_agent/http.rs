@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, StatusCode};
 
 use super::query::{self, Shown, Wanted};
 use super::{rows, text};
 use crate::event::json::write_record;
 use crate::event::{Arena, Record, Value};
-use crate::net::http::{ServerLimits, is_from_a_page, serve_connection};
+use crate::net::http::{ServerLimits, ServerResponse, is_from_a_page, respond, serve_connection};
 use crate::net::tls::Stream;
 use crate::plugin::{PluginView, Process, Stop, write_ledger};
 
@@ -38,7 +38,7 @@ pub(super) async fn serve(stream: Stream, api: Arc<Api>, mut stop: Stop) {
 }
 
 impl Api {
-    fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, query: &str) -> ServerResponse {
         let (wanted, shown) = query::read(query, self.shown);
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let pretty = |json: Vec<u8>| if shown.debug { text::indented(&json) } else { json };
@@ -95,17 +95,10 @@ impl Api {
     }
 }
 
-fn plain(body: Vec<u8>) -> Response<Full<Bytes>> {
-    respond(StatusCode::OK, "text/plain", body)
+fn plain(body: Vec<u8>) -> ServerResponse {
+    respond(StatusCode::OK, HeaderValue::from_static("text/plain"), body)
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
-    respond(status, "application/json", body)
-}
-
-fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
-    response
+fn json(status: StatusCode, body: Vec<u8>) -> ServerResponse {
+    respond(status, HeaderValue::from_static("application/json"), body)
 }

@@ -77,8 +77,7 @@ impl Configure for MonitorAgent {
         if params.tag.is_some() && params.emit_interval.duration().is_zero() {
             return Err(cx.fault("emit_interval", "emit_interval must be more than 0"));
         }
-        let warnings = params.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
+        cx.check_transport(&params.transport)?;
         let name = cx.section.id().unwrap_or("monitor_agent").to_owned();
         Ok(MonitorAgent { params, name, process: cx.process.clone(), opened: None })
     }
@@ -87,10 +86,7 @@ impl Configure for MonitorAgent {
 impl Input for MonitorAgent {
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
-        let tls = match params.transport.is_tls() {
-            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
-            false => None,
-        };
+        let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
         // Port 0 is for tests.
         let worker = if params.port == 0 { 0 } else { u16::try_from(self.process.worker_id).unwrap_or(0) };
         let port = params.port.saturating_add(worker);

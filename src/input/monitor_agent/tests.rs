@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use super::*;
 use crate::buffer::{Account, AccountKey};
 use crate::input::forward::testing::Collector;
-use crate::input::wire::testing::{build_in, shown};
+use crate::input::wire::testing::{self, build_in, shown};
 use crate::plugin::{Category, Inspect, LedgerRow, PluginView, Stopper};
 
 struct Two;
@@ -35,12 +33,9 @@ impl Inspect for Two {
     }
 }
 
+/// Status and body of an answer.
 async fn get(address: std::net::SocketAddr, target: &str) -> String {
-    let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tcp.read_to_string(&mut answer).await.unwrap();
+    let answer = testing::get(address, target).await;
     let status = answer.split(' ').nth(1).unwrap();
     format!("{status} {}", answer.split_once("\r\n\r\n").unwrap().1)
 }

@@ -106,9 +106,7 @@ impl OpentelemetryParams {
         if self.body_size_limit.is_empty() || self.decompression_size_limit.is_empty() {
             return Err(cx.fault("body_size_limit", "body_size_limit and decompression_size_limit must be more than 0"));
         }
-        let warnings = self.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
-        Ok(())
+        cx.check_transport(&self.transport)
     }
 
     /// Where to listen.

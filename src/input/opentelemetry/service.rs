@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 
 use super::params::Settings;
 use crate::event::{Batch, BatchBuilder};
 use crate::net::LogGate;
 use crate::net::grpc::code::{INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED};
 use crate::net::grpc::{self, FRAME_HEAD, Served};
-use crate::net::http::{BodyError, Lease, ServerResponse, decode, read_body};
+use crate::net::http::{BodyError, Lease, ServerResponse, decode, read_body, respond};
 use crate::net::otlp::{EXPORT, Fault, Limits, Status, read_json, read_proto, success};
 use crate::plugin::{EmitError, Emitter};
 
@@ -80,7 +79,7 @@ impl Refusal {
             Encoding::Json => serde_json::json!({ "code": self.code, "message": self.why }).to_string().into_bytes(),
             Encoding::Proto => Status { code: self.code, message: self.why, retry: None }.write(),
         };
-        let mut response = respond(self.status, encoding, body);
+        let mut response = respond(self.status, encoding.name(), body);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
         }
@@ -89,13 +88,6 @@ impl Refusal {
         }
         response
     }
-}
-
-fn respond(status: StatusCode, encoding: Encoding, body: Vec<u8>) -> ServerResponse {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, encoding.name());
-    response
 }
 
 /// Answers the requests of one input.
@@ -116,7 +108,7 @@ impl Service {
         match self.take(request, encoding).await {
             Ok(encoding) => {
                 let body = if encoding == Encoding::Json { b"{}".to_vec() } else { success() };
-                respond(StatusCode::OK, encoding, body)
+                respond(StatusCode::OK, encoding.name(), body)
             }
             Err(refusal) => {
                 self.complain(refusal.status, &refusal.why);

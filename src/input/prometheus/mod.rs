@@ -9,16 +9,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 
 pub use self::presence::Presence;
 use crate::config::Diagnostic;
 use crate::net::accept::{self, Listener, Options};
-use crate::net::http::{ServerLimits, is_from_a_page, serve_connection};
+use crate::net::http::{ServerLimits, ServerResponse, is_from_a_page, respond, serve_connection};
 use crate::net::tls::{Protocol, ServerTls, Stream, Transport};
 use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process, Stop};
 
@@ -77,8 +76,7 @@ impl Configure for Prometheus {
                 return Err(cx.fault(name, format!("{name} must begin with '/', as \"/metrics\" does")));
             }
         }
-        let warnings = params.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
+        cx.check_transport(&params.transport)?;
         let name = cx.section.id().unwrap_or("prometheus").to_owned();
         Ok(Prometheus { params, name, process: cx.process.clone(), opened: None })
     }
@@ -87,10 +85,7 @@ impl Configure for Prometheus {
 impl Input for Prometheus {
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
-        let tls = match params.transport.is_tls() {
-            true => Some(ServerTls::open(&params.transport, &self.process.hostname)?),
-            false => None,
-        };
+        let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
         self.opened = Some((self.process.sockets.tcp(&params.bind, params.port, None)?, tls));
         Ok(())
     }
@@ -121,22 +116,19 @@ async fn serve(stream: Stream, api: Arc<Api>, mut stop: Stop) {
 }
 
 impl Api {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> ServerResponse {
         let paths = [&self.params.metrics_path, &self.params.aggregated_metrics_path];
         match (request.method(), paths.iter().any(|path| *path == request.uri().path())) {
-            _ if is_from_a_page(request.headers()) => respond(StatusCode::FORBIDDEN, "not for web pages\n".into()),
+            _ if is_from_a_page(request.headers()) => plain(StatusCode::FORBIDDEN, "not for web pages\n".into()),
             (&Method::GET, true) => match metrics::text(&self.process) {
-                Ok(text) => respond(StatusCode::OK, text),
-                Err(e) => respond(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+                Ok(text) => plain(StatusCode::OK, text),
+                Err(e) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
             },
-            _ => respond(StatusCode::NOT_FOUND, format!("the metrics are at {}\n", self.params.metrics_path)),
+            _ => plain(StatusCode::NOT_FOUND, format!("the metrics are at {}\n", self.params.metrics_path)),
         }
     }
 }
 
-fn respond(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
-    response
+fn plain(status: StatusCode, text: String) -> ServerResponse {
+    respond(status, HeaderValue::from_static(metrics::CONTENT_TYPE), text)
 }

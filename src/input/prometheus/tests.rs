@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use super::*;
 use crate::buffer::{Account, AccountKey, Cause, Fate};
 use crate::input::forward::testing::Collector;
-use crate::input::wire::testing::build_in;
+use crate::input::wire::testing::{build_in, get};
 use crate::plugin::{Category, Inspect, LedgerRow, PluginView, Stopper};
 
 struct Shown;
@@ -38,15 +36,6 @@ impl Inspect for Shown {
     fn plugin_for_tag(&self, _tag: &str) -> Option<String> {
         None
     }
-}
-
-async fn get(address: std::net::SocketAddr, target: &str) -> String {
-    let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tcp.read_to_string(&mut answer).await.unwrap();
-    answer
 }
 
 #[tokio::test]

@@ -105,9 +105,7 @@ impl SyslogParams {
             return Err(cx.fault("send_keepalive_packet", "send_keepalive_packet is available for tcp/tls"));
         }
         self.warn(cx);
-        let warnings = self.transport.check().map_err(|f| cx.fault("transport", f.to_string()))?;
-        warnings.into_iter().for_each(|w| cx.warn("transport", w.to_string()));
-        Ok(())
+        cx.check_transport(&self.transport)
     }
 
     fn warn(&self, cx: &mut BuildContext<'_>) {

@@ -1,7 +1,11 @@
-//! For tests: inputs from configuration text, collected events as text.
+//! For tests: inputs from configuration text, their answers over HTTP, collected events as text.
 #![allow(clippy::unwrap_used)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::config::{Diagnostics, LoadOptions, load_text};
 use crate::event::json::write_map;
@@ -44,6 +48,16 @@ pub(in crate::input) fn faults<P: Configure>(config: &str) -> String {
     let (plugin, faults, _) = configured::<P>(config);
     assert!(plugin.is_none(), "{config} has no fault");
     faults.render()
+}
+
+/// The answer to a GET, whole.
+pub(in crate::input) async fn get(address: SocketAddr, target: &str) -> String {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// Collected events as `tag {json}`.

@@ -9,8 +9,7 @@ use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::network::Network;
-use crate::event::Value;
-use crate::event::msgpack;
+use crate::event::{Value, hex, msgpack};
 
 /// Length of nonces and salts, in bytes.
 const SALT_BYTES: usize = 16;
@@ -287,11 +286,6 @@ fn hex_digest(parts: &[&[u8]]) -> Vec<u8> {
     let mut hasher = Sha512::new();
     parts.iter().for_each(|part| hasher.update(part));
     hex(&hasher.finalize()).into_bytes()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ mod timed;
 
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
 pub(super) use client::broken;
-pub use client::{Answer, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES};
+pub use client::{Answer, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES, retry_after};
 pub use page::{is_for_loopback, is_from_a_page};
 pub use proxy::Proxy;
 pub(super) use server::until_stopped;
-pub use server::{ServerLimits, ServerResponse, serve_connection};
+pub use server::{ServerLimits, ServerResponse, respond, serve_connection};
 pub use sigv4::{AwsCredentials, AwsScope};
 pub(super) use timed::{MAX_EXCHANGE_BYTES, Rule, Timed, Watch};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -51,6 +51,14 @@ impl Default for ServerLimits {
 
 /// An answer of a server.
 pub type ServerResponse = Response<Full<Bytes>>;
+
+/// An answer with a body of this type.
+pub fn respond(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> ServerResponse {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
 
 /// Serves one connection until the peer ends it, a limit closes it, or `stop` ends: then the request in work is answered
 /// and the connection is closed. Requests whose length is stated twice, or whose lines end in a bare line feed, are

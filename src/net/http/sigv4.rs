@@ -1,8 +1,6 @@
 //! AWS Signature Version 4 for requests with their whole body at hand ("Create a signed AWS API request" in the IAM User
 //! Guide).
 
-use std::fmt::Write as _;
-
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -11,8 +9,8 @@ use url::Url;
 
 use super::client::authority;
 use crate::config::Secret;
-use crate::event::EventTime;
 use crate::event::timefmt::Civil;
+use crate::event::{EventTime, hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -125,14 +123,6 @@ fn mac(key: &[u8], data: &[u8]) -> Vec<u8> {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
     mac.update(data);
     mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// `20150830T123600Z`

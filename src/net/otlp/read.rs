@@ -1,12 +1,12 @@
 //! `ExportLogsServiceRequest` as protobuf (opentelemetry-proto, `logs/v1/logs.proto`, `common/v1/common.proto`). Unknown fields
 //! are passed over.
 
-use super::log::{Common, Fault, Limits, Log, hex, scope};
+use super::log::{Common, Fault, Limits, Log, scope};
 use super::proto::{Broken, Fields, Wire};
-use crate::event::BatchBuilder;
 use crate::event::msgpack::{
     MAX_DEPTH, put_array_len, put_bin, put_bool, put_f64, put_int, put_map_len, put_nil, put_str,
 };
+use crate::event::{BatchBuilder, hex};
 
 /// Most values within values: what a record may have, less those that are around them.
 pub(super) const MAX_NESTING: usize = MAX_DEPTH - 8;
@@ -81,8 +81,8 @@ fn read_log(body: &[u8]) -> Result<Log<'_>, Fault> {
             }
             (7, value) => log.dropped = value.number(),
             (8, value) => log.flags = value.number(),
-            (9, value) => log.trace_id = hex(value.bytes()),
-            (10, value) => log.span_id = hex(value.bytes()),
+            (9, value) => log.trace_id = hex(value.bytes()).into_bytes(),
+            (10, value) => log.span_id = hex(value.bytes()).into_bytes(),
             (11, value) => log.observed = value.number(),
             (12, value) => log.event_name = value.bytes(),
             _ => {}

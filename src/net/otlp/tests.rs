@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::log::{hex, unhex};
+use super::log::unhex;
 use super::proto::{put_bytes, put_message, put_number};
 use super::*;
-use crate::event::{Arena, BatchBuilder, Entries, EventTime, Record, Tag, json};
+use crate::event::{Arena, BatchBuilder, Entries, EventTime, Record, Tag, hex, json};
 
 const LIMITS: Limits = Limits { bytes: 1 << 20 };
 
@@ -188,7 +188,7 @@ fn answers_of_servers_are_read() {
     let made = "08081204736c6f771a360a28747970652e676f6f676c65617069732e636f6d2f676f6f676c652e7270632e5265747279496e666f120a0a0808031080cab5ee01";
     let status = Status { code: 8, message: "slow".into(), retry: Some(Duration::from_millis(3500)) };
     assert_eq!(Status::read(&unhex(made.as_bytes()).unwrap()).unwrap(), status);
-    assert_eq!(hex(&status.write()), made.as_bytes());
+    assert_eq!(hex(&status.write()), *made);
 }
 
 proptest! {

@@ -43,6 +43,11 @@ impl ServerTls {
         ServerTls::open_for(&[], transport, hostname)
     }
 
+    /// As [`open`](Self::open), where `transport` asks for TLS.
+    pub fn open_if_wanted(transport: &Transport, hostname: &str) -> io::Result<Option<ServerTls>> {
+        transport.is_tls().then(|| ServerTls::open(transport, hostname)).transpose()
+    }
+
     /// As [`open`](Self::open), with protocols that clients may choose from (ALPN).
     pub fn open_for(alpn: &'static [&'static str], transport: &Transport, hostname: &str) -> io::Result<ServerTls> {
         transport.check().map_err(io::Error::other)?;

@@ -21,7 +21,7 @@ use super::table::Tables;
 use super::{name_part, open_api, table_of};
 use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
-use crate::event::{Arena, Entries, Entry, EventTime, Record, RecordPath};
+use crate::event::{Arena, Entries, Entry, EventTime, Record, RecordPath, hex};
 use crate::plugin::{
     BufferDefaults, BuildContext, Configure, InputError, MAX_REFUSED, Output, RefusedEvent, Stop, Template, WriteError,
 };
@@ -217,7 +217,7 @@ impl Insert {
         match text.len() {
             0 => own(),
             len if len <= MAX_ID => text,
-            _ => Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+            _ => hex(&Sha256::digest(text.as_bytes())),
         }
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::api::TableName;
 use super::encode::Segment;
 use crate::buffer::ChunkId;
+use crate::event::hex;
 
 /// How rows are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +50,7 @@ impl JobKey<'_> {
             .chain_update(self.table.to_string())
             .chain_update(format!("/{}/{from}-{to}/{}", self.generation, self.attempt))
             .finalize();
-        let hex: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
-        format!("suiro_{hex}")
+        format!("suiro_{}", hex(&digest[..20]))
     }
 }
 

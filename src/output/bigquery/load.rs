@@ -28,6 +28,7 @@ use super::table::Tables;
 use super::{open_api, table_of};
 use crate::buffer::Chunk;
 use crate::config::{Diagnostic, TimeSpan};
+use crate::event::hex;
 use crate::plugin::jobs::{BadRow, Job, JobJournal, JobState, Jobs, Pace};
 use crate::plugin::{
     BufferDefaults, BuildContext, Configure, InputError, MAX_REFUSED, Output, RefusedEvent, Stop, WriteError,
@@ -288,7 +289,7 @@ impl Output for Load {
 fn shape(schema: Option<&Schema>, format: Format) -> String {
     let text = schema.map(|schema| schema.to_json().to_string()).unwrap_or_default();
     let digest = Sha256::new().chain_update(format!("{format:?}")).chain_update(text).finalize();
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..8])
 }
 
 fn now() -> i64 {

@@ -18,9 +18,9 @@ use super::{Forward, Output};
 use crate::buffer::Chunk;
 use crate::config::{Secret, TimeSpan};
 use crate::event::{Batch, Tag};
-use crate::input::forward::testing::{Collector, ack, configured, entry};
+use crate::input::forward::testing::{Collector, ack, configured, entry, settings};
 use crate::input::forward::{MAX_MESSAGE_BYTES, Peer, Settings, Shared, serve_connection};
-use crate::net::forward::{Decoder, Gate, Message, Rules, User};
+use crate::net::forward::{Decoder, Gate, Message, User};
 use crate::net::tls::{Protocol, ServerTls, Stream, Transport as ServerTransport};
 use crate::plugin::{Stopper, WriteError};
 
@@ -69,7 +69,7 @@ impl Receiver {
     fn on(listener: TcpListener, gate: Option<Gate>, tls: Option<ServerTls>) -> Receiver {
         let (got, emit) = Collector::emitter();
         let stopper = Stopper::new();
-        let shared = Shared::new(settings(gate), emit, stopper.listener());
+        let shared = Shared::new(Settings { gate, ..settings() }, emit, stopper.listener());
         let server = Server::at("127.0.0.1", listener.local_addr().unwrap().port());
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = connections.clone();
@@ -83,7 +83,7 @@ impl Receiver {
                         None => Ok(Stream::Plain(tcp)),
                     };
                     let Ok(stream) = stream else { return };
-                    let peer = Peer::new(peer.ip(), "test".into(), &settings(None));
+                    let peer = Peer::new(peer.ip(), "test".into(), &settings());
                     serve_connection(stream, peer, shared).await;
                 });
             }
@@ -95,21 +95,6 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.accepting.abort();
-    }
-}
-
-fn settings(gate: Option<Gate>) -> Settings {
-    Settings {
-        rules: Rules { skip_invalid: true, any_time: false },
-        tag: None,
-        add_tag_prefix: None,
-        message_limit: MAX_MESSAGE_BYTES,
-        warn_limit: None,
-        inflate_limit: 64 << 20,
-        address_key: None,
-        hostname_key: None,
-        deny_keepalive: false,
-        gate,
     }
 }
 

@@ -9,30 +9,14 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::buffer::ChunkKey;
-use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
+use crate::config::Diagnostics;
 use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
-use crate::output::service::testing::{Service, yes};
-use crate::plugin::testing::process;
-use crate::plugin::{Registry, Stopper};
-
-static REGISTRY: Registry = Registry {
-    inputs: &[],
-    filters: &[],
-    outputs: crate::output::OUTPUTS,
-    parsers: crate::parser::PARSERS,
-    formatters: crate::formatter::FORMATTERS,
-};
+use crate::output::service::testing::{Service, configured, yes};
+use crate::plugin::Stopper;
 
 fn build(parameters: &str) -> Result<(Http, Diagnostics), Diagnostics> {
     let text = format!("<match **>\n@type http\n{parameters}\n</match>\n");
-    let loaded = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default()))?;
-    let process = process(false);
-    let mut faults = Diagnostics::new();
-    let section = loaded.root.child("match").unwrap();
-    match BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Http>() {
-        Some(output) => Ok((output, faults)),
-        None => Err(faults),
-    }
+    configured(&text, false)
 }
 
 fn fault(parameters: &str) -> String {

@@ -9,26 +9,14 @@ use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 use super::*;
 use crate::buffer::ChunkKey;
-use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
+use crate::config::Diagnostics;
 use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
-use crate::plugin::testing::process;
-use crate::plugin::{BuildContext, Registry};
-
-static REGISTRY: Registry = Registry {
-    inputs: &[],
-    filters: &[],
-    outputs: crate::output::OUTPUTS,
-    parsers: crate::parser::PARSERS,
-    formatters: crate::formatter::FORMATTERS,
-};
+use crate::output::service::testing::configured;
 
 fn built(parameters: &str) -> Result<Kafka, String> {
     let text = format!("<match **>\n@type kafka2\n{parameters}\n</match>\n");
-    let loaded = load_text("t.conf", &text, &LoadOptions::new(Surroundings::default())).map_err(|f| f.render())?;
-    let (process, mut faults) = (process(false), Diagnostics::new());
-    let section = loaded.root.child("match").unwrap();
-    let output = BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Kafka>();
-    output.ok_or_else(|| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "))
+    let said = |faults: Diagnostics| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ");
+    configured(&text, false).map(|(output, _)| output).map_err(said)
 }
 
 /// A cluster, and an output to topic `t`, which has one partition.

@@ -1,8 +1,7 @@
 //! What a store's refusal means for the chunk, and what the operator can do about it.
 
-use std::error::Error;
-
 use crate::net::aws::element;
+use crate::output::causes::chain;
 use crate::plugin::WriteError;
 
 /// Longest part of a store's answer in a message, in characters.
@@ -80,20 +79,6 @@ fn by_kind(e: &object_store::Error) -> Option<&'static str> {
         NotFound { .. } => Some("the bucket (container) is not there: create it or correct its name"),
         _ => None,
     }
-}
-
-/// An error with its causes, each once.
-fn chain(e: &object_store::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

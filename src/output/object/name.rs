@@ -3,15 +3,13 @@
 //! What Fluentd's plugins put there at random or by the clock (`%{uuid_flush}`, `%{hms_slice}`) comes from the chunk's id
 //! here, which is the same over all attempts and restarts.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
 
 use super::slice;
 use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
-use crate::event::EventTime;
 use crate::event::timefmt::{TimeFormatter, Zone};
+use crate::event::{EventTime, hex};
 use crate::plugin::{BuildContext, Template};
 
 /// Longest name, in bytes: that of S3, GCS and Azure.
@@ -291,11 +289,7 @@ pub fn part(value: &str) -> Option<String> {
 fn hex_digits(id: ChunkId, (from, length): (HexDigits, usize)) -> String {
     let digits = match from {
         HexDigits::Reversed => id.to_string().chars().rev().collect(),
-        HexDigits::Digest => Sha256::digest(id.0).iter().fold(String::new(), |mut out, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        }),
+        HexDigits::Digest => hex(&Sha256::digest(id.0)),
     };
     digits.chars().take(length).collect()
 }

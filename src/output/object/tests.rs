@@ -15,16 +15,9 @@ use super::*;
 use crate::buffer::{ChunkId, ChunkKey, KeyValue};
 use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{Batch, BatchBuilder, EventTime, Record, Tag, Value};
+use crate::output::service::testing::REGISTRY;
+use crate::plugin::Root;
 use crate::plugin::testing::process;
-use crate::plugin::{Registry, Root};
-
-static REGISTRY: Registry = Registry {
-    inputs: &[],
-    filters: &[],
-    outputs: crate::output::OUTPUTS,
-    parsers: crate::parser::PARSERS,
-    formatters: crate::formatter::FORMATTERS,
-};
 
 /// What a test asks for.
 struct Wanted<'a> {

@@ -3,6 +3,7 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
+use crate::output::causes::chain;
 use crate::plugin::WriteError;
 
 /// What is to be done about an error.
@@ -41,20 +42,6 @@ pub fn answer(e: &Error) -> String {
     for more in [said.detail(), said.hint(), said.where_()].into_iter().flatten() {
         text.push_str("; ");
         text.push_str(more);
-    }
-    text
-}
-
-fn chain(e: &Error) -> String {
-    use std::error::Error as _;
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
     }
     text
 }

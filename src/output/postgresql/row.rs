@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::columns::Kind;
 use crate::event::timefmt::Civil;
-use crate::event::{EventTime, Value, json};
+use crate::event::{EventTime, Value, hex, json};
 
 /// What stands for NULL.
 pub const NULL: &[u8] = b"\\N";
@@ -20,7 +20,10 @@ pub fn write(value: Value<'_>, kind: Kind, out: &mut Vec<u8>) {
             json::write_value(value, &mut text);
             escape(&text, out);
         }
-        (Kind::Bytes, Value::Bin(bytes) | Value::Str(bytes)) => hex(bytes, out),
+        (Kind::Bytes, Value::Bin(bytes) | Value::Str(bytes)) => {
+            out.extend_from_slice(b"\\\\x");
+            out.extend_from_slice(hex(bytes).as_bytes());
+        }
         (Kind::Time, Value::Int(secs)) => time(EventTime::from_secs(secs), out),
         (Kind::Time, Value::Float(secs)) => time(EventTime::from_f64(secs), out),
         (Kind::Integer, Value::Float(v)) if v.fract() == 0.0 && v.abs() < 9e15 => {
@@ -80,14 +83,6 @@ pub fn escape(text: &[u8], out: &mut Vec<u8>) {
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
-}
-
-fn hex(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\\\\x");
-    for byte in bytes {
-        // As above.
-        let _ = write!(out, "{byte:02x}");
-    }
 }
 
 /// An array's literal: elements in double quotes.

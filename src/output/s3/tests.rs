@@ -2,31 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
-use crate::plugin::Registry;
-use crate::plugin::testing::process;
-
-static REGISTRY: Registry = Registry {
-    inputs: &[],
-    filters: &[],
-    outputs: crate::output::OUTPUTS,
-    parsers: crate::parser::PARSERS,
-    formatters: crate::formatter::FORMATTERS,
-};
+use crate::config::Diagnostics;
+use crate::output::service::testing::configured;
 
 fn build(parameters: &str) -> Result<(S3, Diagnostics), Diagnostics> {
     let bucket = if parameters.contains("s3_bucket") { "" } else { "s3_bucket logs" };
     let text = format!("<match **>\n@type s3\n{bucket}\n{parameters}\n<buffer>\n@type memory\n</buffer>\n</match>\n");
     let text =
         if parameters.contains("<buffer") { text.replace("<buffer>\n@type memory\n</buffer>\n", "") } else { text };
-    let loaded = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default()))?;
-    let process = process(true);
-    let mut faults = Diagnostics::new();
-    let section = loaded.root.child("match").unwrap();
-    match BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<S3>() {
-        Some(output) => Ok((output, faults)),
-        None => Err(faults),
-    }
+    configured(&text, true)
 }
 
 fn fault(parameters: &str) -> String {

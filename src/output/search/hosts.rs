@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde_json::Value as Json;
 use url::Url;
 
 use crate::event::EventTime;
 use crate::net::aws::Keychain;
-use crate::net::http::{AwsScope, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES};
+use crate::net::http::{AwsScope, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES, retry_after};
 use crate::net::tls::{ClientSettings, ClientTls};
 
 /// Largest answer to a bulk request that is read, in bytes. It is read piece by piece.
@@ -250,8 +250,7 @@ impl Cluster {
         if let (Some(signing), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = (&self.reach.signing, status) {
             signing.keychain.forget().await;
         }
-        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Ok(Head { status, retry_after: seconds.map(Duration::from_secs) })
+        Ok(Head { status, retry_after: retry_after(&headers) })
     }
 
     /// Asks for something small; its status and the JSON of its answer, or its text.

@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::config::{Diagnostic, Pairs, Secret};
 use crate::event::{Packing, RecordPath, pack};
-use crate::net::http::{Answer, Client, ClientError, ClientOptions};
+use crate::net::http::{Answer, Client, ClientError, ClientOptions, retry_after};
 use crate::net::tls::{ClientSettings, ClientTls};
 use crate::output::object::certificates;
 use crate::plugin::{BuildContext, WriteError};
@@ -155,12 +155,6 @@ impl Pause {
     }
 }
 
-/// `Retry-After` in seconds; a date is taken for no word at all.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 /// Scheme, host and port of an address: a path may be a secret.
 pub fn place(url: &Url) -> &str {
     &url[..url::Position::BeforePath]
@@ -227,6 +221,8 @@ pub fn fields(pairs: &Pairs) -> Result<Vec<(String, RecordPath)>, Diagnostic> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use hyper::header::RETRY_AFTER;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,8 @@ use crate::net::tls::{Protocol, ServerTls, Transport};
 use crate::plugin::testing::process;
 use crate::plugin::{BuildContext, Configure, Output, Registry, Stopper, WriteError};
 
-static REGISTRY: Registry = Registry {
+/// What a configuration of these tests may name.
+pub(in crate::output) static REGISTRY: Registry = Registry {
     inputs: &[],
     filters: &[],
     outputs: crate::output::OUTPUTS,
@@ -22,14 +23,22 @@ static REGISTRY: Registry = Registry {
     formatters: crate::formatter::FORMATTERS,
 };
 
+/// An output from a configuration with its `<match>`, and the warnings. `strict`: unknown parameters are faults.
+pub(in crate::output) fn configured<O: Configure>(text: &str, strict: bool) -> Result<(O, Diagnostics), Diagnostics> {
+    let loaded = load_text("test.conf", text, &LoadOptions::new(Surroundings::default()))?;
+    let process = process(strict);
+    let mut faults = Diagnostics::new();
+    let section = loaded.root.child("match").unwrap();
+    match BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<O>() {
+        Some(output) => Ok((output, faults)),
+        None => Err(faults),
+    }
+}
+
 /// An output from its parameters; unknown ones are faults.
 pub(in crate::output) fn build<O: Configure>(parameters: &str) -> Result<O, Diagnostics> {
     let text = format!("<match **>\n@type x\n{parameters}\n</match>\n");
-    let loaded = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default()))?;
-    let process = process(true);
-    let mut faults = Diagnostics::new();
-    let section = loaded.root.child("match").unwrap();
-    BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<O>().ok_or(faults)
+    configured(&text, true).map(|(output, _)| output)
 }
 
 /// What is wrong with some parameters.

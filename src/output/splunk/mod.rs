@@ -23,7 +23,7 @@ use self::row::{Event, Shape};
 use super::service::{Fate, Pieces, Row, Sender, Web, shown};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
-use crate::event::Entry;
+use crate::event::{Entry, hex};
 use crate::net::http::Answer;
 use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Stop, WriteError};
 
@@ -228,7 +228,7 @@ fn channel() -> Result<HeaderValue, String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|e| e.to_string())?;
     (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&bytes);
     let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
     HeaderValue::try_from(text).map_err(|e| e.to_string())
 }

@@ -16,13 +16,8 @@ use object_store::{
 
 use super::{Files, Warehouse};
 use crate::buffer::{Chunk, ChunkKey};
-use crate::config::{Diagnostics, LoadOptions, Surroundings, load_text};
 use crate::event::{BatchBuilder, EventTime, Record, Tag, Value};
-use crate::plugin::testing::process;
-use crate::plugin::{BuildContext, Registry};
-
-static REGISTRY: Registry =
-    Registry { inputs: &[], filters: &[], outputs: crate::output::OUTPUTS, parsers: &[], formatters: &[] };
+use crate::output::service::testing::configured;
 
 /// What a put of the store meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +105,7 @@ impl ObjectStore for Faulty {
 /// A warehouse of these parameters, or what the check says of them.
 pub fn build(parameters: &str) -> std::result::Result<Warehouse, String> {
     let text = format!("<match>\n@type warehouse\n{parameters}\n</match>\n");
-    let loaded = load_text("test.conf", &text, &LoadOptions::new(Surroundings::default())).map_err(|f| f.render())?;
-    let (process, mut faults) = (process(true), Diagnostics::new());
-    let section = loaded.root.child("match").unwrap();
-    let built = BuildContext::new(section, &process, &REGISTRY, &mut faults).configure::<Warehouse>();
-    built.ok_or_else(|| faults.render())
+    configured(&text, true).map(|(warehouse, _)| warehouse).map_err(|faults| faults.render())
 }
 
 /// A warehouse in a store.

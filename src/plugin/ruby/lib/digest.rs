@@ -6,6 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
+use crate::event;
 use crate::plugin::ruby::error::{Checked, Fault, Outcome};
 use crate::plugin::ruby::methods::{Args, Def, FreeFn, def};
 use crate::plugin::ruby::value::Val;
@@ -53,8 +54,7 @@ const LOOSE: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING.with_decode_allow_trailing_bits(true));
 
 fn hex<'s>(vm: &mut Vm<'s>, bytes: &[u8]) -> Outcome<'s> {
-    let made: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    vm.string(made)
+    vm.string(event::hex(bytes))
 }
 
 /// Lines of 60 characters, each with its end.
@@ -98,6 +98,6 @@ fn uuid<'s>(vm: &mut Vm<'s>, _: Args<'_, 's>) -> Outcome<'s> {
     // Version 4 and the variant of RFC 9562, section 5.4.
     b[6] = b[6] & 0x0f | 0x40;
     b[8] = b[8] & 0x3f | 0x80;
-    let hex: Vec<String> = b.iter().map(|b| format!("{b:02x}")).collect();
-    vm.string([&hex[..4], &hex[4..6], &hex[6..8], &hex[8..10], &hex[10..]].map(<[String]>::concat).join("-"))
+    let hex = event::hex(&b);
+    vm.string([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
