@@ -141,8 +141,8 @@ pub fn broad() -> Option<Server> {
     moto()
 }
 
-/// An emulator of Google's, never required: it must take PUT of the XML API, which fake-gcs-server 1.56.1 answers with
-/// "invalid uploadType".
+/// An emulator of Google's, never required: it must take PUT of the XML API, which fake-gcs-server 1.52.2 and 1.56.1 answer
+/// with "invalid uploadType", and gcp-storage-emulator 2026.7.19 without an ETag.
 pub fn gcs() -> Option<Server> {
     let Some(fake) = program("gcs-emulator") else {
         say(
