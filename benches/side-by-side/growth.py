@@ -10,15 +10,13 @@ Everything stays on 127.0.0.1; every wait is bounded.
 """
 
 import argparse
-import os
 import pathlib
-import sys
 import tempfile
 import time
 
 import report
 from measure import Broken, Lines, Tool, Work, free_port, result_of, wait_for_lines
-from rivals import DISK, FILE, FILTERS, FORWARD_IN, HTTP_IN, MEMORY, ROOT, TAIL, Rival
+from rivals import DISK, FILE, FILTERS, FORWARD_IN, HTTP_IN, MEMORY, ROOT, TAIL, Rival, built
 from workloads import Bench, Run
 
 HEADING = "# Cost as the work grows\n"
@@ -269,20 +267,13 @@ def main():
     for name in ("suiro", "load"):
         parser.add_argument(f"--{name}", default="", help="path of the program")
     given = parser.parse_args()
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-    programs = [pathlib.Path(given.suiro or target / "suiro"), pathlib.Path(given.load or target / "examples" / "load")]
-    for program in programs:
-        if not program.exists():
-            sys.exit(f"{program} is not there: cargo build --release && cargo build --release --example load")
+    program, load = built(given)
     with tempfile.TemporaryDirectory(prefix="growth-data-") as folder:
-        bench = Bench(Tool(programs[1]), pathlib.Path(folder), given.megabytes, given.seconds)
-        bench.suiro = str(programs[0])
+        bench = Bench(Tool(load), pathlib.Path(folder), given.megabytes, given.seconds)
+        bench.suiro = str(program)
         results = [measured(bench, g, given.runs) for g in ALL if not given.only or g[0] in given.only.split(",")]
     if given.write:
-        page = ROOT / "docs" / "performance.md"
-        before, heading, after = page.read_text().partition(NEXT)
-        page.write_text(before.partition(HEADING)[0] + markdown(results, given) + heading + after)
-        print(f"\nwritten: {page}")
+        report.write_part(ROOT / "docs" / "performance.md", HEADING, markdown(results, given), NEXT)
 
 
 if __name__ == "__main__":

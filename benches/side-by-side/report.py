@@ -112,3 +112,10 @@ def plot(results):
 
 def escaped(text):
     return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def write_part(page, heading, text, following):
+    """Puts a part of the document, which begins with its heading, in the place of the one before, ahead of the part that follows."""
+    before, mark, after = page.read_text().partition(following)
+    page.write_text(before.partition(heading)[0] + text + mark + after)
+    print(f"\nwritten: {page}")

@@ -8,6 +8,7 @@ says about throughput.
 import os
 import pathlib
 import shutil
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -378,6 +379,13 @@ def otelcol_texts():
     }
 
 
+# ---- how they are started ----
+
+FLUENTD_RUN = ["-q", "-c", "{file}"]
+RSYSLOG_RUN = ["-n", "-f", "{file}", "-i", "{work}/pid"]
+NG_RUN = ["-F", "--no-caps", "-f", "{file}", "-R", "{work}/persist", "-p", "{work}/pid", "-c", "{work}/ctl"]
+
+
 class Rival:
     """A collector: how it is found and started, and what it can do."""
 
@@ -402,20 +410,29 @@ def found(given, *names):
     return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
 
 
+def built(given):
+    """suiro and the load generator: what was given, or the release build. Ends where one is not there."""
+    release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    programs = [pathlib.Path(given.suiro or release / "suiro"), pathlib.Path(given.load or release / "examples" / "load")]
+    for program in programs:
+        if not program.exists():
+            sys.exit(f"{program} is not there: cargo build --release && cargo build --release --example load")
+    return programs
+
+
 def all_rivals(options):
     """The collectors that are there, suiro first, and the names of those that are not."""
     suiro = options.suiro or str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "suiro")
-    run = ["-q", "-c", "{file}"]
     candidates = [
-        Rival("suiro", suiro, run, fluentd_texts(MEMORY)),
-        Rival("suiro, on disk", suiro, run, {
+        Rival("suiro", suiro, FLUENTD_RUN, fluentd_texts(MEMORY)),
+        Rival("suiro, on disk", suiro, FLUENTD_RUN, {
             name: text for name, text in fluentd_texts(DISK).items()
             if name in ("raw", "tcp", "json", "regexp", "nginx", "syslog", "forward", "http-disk")}),
-        Rival("rsyslog", found(options.rsyslog, "rsyslogd"), ["-n", "-f", "{file}", "-i", "{work}/pid"], rsyslog_texts(),
+        Rival("rsyslog", found(options.rsyslog, "rsyslogd"), RSYSLOG_RUN, rsyslog_texts(),
               extra={"rules": RULES}),
         Rival("syslog-ng", found(options.syslog_ng, "syslog-ng"),
-              ["-F", "--no-caps", "-f", "{file}", "-R", "{work}/persist", "-p", "{work}/pid", "-c", "{work}/ctl"], syslog_ng_texts()),
-        Rival("Fluentd", found(options.fluentd, "fluentd"), [*run, "--no-supervisor"], {
+              NG_RUN, syslog_ng_texts()),
+        Rival("Fluentd", found(options.fluentd, "fluentd"), [*FLUENTD_RUN, "--no-supervisor"], {
             **{name: text for name, text in fluentd_texts(MEMORY).items() if name != "tcp"},
             "http-disk": fluentd_texts(DISK)["http-disk"]}),
         Rival("Fluent Bit", found(options.fluent_bit, "fluent-bit"), ["-q", "-c", "{file}"], fluent_bit_texts(),

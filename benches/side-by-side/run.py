@@ -14,14 +14,13 @@ import argparse
 import os
 import pathlib
 import platform
-import subprocess
 import sys
 import tempfile
 
 import report
-from measure import Broken, Tool
+from measure import Tool
 from rivals import ROOT, all_rivals
-from workloads import ALL, Bench
+from workloads import ALL, Bench, in_turns
 
 # What stands behind these lines of docs/performance.md comes from services.py and growth.py, or from a hand, and stays.
 OTHERS = ("# Into servers\n", "# Cost as the work grows\n", "# Part by part\n")
@@ -50,22 +49,7 @@ def measured(bench, workload, rivals, runs):
     names = {r.name.partition(",")[0] for r in able}
     skipped = [(r.name, "can't do it, or has no configuration for it here") for r in rivals
                if r not in able and r.name.partition(",")[0] not in names and "," not in r.name]
-    figures = {r.name: [] for r in able}
-    for _ in range(runs):
-        for rival in able:
-            if rival.name not in figures:
-                continue
-            try:
-                figures[rival.name].append(function(bench, rival, config, *arguments))
-            except (Broken, subprocess.TimeoutExpired) as why:
-                skipped.append((rival.name, " ".join(str(why).split())[:400]))
-                del figures[rival.name]
-    rows = [(name, report.spread(found)) for name, found in figures.items() if found]
-    for name, found in rows:
-        print(report.line(name, found), flush=True)
-    for name, why in skipped:
-        print(f"  {name:15} skipped: {why}", flush=True)
-    return title, rows, skipped
+    return in_turns(title, able, runs, lambda rival: function(bench, rival, config, *arguments), skipped)
 
 
 def about(given, rivals, absent):

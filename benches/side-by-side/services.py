@@ -21,8 +21,9 @@ import urllib.request
 
 import report
 from measure import Broken, Tool, Work, cpu_seconds
-from rivals import FILTERS, MEMORY, NG, NG_TAIL, ROOT, RSYSLOG, RSYSLOG_JSON, RSYSLOG_TAIL, TAIL, Rival, found
-from workloads import Bench, Run
+from rivals import (FILTERS, FLUENTD_RUN, MEMORY, NG, NG_RUN, NG_TAIL, ROOT, RSYSLOG, RSYSLOG_JSON, RSYSLOG_RUN, RSYSLOG_TAIL, TAIL,
+                    Rival, built, found)
+from workloads import Bench, Run, in_turns
 
 HEADING = "# Into servers\n"
 NEXT = "# Cost as the work grows\n"
@@ -92,10 +93,9 @@ def rivals(given, suiro):
     """The collectors that are there."""
     rsyslog, syslog_ng = found(given.rsyslog, "rsyslogd"), found(given.syslog_ng, "syslog-ng")
     candidates = [
-        Rival("suiro", suiro, ["-q", "-c", "{file}"], texts_of_fluentd()),
-        Rival("rsyslog", rsyslog, ["-n", "-f", "{file}", "-i", "{work}/pid"], texts_of_rsyslog()),
-        Rival("syslog-ng", syslog_ng, ["-F", "--no-caps", "-f", "{file}", "-R", "{work}/persist", "-p", "{work}/pid", "-c",
-                                       "{work}/ctl"], texts_of_syslog_ng()),
+        Rival("suiro", suiro, FLUENTD_RUN, texts_of_fluentd()),
+        Rival("rsyslog", rsyslog, RSYSLOG_RUN, texts_of_rsyslog()),
+        Rival("syslog-ng", syslog_ng, NG_RUN, texts_of_syslog_ng()),
     ]
     return [rival for rival in candidates if rival.program and pathlib.Path(rival.program).exists()]
 
@@ -158,22 +158,7 @@ def measured(bench, collectors, workload, service, runs):
     """All runs of one workload, in turns: title, rows, who was skipped and why."""
     key, title, count = workload
     print(f"\n{title}", flush=True)
-    figures, skipped = {rival.name: [] for rival in collectors}, []
-    for _ in range(runs):
-        for rival in collectors:
-            if rival.name not in figures:
-                continue
-            try:
-                figures[rival.name].append(tail_to_service(bench, rival, key, service, count))
-            except (Broken, subprocess.TimeoutExpired) as why:
-                skipped.append((rival.name, " ".join(str(why).split())[:400]))
-                del figures[rival.name]
-    rows = [(name, report.spread(runs_of)) for name, runs_of in figures.items() if runs_of]
-    for name, spread in rows:
-        print(report.line(name, spread), flush=True)
-    for name, why in skipped:
-        print(f"  {name:15} skipped: {why}", flush=True)
-    return title, rows, skipped
+    return in_turns(title, collectors, runs, lambda rival: tail_to_service(bench, rival, key, service, count))
 
 
 def section(results, given):
@@ -203,11 +188,7 @@ def options():
 
 def main():
     given = options()
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-    suiro, load = pathlib.Path(given.suiro or target / "suiro"), pathlib.Path(given.load or target / "examples" / "load")
-    for program in (suiro, load):
-        if not program.exists():
-            sys.exit(f"{program} is not there: cargo build --release && cargo build --release --example load")
+    suiro, load = built(given)
     chosen = [(workload, getattr(given, workload[0])) for workload in ALL if getattr(given, workload[0])]
     if not chosen:
         sys.exit("no server: give --kafka or --opensearch")
@@ -217,10 +198,7 @@ def main():
         bench = Bench(Tool(load), pathlib.Path(folder), given.megabytes, given.seconds)
         results = [measured(bench, collectors, workload, service, given.runs) for workload, service in chosen]
     if given.write:
-        page = ROOT / "docs" / "performance.md"
-        before, heading, after = page.read_text().partition(NEXT)
-        page.write_text(before.partition(HEADING)[0] + section(results, given) + heading + after)
-        print(f"\nwritten: {page}")
+        report.write_part(ROOT / "docs" / "performance.md", HEADING, section(results, given), NEXT)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ Figures: `mb` and `events` with their `seconds` (rates follow), `cpu` seconds an
 `p50` and `p99` in milliseconds, `rate` for the highest rate without loss.
 """
 
+import subprocess
 import time
 
+import report
 from measure import Broken, Lines, Running, Work, cpu_seconds, free_port, memory, result_of, wait_for_lines
 
 # Rates of datagrams that are tried, in order.
@@ -58,6 +60,26 @@ class Run:
         pid = self.running.pid
         return {"mb": size / 1e6, "gb": size / 1e9, "events": events, "seconds": seconds,
                 "cpu": cpu_seconds(pid) - before, "peak": memory(pid, "VmHWM")}
+
+
+def in_turns(title, rivals, runs, figures_of, skipped=()):
+    """All runs of one workload: title, rows of figures, and who was skipped and why. One that fails once is out."""
+    figures, skipped = {rival.name: [] for rival in rivals}, list(skipped)
+    for _ in range(runs):
+        for rival in rivals:
+            if rival.name not in figures:
+                continue
+            try:
+                figures[rival.name].append(figures_of(rival))
+            except (Broken, subprocess.TimeoutExpired) as why:
+                skipped.append((rival.name, " ".join(str(why).split())[:400]))
+                del figures[rival.name]
+    rows = [(name, report.spread(found)) for name, found in figures.items() if found]
+    for name, found in rows:
+        print(report.line(name, found), flush=True)
+    for name, why in skipped:
+        print(f"  {name:15} skipped: {why}", flush=True)
+    return title, rows, skipped
 
 
 # ---- from files ----
