@@ -12,6 +12,7 @@ use super::graph::Graph;
 use super::pipeline::{Pipeline, Rule};
 use super::sink::{Secondary, Sink};
 use super::targets::ROUTES;
+use super::ways::passage;
 use super::workers;
 use crate::config::{Diagnostic, Diagnostics, Part, Patterns, Section, check_system, exec_filter_parts, normalize};
 use crate::plugin::{BufferDefaults, BuildContext, DynInput, DynOutput, Process, Registry, find, scope, unknown_type};
@@ -70,7 +71,7 @@ pub fn build(
     reusable: &Reusable,
 ) -> Result<Plan, Diagnostics> {
     let mut builder = Builder {
-        configuration: root,
+        passage: passage(root).unwrap_or_default(),
         registry,
         process,
         reusable,
@@ -88,8 +89,8 @@ pub fn build(
 }
 
 pub(super) struct Builder<'a> {
-    /// All of it.
-    pub(super) configuration: &'a Section,
+    /// What the configuration says of events on their way to rules.
+    pub(super) passage: String,
     registry: &'a Registry,
     pub(super) process: &'a Arc<Process>,
     reusable: &'a Reusable,

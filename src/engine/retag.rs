@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::build::Builder;
 use super::copy::side_by_side;
 use super::graph::{Graph, MAX_INFLATED, ROOT, Source};
-use super::ways::{digest, passage};
+use super::ways::digest;
 use crate::buffer::{Fate, Origin, Receipt};
 use crate::config::{Diagnostic, Regexp, Section};
 use crate::event::{Arena, Batch, BatchBuilder, Entry, MAX_TAG_BYTES, Record, RecordPath, Tag, json};
@@ -184,7 +184,7 @@ impl Builder<'_> {
             removed: params.remove_tag_prefix.map(Removed::Prefix).or(params.remove_tag_regexp.map(Removed::Pattern)),
             together: params.emit_mode == EmitMode::Batch,
             home,
-            version: passage(self.configuration).unwrap_or_default(),
+            version: self.passage.clone(),
         })
     }
 

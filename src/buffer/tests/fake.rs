@@ -107,7 +107,7 @@ impl FakeDisk {
             state.log.push(line);
         }
         if let Some((at, fault)) = state.fault
-            && (state.calls == at || state.calls > at && matches!(fault, Fault::Errors(_)))
+            && state.calls >= at
         {
             if !matches!(fault, Fault::Errors(_)) {
                 state.fault = None;

@@ -526,7 +526,7 @@ fn a_chunk_that_is_set_aside_leaves_the_buffer_with_its_origins_known() {
 }
 
 /// What a buffer with the chunk "refused" says after a setting aside that `fault` met at its `at`th call, and a stop in order:
-/// whether the chunk was there still, and how often the call was reached.
+/// whether the chunk was there still, and whether there was such a call.
 fn set_aside_with(at: u64, fault: Fault) -> (bool, bool) {
     let site = site();
     let (buffer, _) = site.open();

@@ -157,6 +157,7 @@ mod tests {
         list.add(&found("b", "\"2\"")).unwrap();
         assert!(DoneList::open(&path).unwrap().has(&found("b", "\"2\"")));
     }
+
     #[test]
     fn the_oldest_are_forgotten_where_that_was_asked_for() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 //! `object` and `s3`: objects of a bucket, or files of a directory, as events.
 //!
-//! What there is is listed every `interval`, or messages of a queue name it (`follow`); an object that is new, or changed, is read from its beginning. Each batch is
-//! stamped with the object (place, name, etag) and its position in the unpacked text, so buffers pass over what they have.
+//! What there is is listed every `interval`, or messages of a queue name it (`follow`); an object that is new, or changed, is
+//! read from its beginning. Each batch is stamped with the object (place, name, etag) and its position in the unpacked text, so
+//! buffers pass over what they have.
 //! An object is noted in `position_file` once all of it is in custody.
 
 mod done;

@@ -15,6 +15,8 @@ const INTERVAL: f64 = 60.0;
 const WAIT: u32 = 20;
 /// Time until SQS is asked again after an error, in seconds.
 const RETRY: f64 = 300.0;
+/// One of the keys alone is a fault.
+const HALF_A_PAIR: &str = "aws_key_id and aws_sec_key belong together; give both or none";
 
 /// Parameters of `object`, and of `s3` with fluent-plugin-s3's names.
 #[derive(Debug, Deserialize)]
@@ -107,7 +109,7 @@ impl SqsParams {
             return fault("queue_name", why);
         }
         if self.aws_key_id.is_some() != self.aws_sec_key.is_some() {
-            return fault("aws_key_id", "aws_key_id and aws_sec_key belong together; give both or none".into());
+            return fault("aws_key_id", HALF_A_PAIR.into());
         }
         if self.wait_time_seconds > WAIT {
             return fault(
@@ -194,7 +196,7 @@ impl ObjectParams {
     /// What contradicts itself.
     pub fn check(&self, cx: &mut BuildContext<'_>) -> Result<(), Diagnostic> {
         if self.aws_key_id.is_some() != self.aws_sec_key.is_some() {
-            return Err(cx.fault("aws_key_id", "aws_key_id and aws_sec_key belong together; give both or none"));
+            return Err(cx.fault("aws_key_id", HALF_A_PAIR));
         }
         if let Some(sqs) = &self.sqs {
             sqs.check(cx)?;
