@@ -212,7 +212,7 @@ ALL = (
      (1, 100, 1_000), chunk_keys),
     ("cores", "tail of 4 files, JSON parsed, 20 % dropped, two fields added → JSON lines file", "cores", (1, 2), cores),
     ("backlog", "a backlog in a file buffer, from the start of the process → forward, acknowledged", "MB waiting",
-     (500, 2_000), backlog),
+     (500, 2_000, 10_000), backlog),
     ("chain", "tail → forward → aggregator → file, acknowledged, file buffers on both", "aggregators", (1,), chain),
     ("http", "HTTP, 100 events a request, answered behind the sync → file buffer → HTTP", "targets", (1,), http_to_http),
 )

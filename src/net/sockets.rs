@@ -4,6 +4,7 @@
 //! duplicate of the descriptor, so that no connection is refused in between. What no input uses any more is closed by
 //! [`Sockets::sweep`].
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
@@ -137,8 +138,11 @@ fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
 fn bind_udp(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if let Some(bytes) = receive_buffer {
-        // The kernel caps it at net.core.rmem_max without an error; a smaller buffer only drops sooner.
-        socket.set_recv_buffer_size(bytes)?;
+        // Past net.core.rmem_max with CAP_NET_ADMIN alone; else that caps it without an error, and a smaller buffer only
+        // drops sooner.
+        if set_socket_recv_buffer_size_force(&socket, bytes).is_err() {
+            socket.set_recv_buffer_size(bytes)?;
+        }
     }
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;

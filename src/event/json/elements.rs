@@ -3,6 +3,7 @@
 use super::error::{JsonError, Kind, Reason};
 use super::reader::Reader;
 use crate::event::record::{Arena, Record};
+use crate::event::value::Value;
 
 /// Walks over the objects of a JSON array without building the others.
 pub struct Elements<'a> {
@@ -29,21 +30,51 @@ impl<'a> Elements<'a> {
     /// last item and means that the text is no JSON: what came before it is not to be used either.
     pub fn next_record(&mut self, arena: &'a Arena, record: &mut Record<'a>) -> Option<Result<(), JsonError>> {
         record.clear();
-        let step = self.step(arena, record).map_err(|reason| {
+        let next = self.next(arena, |reader, scratch| reader.record(arena, scratch, record));
+        if let Some(Err(_)) = next {
             record.clear();
-            self.reader.error(reason)
-        });
-        if step.is_err_and(|e| !e.is_valid_json()) {
-            self.state = State::Done;
         }
-        match step {
-            Ok(true) => Some(Ok(())),
-            Ok(false) => None,
-            Err(error) => Some(Err(error)),
-        }
+        next
     }
 
-    fn step(&mut self, arena: &'a Arena, record: &mut Record<'a>) -> Result<bool, Reason> {
+    /// As [`next_record`](Self::next_record), to MessagePack at the end of `out`, without the field `apart`: that one's
+    /// value is given.
+    ///
+    /// Errors: as there; `out` is then as before.
+    pub fn append_next(
+        &mut self,
+        apart: &[u8],
+        arena: &'a Arena,
+        out: &mut Vec<u8>,
+    ) -> Option<Result<Option<Value<'a>>, JsonError>> {
+        let start = out.len();
+        let next = self.next(arena, |reader, scratch| reader.append_but(apart, arena, scratch, out));
+        if let Some(Err(_)) = next {
+            out.truncate(start);
+        }
+        next
+    }
+
+    /// The next element, read by `object` where it is one.
+    fn next<T>(
+        &mut self,
+        arena: &Arena,
+        object: impl FnOnce(&mut Reader<'a>, &mut Vec<u8>) -> Result<T, Reason>,
+    ) -> Option<Result<T, JsonError>> {
+        let step = match self.advance() {
+            Ok(true) => self.element(arena, object),
+            Ok(false) => return None,
+            Err(reason) => Err(reason),
+        };
+        let found = step.map_err(|reason| self.reader.error(reason));
+        if found.as_ref().is_err_and(|e| !e.is_valid_json()) {
+            self.state = State::Done;
+        }
+        Some(found)
+    }
+
+    /// Moves to the next element; false at the end.
+    fn advance(&mut self) -> Result<bool, Reason> {
         let another = match self.state {
             State::Before => self.begin()?,
             State::Inside => self.reader.more(b']')?,
@@ -54,7 +85,7 @@ impl<'a> Elements<'a> {
             return self.reader.end().map(|()| false);
         }
         self.state = State::Inside;
-        self.element(arena, record).map(|()| true)
+        Ok(true)
     }
 
     fn begin(&mut self) -> Result<bool, Reason> {
@@ -62,10 +93,14 @@ impl<'a> Elements<'a> {
         self.reader.open(b']').map(|empty| !empty)
     }
 
-    fn element(&mut self, arena: &'a Arena, record: &mut Record<'a>) -> Result<(), Reason> {
+    fn element<T>(
+        &mut self,
+        arena: &Arena,
+        object: impl FnOnce(&mut Reader<'a>, &mut Vec<u8>) -> Result<T, Reason>,
+    ) -> Result<T, Reason> {
         let mut scratch = arena.take_scratch();
         let read = match self.reader.token() {
-            Ok(b'{') => self.reader.record(arena, &mut scratch, record),
+            Ok(b'{') => object(&mut self.reader, &mut scratch),
             Ok(_) => Err(self.reader.not_object(&mut scratch)),
             Err(reason) => Err(reason),
         };
@@ -78,7 +113,6 @@ impl<'a> Elements<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::event::value::Value;
 
     /// The `n` of each element, or why it has none.
     fn walk(text: &str) -> Vec<Result<Option<Value<'_>>, Reason>> {
@@ -130,6 +164,34 @@ mod tests {
     fn what_is_no_array_has_no_elements() {
         for text in ["", "{}", "1", "null", " ", "]"] {
             assert!(Elements::new(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn appended_elements_are_the_records_without_the_field_apart() {
+        for text in [
+            r#"[{"n":1,"t":7},{},{"t":null,"a":[1,{"b":"\u00e9"}]},3,{"t":1,"t":{"x":2},"n":2,"n":3}]"#,
+            r#"[{"n":1},{"n":01}]"#,
+            r#" [ {"a":{"a":1,"b":{"a":2,"a":3}},"b":2} , {"b":1} ] x"#,
+        ] {
+            let (arena, mut record) = (Arena::new(), Record::new());
+            let (mut one, mut other) =
+                (Elements::new(text.as_bytes()).unwrap(), Elements::new(text.as_bytes()).unwrap());
+            loop {
+                let mut out = b"before".to_vec();
+                let appended = other.append_next(b"t", &arena, &mut out);
+                let Some(read) = one.next_record(&arena, &mut record) else {
+                    assert!(appended.is_none(), "{text}");
+                    break;
+                };
+                let apart = record.remove(b"t");
+                assert_eq!(appended, Some(read.map(|()| apart)), "{text}");
+                let mut expected = b"before".to_vec();
+                if read.is_ok() {
+                    record.encode(&mut expected);
+                }
+                assert_eq!(out, expected, "{text}");
+            }
         }
     }
 }

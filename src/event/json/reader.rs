@@ -416,6 +416,7 @@ impl<'a> Reader<'a> {
         if repeated {
             len = names::settle_pairs(out, &self.marks);
         }
+        self.marks.clear();
         finish(out, header, len, msgpack::put_map_len);
         Ok(taken)
     }

@@ -158,26 +158,83 @@ impl<'a> Writer<'a> {
 
     /// Reads one JSON text: an object, or an array of objects. Broken text has no events at all.
     fn json(&mut self, text: &'a [u8]) -> Result<(), String> {
-        let mark = self.taken.events.mark();
         let mut record = Record::new();
         let Some(mut elements) = json::Elements::new(text) else {
-            return match json::parse_object(text, self.arena, &mut record) {
-                Ok(()) => self.add(None, &mut record),
-                Err(e) => self.invalid(e),
-            };
+            return self.object(text, &mut record)?.or_else(|e| self.invalid(e));
         };
-        while let Some(found) = elements.next_record(self.arena, &mut record) {
-            match found {
-                Ok(()) => self.add(None, &mut record)?,
-                Err(e) => {
-                    if !e.is_valid_json() {
-                        self.taken.events.rewind(mark);
-                    }
-                    self.invalid(e)?;
+        let mark = self.taken.events.mark();
+        while let Some(next) = self.element(&mut elements, &mut record)? {
+            if let Err(e) = next {
+                if !e.is_valid_json() {
+                    self.taken.events.rewind(mark);
                 }
+                self.invalid(e)?;
             }
         }
         Ok(())
+    }
+
+    /// Text that is one object.
+    fn object(&mut self, text: &'a [u8], record: &mut Record<'a>) -> Result<Result<(), JsonError>, String> {
+        let arena = self.arena;
+        if let Some((times, apart)) = self.straight() {
+            let append = |out: &mut Vec<u8>| Some(json::append_object(text, apart, arena, out));
+            return Ok(self.append(times, append)?.unwrap_or(Ok(())));
+        }
+        let read = json::parse_object(text, arena, record);
+        if read.is_ok() {
+            self.add(None, record)?;
+        }
+        Ok(read)
+    }
+
+    /// The next element of an array; `None` at the end.
+    fn element(
+        &mut self,
+        elements: &mut json::Elements<'a>,
+        record: &mut Record<'a>,
+    ) -> Result<Option<Result<(), JsonError>>, String> {
+        let arena = self.arena;
+        if let Some((times, apart)) = self.straight() {
+            return self.append(times, |out| elements.append_next(apart, arena, out));
+        }
+        let next = elements.next_record(arena, record);
+        if let Some(Ok(())) = next {
+            self.add(None, record)?;
+        }
+        Ok(next)
+    }
+
+    /// How times are read and the field that they are in, where nothing is added to records and only that is taken out.
+    fn straight(&self) -> Option<(&'a RecordTime, &'a [u8])> {
+        let times = self.times.filter(|_| self.time.is_none() && self.added.is_empty())?;
+        Some((times, times.field_apart()?))
+    }
+
+    /// An event whose record `append` writes, straight from the text; it gives the field of the time, or that there is no
+    /// more.
+    fn append(
+        &mut self,
+        times: &RecordTime,
+        append: impl FnOnce(&mut Vec<u8>) -> Option<Result<Option<Value<'a>>, JsonError>>,
+    ) -> Result<Option<Result<(), JsonError>>, String> {
+        /// Why there is no event.
+        enum Without {
+            End,
+            Json(JsonError),
+            Time(String),
+        }
+        let now = self.now;
+        let pushed = self.taken.events.try_push_timed(|out| {
+            let found = append(out).ok_or(Without::End)?.map_err(Without::Json)?;
+            times.of(found, now).map(|time| time.unwrap_or(now)).map_err(Without::Time)
+        });
+        match pushed {
+            Ok(()) => Ok(Some(Ok(()))),
+            Err(Without::End) => Ok(None),
+            Err(Without::Json(error)) => Ok(Some(Err(error))),
+            Err(Without::Time(why)) => Err(why),
+        }
     }
 
     /// Fluentd drops what is no JSON without a word; what nests too deep may be meant to harm and is refused.

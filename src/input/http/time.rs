@@ -55,13 +55,22 @@ impl RecordTime {
         Ok(RecordTime { key: params.time_key, keep: params.keep_time_key, parser })
     }
 
-    /// The time in a record; `None` where it has none, or one that is null or false. The field is taken out unless it is
-    /// to be kept.
-    ///
-    /// Errors: a value that is no time; the whole request is refused then, as in Fluentd.
+    /// The field of the time, where it is taken out of every record.
+    pub(super) fn field_apart(&self) -> Option<&[u8]> {
+        self.key.as_deref().filter(|_| !self.keep).map(str::as_bytes)
+    }
+
+    /// The time in a record, as [`of`](Self::of) reads it. The field is taken out unless it is to be kept.
     pub(super) fn take(&self, record: &mut Record<'_>, now: EventTime) -> Result<Option<EventTime>, String> {
         let Some(key) = self.key.as_deref() else { return Ok(None) };
         let found = if self.keep { record.get(key.as_bytes()) } else { record.remove(key.as_bytes()) };
+        self.of(found, now)
+    }
+
+    /// The time in a field; `None` where a record has none, or one that is null or false.
+    ///
+    /// Errors: a value that is no time; the whole request is refused then, as in Fluentd.
+    pub(super) fn of(&self, found: Option<Value<'_>>, now: EventTime) -> Result<Option<EventTime>, String> {
         match (found, &self.parser) {
             (None | Some(Value::Nil | Value::Bool(false)), _) => Ok(None),
             (Some(value), Some(parser)) => parser.parse_value(value, || now).map(Some).map_err(|e| e.to_string()),

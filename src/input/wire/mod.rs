@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod plain;
+mod receiver;
 mod stream;
 #[cfg(test)]
 pub(super) mod testing;
@@ -107,7 +108,7 @@ impl Senders {
 /// Events by tag, tags in the order they were first seen.
 #[derive(Default)]
 pub(super) struct Batches {
-    places: HashMap<Tag, usize>,
+    places: HashMap<Tag, usize, foldhash::fast::RandomState>,
     builders: Vec<(Tag, BatchBuilder)>,
     /// Memory for the record of the next event.
     spare: Record<'static>,
