@@ -1,6 +1,7 @@
 //! The running process: one engine, the signals, the control API, an orderly end.
 
 mod logging;
+mod pages;
 mod rpc;
 mod source_only;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{
     Diagnostics, LoadOptions, Loaded, Section, Settings, hostname, load_all, looks_secret, permission,
@@ -134,6 +135,9 @@ pub async fn run(start: Start, on_running: impl FnOnce() -> Result<(), String>) 
         error!("{e}");
         daemon.stop().await;
         return false;
+    }
+    if let Err(e) = pages::release() {
+        debug!("pages of the start stay mapped: {e}");
     }
     daemon.serve(&mut signals, &mut waiting).await;
     stopper.stop();

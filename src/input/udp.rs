@@ -34,7 +34,8 @@ pub struct UdpParams {
     source_address_key: Option<String>,
     /// Whether the sender's name is looked up; else it is the address.
     resolve_hostname: Option<bool>,
-    /// Receive buffer of the socket in the kernel; 8 MiB where not set. `net.core.rmem_max` caps it.
+    /// Receive buffer of the socket in the kernel; 8 MiB where not set. `net.core.rmem_max` caps it where suiro
+    /// has not CAP_NET_ADMIN.
     receive_buffer_size: Option<Size>,
     /// No effect here.
     blocking_timeout: Option<TimeSpan>,

@@ -1,6 +1,6 @@
 //! A block of text that is to be printed, looked through at once, 16 bytes per instruction.
 //!
-//! The only `unsafe`, and measured: eight bytes at a time in a `u64`, as before, took 1.03 to 1.32 times as long to print records,
+//! `unsafe`, and measured: eight bytes at a time in a `u64`, as before, took 1.03 to 1.32 times as long to print records,
 //! the most where there is something to escape, and 1.6 to 2.1 times as long to print texts of 1,000 bytes and more; safe code that
 //! the compiler turns into the same instructions took 1.7 to 4.1 times as long (`cargo bench --bench json -- write_`, medians on one
 //! core, in turns). Reading gains nothing by it and does without (`scan.rs`). `scripts/sanitize.sh` runs the tests of this folder under
