@@ -1,4 +1,4 @@
-"""Runs of the workloads of `services.py`: each function runs one collector once and gives its figures, or raises `Broken`."""
+"""Runs of the workloads of `services.py`: each function runs one collector once and gives its figures or raises `Broken`."""
 
 import json
 import os
@@ -22,7 +22,8 @@ OTLP_BATCH, OTLP_CONNECTIONS = 1_000, 4
 # Pause between two looks at a collector's own count.
 LOOK = 0.1
 # What collectors count themselves: names of metrics, of suiro and of the OTel Collector.
-COUNTED = re.compile(r"^(?:suiro_events_in_total|otelcol_receiver_accepted_log_records(?:_total)?)\{[^}]*\} ([0-9.e+]+)$", re.M)
+COUNTED = re.compile(
+    r"^(?:suiro_events_in_total|otelcol_receiver_accepted_log_records(?:_total)?)\{[^}]*\} ([0-9.e+]+)$", re.M)
 
 
 # ---- what arrived, by who got it ----
@@ -129,7 +130,7 @@ def suiro(bench, text):
 
 
 def tail_to_grpc(bench, rival, workload):
-    """To an OTLP receiver over gRPC, which is suiro for each collector; from the start of the process to the last event."""
+    """To an OTLP receiver over gRPC, suiro for each collector; from the start of the process to the last event."""
     path, counts = bench.lines("json")
     with Work() as there, Run(suiro(bench, OTLP_IN % ("grpc", "grpc")), "", there, count=free_port()) as receiver:
         receiver.ready()
@@ -149,8 +150,8 @@ def otlp_to_null(bench, rival, workload):
     events = counts["lines"] // OTLP_BATCH * OTLP_BATCH
     with Work() as work, Run(rival, workload, work, count=free_port()) as run:
         before = run.ready()
-        sent = bench.tool.run("otlp", port=run.values["port"], file=path, batch=OTLP_BATCH, connections=OTLP_CONNECTIONS,
-                              events=events, seconds=bench.seconds)
+        sent = bench.tool.run("otlp", port=run.values["port"], file=path, batch=OTLP_BATCH,
+                              connections=OTLP_CONNECTIONS, events=events, seconds=bench.seconds)
         if sent["events"] != events or sent["errors"]:
             raise Broken(f"{sent['events']} of {events} records, {sent['errors']} errors: {run.running.last_lines()}")
         until_counted(run.running, run.values["count"], events, time.monotonic() + 10)
@@ -187,7 +188,8 @@ def filled(bench, service):
 
 def values(bench, service):
     """What a configuration needs to read that topic from its start, with a group of its own."""
-    return {"service": service, "name": filled(bench, service), "group": f"bench-{time.time_ns()}", "count": free_port()}
+    group = f"bench-{time.time_ns()}"
+    return {"service": service, "name": filled(bench, service), "group": group, "count": free_port()}
 
 
 def kafka_to_file(bench, rival, workload, service):

@@ -1,10 +1,10 @@
 """Configurations of the workloads of `services.py`, in the way of `rivals.py`.
 
-What goes out is the same everywhere: JSON lines of a file, parsed, without those of level debug, with two fields more. Batches
-are as large as a collector's manual advises for throughput, and nothing is compressed.
+What goes out is the same everywhere: JSON lines of a file, parsed, without those of level debug, with two fields more.
+Batches are as large as a collector's manual advises for throughput, and nothing is compressed.
 """
 
-from rivals import FILTERS, MEMORY, NG, NG_TAIL, RSYSLOG, RSYSLOG_JSON, RSYSLOG_TAIL, TAIL
+from rivals import FILTERS, MEMORY, NG, NG_TAIL, RSYSLOG, RSYSLOG_FILE, RSYSLOG_JSON, RSYSLOG_TAIL, TAIL
 
 # Documents of a bulk request of the others, and events of their other requests.
 BULK = 2_000
@@ -33,7 +33,7 @@ TARGETS = {
     "otlp-out": "@type opentelemetry\n  body_key msg\n  <http>\n    endpoint http://127.0.0.1:{to}\n  </http>",
     "otlp-grpc-out": "@type opentelemetry\n  body_key msg\n  <grpc>\n    endpoint 127.0.0.1:{to}\n  </grpc>",
     "loki": '@type loki\n  url http://127.0.0.1:{to}\n  extra_labels {"job":"bench"}\n  line_format json',
-    "splunk": "@type splunk_hec\n  protocol http\n  hec_host 127.0.0.1\n  hec_port {to}\n  hec_token bench\n  source bench",
+    "splunk": "@type splunk_hec\n  full_url http://127.0.0.1:{to}\n  hec_token bench\n  source bench",
     "http-out": f"@type http\n  endpoint http://127.0.0.1:{{to}}/\n  content_type application/x-ndjson\n  {JSON}",
     "syslog-out": SYSLOG + "tcp\n  framing octet_counting",
     "udp-out": SYSLOG + "udp",
@@ -74,7 +74,13 @@ KAFKA_IN = """
   %s
 </match>
 """
-LINES_FILE = f"@type file\n  path {{work}}/out\n  append true\n  <format>\n    @type single_value\n  </format>\n  {MEMORY}"
+LINES_FILE = """@type file
+  path {work}/out
+  append true
+  <format>
+    @type single_value
+  </format>
+  """ + MEMORY
 
 
 def of_suiro():
@@ -102,17 +108,17 @@ RSYSLOG_QUEUE = 'queue.type="FixedArray" queue.size="100000" queue.dequeueBatchS
 RSYSLOG_TARGETS = {
     "kafka": 'module(load="omkafka")\naction(type="omkafka" broker=["{service}"] topic="{name}" template="whole" '
              'confParam=["queue.buffering.max.ms=100"] ' + RSYSLOG_QUEUE % 4096 + ")\n",
-    "opensearch": 'module(load="omelasticsearch")\naction(type="omelasticsearch" server="{host}" serverport="{server_port}" '
-                  'template="whole" searchIndex="{name}" searchType="" bulkmode="on" maxbytes="8m" '
-                  + RSYSLOG_QUEUE % BULK + ")\n",
+    "opensearch": 'module(load="omelasticsearch")\naction(type="omelasticsearch" server="{host}" '
+                  'serverport="{server_port}" template="whole" searchIndex="{name}" searchType="" bulkmode="on" '
+                  'maxbytes="8m" ' + RSYSLOG_QUEUE % BULK + ")\n",
     "syslog-out": 'action(type="omfwd" target="127.0.0.1" port="{to}" protocol="tcp" TCP_Framing="octet-counted" '
                   'template="rfc5424")\n',
     "udp-out": 'action(type="omfwd" target="127.0.0.1" port="{to}" protocol="udp" template="rfc5424")\n',
 }
 RSYSLOG_KAFKA_IN = """module(load="imkafka")
-input(type="imkafka" broker=["{service}"] topic="{name}" consumergroup="{group}" confParam=["auto.offset.reset=earliest"])
-action(type="omfile" file="{work}/out.log" template="plain" ioBufferSize="256k" asyncWriting="on" flushOnTXEnd="off" flushInterval="1")
-"""
+input(type="imkafka" broker=["{service}"] topic="{name}" consumergroup="{group}"
+  confParam=["auto.offset.reset=earliest"])
+""" + RSYSLOG_FILE % "plain"
 
 
 def of_rsyslog():
@@ -141,13 +147,14 @@ def ng_http(path, kind, body, around):
 
 NG_TARGETS = {
     "kafka": 'kafka-c(bootstrap-servers("{service}") topic("{name}") message("' + NG_JSON + '"));',
-    "opensearch": 'http(url("http://{service}/{name}/_bulk") method("POST") headers("Content-Type: application/x-ndjson") '
-                  'body("{\\"index\\":{}}\\n' + NG_JSON + '\\n") delimiter("") '
+    "opensearch": 'http(url("http://{service}/{name}/_bulk") method("POST") '
+                  'headers("Content-Type: application/x-ndjson") body("{\\"index\\":{}}\\n' + NG_JSON + '\\n") delimiter("") '
                   f"workers(2) batch-lines({BULK}) batch-timeout(1000));",
     "loki": ng_http("127.0.0.1:{to}/loki/api/v1/push", "application/json", f'["$S_UNIXTIME${{S_USEC}}000",{NG_QUOTED}]',
                     ('{"streams":[{"stream":{"job":"bench"},"values":[', ",", "]}]}")),
     "splunk": ng_http("127.0.0.1:{to}/services/collector", "application/json",
-                      '{"time":$S_UNIXTIME.$S_USEC,"host":"$HOST","source":"bench","event":' + NG_JSON + "}", ("", "", "")),
+                      '{"time":$S_UNIXTIME.$S_USEC,"host":"$HOST","source":"bench","event":' + NG_JSON + "}",
+                      ("", "", "")),
     "http-out": ng_http("127.0.0.1:{to}/", "application/x-ndjson", NG_JSON, ("", "\\n", "")),
     "syslog-out": 'syslog("127.0.0.1" port({to}) transport("tcp") frac-digits(6) template("' + NG_JSON + '"));',
     "udp-out": 'syslog("127.0.0.1" port({to}) transport("udp") frac-digits(6) template("' + NG_JSON + '"));',
@@ -205,7 +212,8 @@ def of_otelcol():
     def tail(into, body):
         return OTEL_TAIL % (into, into, body, into, into)
 
-    outs = {key: OTEL % (tail("attributes", OTEL_BODY), f"{name}:\n{options}{OTEL_QUEUE}", "{level: none}", "filelog", name)
+    tailed = tail("attributes", OTEL_BODY)
+    outs = {key: OTEL % (tailed, f"{name}:\n{options}{OTEL_QUEUE}", "{level: none}", "filelog", name)
             for key, (name, options) in OTEL_TARGETS.items()}
     ins = {key: OTEL % (text, "nop: {}", OTEL_COUNT, name, "nop") for key, (name, text) in OTEL_INPUTS.items()}
     kafka = ('kafka:\n    brokers: ["{service}"]\n    logs: {topic: "{name}", encoding: raw}\n'

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""suiro beside the others to and from services: OTLP, Loki, Splunk, HTTP, syslog, Kafka, OpenSearch. In turns, checked by count.
+"""suiro beside others to and from services: OTLP, Loki, Splunk, HTTP, syslog, Kafka, OpenSearch. In turns, checked by count.
 
     cargo build --release && cargo build --release --example load
     benches/side-by-side/services.py --kafka 127.0.0.1:9092 --opensearch 127.0.0.1:9200 --write
     benches/side-by-side/services.py --only loki,splunk --runs 1 --megabytes 50
 
-rsyslog and syslog-ng are taken where they are installed, of the OTel Collector a path is asked for. Kafka and OpenSearch must
-run already; each run there has a topic or an index of its own, which is left. The other targets are stand-ins that count and
-answer as the service does. Every wait is bounded. `--write` replaces the tables that were measured and keeps the rest.
+rsyslog and syslog-ng are taken where they are installed, of the OTel Collector a path is asked for. Kafka and OpenSearch
+must run already; each run there has a topic or an index of its own, which is left. The other targets are stand-ins that
+count and answer as the service does. Every wait is bounded. `--write` replaces the tables that were measured and keeps the
+rest.
 """
 
 import argparse
@@ -57,8 +58,8 @@ def rivals(given, program):
         Rival("suiro", program, FLUENTD_RUN, of_suiro()),
         Rival("rsyslog", found(given.rsyslog, "rsyslogd"), RSYSLOG_RUN, of_rsyslog()),
         Rival("syslog-ng", found(given.syslog_ng, "syslog-ng"), NG_RUN, of_syslog_ng()),
-        Rival("OTel Collector", found(given.otelcol, "otelcol-contrib", "otelcol"), ["--config", "{file}"], of_otelcol(),
-              file="conf.yaml"),
+        Rival("OTel Collector", found(given.otelcol, "otelcol-contrib", "otelcol"), ["--config", "{file}"],
+              of_otelcol(), file="conf.yaml"),
     ]
     wanted = [name for name in given.rivals.split(",") if name]
     there = [rival for rival in candidates if rival.program and pathlib.Path(rival.program).exists()]
@@ -79,11 +80,11 @@ def measured(bench, collectors, workload, given):
 def section(tables):
     """This part of the document, with the tables in their order."""
     about = [
-        "Written by `benches/side-by-side/services.py --write`: the collectors in turns, what arrived counted by who got it. Kafka and",
-        "OpenSearch are real, on the same two cores, and take most of them there; OTLP over gRPC ends in another suiro; the other",
-        "targets are stand-ins that count and answer as the service does. Memory buffers, nothing compressed, batches as large as",
-        "the manuals advise. Medians with the range behind them. Target, collector and other work share the cores, so rates move",
-        "by a factor of two; the advantage compares CPU seconds for a GB of input.",
+        "Written by `benches/side-by-side/services.py --write`: the collectors in turns, what arrived counted by who got it.",
+        "Kafka and OpenSearch are real and take most of the same two cores; OTLP over gRPC ends in another suiro; the other",
+        "targets are stand-ins that count and answer as the service does. Memory buffers, nothing compressed, batches as large",
+        "as the manuals advise. Medians with the range behind them. Target, collector and other work share the cores, so rates",
+        "move by a factor of two; the advantage compares CPU seconds for a GB of input.",
     ]
     return "\n".join([HEADING, *about, "", *(tables[title] for _, title, *_ in ALL if title in tables), ""])
 

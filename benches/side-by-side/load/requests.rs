@@ -23,7 +23,8 @@ impl Requests {
         let answer: &[u8] = match options.text("answer").unwrap_or("json") {
             "json" => b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
             "splunk" => {
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n{\"text\":\"Success\",\"code\":0}"
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n\
+                  {\"text\":\"Success\",\"code\":0}"
             }
             "loki" => b"HTTP/1.1 204 No Content\r\n\r\n",
             "otlp" => b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
