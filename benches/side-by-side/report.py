@@ -65,24 +65,30 @@ def ratio(figures, own):
     return f"{top / bottom:.1f}×" if bottom else ""
 
 
+def table(title, rows, skipped, how=""):
+    """The lines of one workload: heading, how it was measured, table, who is missing."""
+    shown = [(t, k) for t, k in COLUMNS if any(k in figures for _, figures in rows)]
+    out = [f"## {title}", ""] + ([how, ""] if how else [])
+    if rows:
+        out += ["| |" + "".join(f" {t} |" for t, _ in shown) + " suiro's advantage |", "|---|" + "---|" * (len(shown) + 1)]
+        own = next((figures for name, figures in rows if name.startswith("suiro")), None)
+        for name, figures in rows:
+            cells = "".join(f" {ranged(figures[k]) if k in figures else '-'} |" for _, k in shown)
+            better = "" if name.startswith("suiro") else ratio(figures, own)
+            out.append(f"| {name} |{cells} {better} |")
+        out.append("")
+    for why in dict.fromkeys(why for _, why in skipped):
+        out.append(f"- {', '.join(name for name, reason in skipped if reason == why)}: {why}")
+    if skipped:
+        out.append("")
+    return out
+
+
 def markdown(results, notes, about):
     """The document: a table for each workload."""
     out = ["# Performance, side by side", "", *about, ""]
-    for title, rows, skipped in results:
-        shown = [(t, k) for t, k in COLUMNS if any(k in figures for _, figures in rows)]
-        out += [f"## {title}", ""]
-        if rows:
-            out += ["| |" + "".join(f" {t} |" for t, _ in shown) + " suiro's advantage |", "|---|" + "---|" * (len(shown) + 1)]
-            own = next((figures for name, figures in rows if name.startswith("suiro")), None)
-            for name, figures in rows:
-                cells = "".join(f" {ranged(figures[k]) if k in figures else '-'} |" for _, k in shown)
-                better = "" if name.startswith("suiro") else ratio(figures, own)
-                out.append(f"| {name} |{cells} {better} |")
-            out.append("")
-        for why in dict.fromkeys(why for _, why in skipped):
-            out.append(f"- {', '.join(name for name, reason in skipped if reason == why)}: {why}")
-        if skipped:
-            out.append("")
+    for result in results:
+        out += table(*result)
     return "\n".join([*out, *notes, ""])
 
 

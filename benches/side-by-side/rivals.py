@@ -182,7 +182,7 @@ main_queue(queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="4
 """
 RSYSLOG_TAIL = """
 module(load="imfile")
-input(type="imfile" File="{input}" Tag="t" freshStartTail="off" reopenOnTruncate="on")
+input(type="imfile" File="{input}" Tag="t" freshStartTail="off" reopenOnTruncate="on" addMetadata="off")
 """
 RSYSLOG_FILE = """action(type="omfile" file="{work}/out.log" template="%s" ioBufferSize="256k" asyncWriting="on" flushOnTXEnd="off" flushInterval="1")
 """
@@ -250,7 +250,7 @@ def syslog_ng_texts():
     return {
         "raw": NG % (NG_TAIL, message, ""),
         "tcp": NG % (NG_TAIL, 'network("127.0.0.1" port({to}) template("$MESSAGE\\n"));', ""),
-        "json": NG % (NG_TAIL, NG_FILE % "$(format-json --scope nv-pairs --key j.* --shift-levels 1 cluster=eu1 env=prod)",
+        "json": NG % (NG_TAIL, NG_FILE % "$(format-json --key j.* --shift-levels 1 cluster=eu1 env=prod)",
                       'parser { json-parser(prefix("j.")); }; filter { not "${j.level}" eq "debug" };'),
         "regexp": NG % (NG_TAIL, NG_FILE % "$(format-json --key n_*)",
                         "filter { match('" + NG_NGINX + "' value(\"MESSAGE\") type(\"pcre\") flags(\"store-matches\")) };"),

@@ -23,7 +23,7 @@ from rivals import ROOT, all_rivals
 from workloads import ALL, Bench, in_turns
 
 # What stands behind these lines of docs/performance.md comes from services.py and growth.py, or from a hand, and stays.
-OTHERS = ("# Into servers\n", "# Cost as the work grows\n", "# Part by part\n")
+OTHERS = ("# To and from services\n", "# Cost as the work grows\n", "# Part by part\n")
 
 
 def options():

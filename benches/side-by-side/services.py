@@ -1,204 +1,138 @@
 #!/usr/bin/env python3
-"""suiro beside rsyslog and syslog-ng into a Kafka broker and an OpenSearch node that are running, in turns, checked by count.
+"""suiro beside others to and from services: OTLP, Loki, Splunk, HTTP, syslog, Kafka, OpenSearch. In turns, checked by count.
 
     cargo build --release && cargo build --release --example load
-    benches/side-by-side/services.py --kafka 127.0.0.1:9092 --opensearch 127.0.0.1:9200
-    benches/side-by-side/services.py --kafka 127.0.0.1:9092 --runs 1 --megabytes 50 --write
+    benches/side-by-side/services.py --kafka 127.0.0.1:9092 --opensearch 127.0.0.1:9200 --write
+    benches/side-by-side/services.py --only loki,splunk --runs 1 --megabytes 50
 
-Each run has a topic or an index of its own; they are left there. Records in Kafka are counted by kcat. The server shares the
-cores and takes most of them, so compare CPU seconds, not rates.
+rsyslog and syslog-ng are taken where they are installed, of the OTel Collector a path is asked for. Kafka and OpenSearch
+must run already; each run there has a topic or an index of its own, which is left. The other targets are stand-ins that
+count and answer as the service does. Every wait is bounded. `--write` replaces the tables that were measured and keeps the
+rest.
 """
 
 import argparse
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
 import report
-from measure import Broken, Tool, Work, cpu_seconds
-from rivals import (FILTERS, FLUENTD_RUN, MEMORY, NG, NG_RUN, NG_TAIL, ROOT, RSYSLOG, RSYSLOG_JSON, RSYSLOG_RUN, RSYSLOG_TAIL, TAIL,
-                    Rival, built, found)
-from workloads import Bench, Run, in_turns
+from measure import Tool
+from rivals import FLUENTD_RUN, NG_RUN, ROOT, RSYSLOG_RUN, Rival, built, found
+from service_runs import (NEEDLE, grpc_to_null, in_kafka, in_opensearch, kafka_to_file, kafka_to_null, otlp_to_null,
+                          tail_to_grpc, tail_to_server, tail_to_sink)
+from service_texts import lack, of_otelcol, of_rsyslog, of_suiro, of_syslog_ng
+from workloads import Bench, in_turns
 
-HEADING = "# Into servers\n"
+HEADING = "# To and from services\n"
 NEXT = "# Cost as the work grows\n"
-# A collector that used less of a processor than this for so long has sent what it had.
-QUIET, QUIET_SECONDS = 0.03, 2.0
-# Documents of a bulk request of the others.
-BULK = 2_000
-
-KAFKA_OUT = """
-<match t>
-  @type kafka2
-  brokers {service}
-  default_topic {name}
-  <format>
-    @type json
-  </format>
-  %s
-</match>
-"""
-SEARCH_OUT = """
-<match t>
-  @type opensearch
-  hosts {service}
-  index_name {name}
-  %s
-</match>
-"""
-RSYSLOG_TREE = """template(name="whole" type="string" string="%$!%")
-module(load="mmjsonparse")
-action(type="mmjsonparse" cookie="")
-if $!level == "debug" then stop
-set $!cluster = "eu1";
-set $!env = "prod";
-"""
-RSYSLOG_KAFKA = """module(load="omkafka")
-action(type="omkafka" broker=["{service}"] topic="{name}" template="whole" confParam=["queue.buffering.max.ms=100"]
-  queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="4096")
-"""
-RSYSLOG_SEARCH = """module(load="omelasticsearch")
-action(type="omelasticsearch" server="{host}" serverport="{server_port}" template="whole" searchIndex="{name}" searchType=""
-  bulkmode="on" maxbytes="8m" queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="%d")
-""" % BULK
-NG_JSON = "$(format-json --scope nv-pairs --key j.* --shift-levels 1 cluster=eu1 env=prod)"
-NG_FILTERS = 'parser { json-parser(prefix("j.")); }; filter { not "${j.level}" eq "debug" };'
-NG_KAFKA = 'kafka-c(bootstrap-servers("{service}") topic("{name}") message("' + NG_JSON + '"));'
-NG_SEARCH = (
-    'http(url("http://{service}/{name}/_bulk") method("POST") headers("Content-Type: application/x-ndjson") '
-    'body("{\\"index\\":{}}\\n' + NG_JSON + '\\n") delimiter("") workers(2) batch-lines(%d) batch-timeout(1000));' % BULK
-)
+TAIL = "tail, JSON parsed, 20 % dropped, two fields added → "
 
 
-def texts_of_fluentd():
-    tail = TAIL % "@type json" + FILTERS
-    return {"kafka": tail + KAFKA_OUT % MEMORY, "opensearch": tail + SEARCH_OUT % MEMORY}
+def http(answer):
+    """The options of a target over HTTP."""
+    return {"kind": "http", "needle": NEEDLE, "answer": answer}
 
 
-def texts_of_rsyslog():
-    tail = RSYSLOG + RSYSLOG_JSON + RSYSLOG_TAIL + RSYSLOG_TREE
-    return {"kafka": tail + RSYSLOG_KAFKA, "opensearch": tail + RSYSLOG_SEARCH}
-
-
-def texts_of_syslog_ng():
-    return {"kafka": NG % (NG_TAIL, NG_KAFKA, NG_FILTERS), "opensearch": NG % (NG_TAIL, NG_SEARCH, NG_FILTERS)}
-
-
-def rivals(given, suiro):
-    """The collectors that are there."""
-    rsyslog, syslog_ng = found(given.rsyslog, "rsyslogd"), found(given.syslog_ng, "syslog-ng")
-    candidates = [
-        Rival("suiro", suiro, FLUENTD_RUN, texts_of_fluentd()),
-        Rival("rsyslog", rsyslog, RSYSLOG_RUN, texts_of_rsyslog()),
-        Rival("syslog-ng", syslog_ng, NG_RUN, texts_of_syslog_ng()),
-    ]
-    return [rival for rival in candidates if rival.program and pathlib.Path(rival.program).exists()]
-
-
-def in_kafka(service, name):
-    done = subprocess.run(["kcat", "-b", service, "-C", "-t", name, "-e", "-q", "-o", "beginning", "-f", "."],
-                          capture_output=True, timeout=120, check=False)
-    return len(done.stdout)
-
-
-def in_opensearch(service, name):
-    def ask(path, method):
-        request = urllib.request.Request(f"http://{service}/{name}/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-
-    ask("_refresh", "POST")
-    return ask("_count", "GET")["count"]
-
-
-def until_quiet(run, seconds):
-    """Waits until the collector has done something and then next to nothing for a while; the time of its last work."""
-    deadline, looks = time.monotonic() + seconds, []
-    while time.monotonic() < deadline and run.running.alive():
-        looks.append((time.monotonic(), cpu_seconds(run.running.pid)))
-        while looks[-1][0] - looks[0][0] > QUIET_SECONDS:
-            then, used = looks.pop(0)
-            if used > 0.2 and looks[-1][1] - used < QUIET * QUIET_SECONDS:
-                return then
-        time.sleep(0.1)
-    raise Broken(f"still at work after {seconds} s: {run.running.last_lines()}")
-
-
-def tail_to_service(bench, rival, workload, service, count):
-    """JSON lines of a file, parsed, filtered, widened, to a server; from the start of the process to its last work."""
-    path, counts = bench.lines("json")
-    expected = counts["lines"] - counts["debug"]
-    name = f"bench-{os.getpid()}-{time.time_ns()}"
-    host, _, port = service.rpartition(":")
-    with Work() as work:
-        with Run(rival, workload, work, input=path, service=service, host=host, server_port=port, name=name) as run:
-            end = until_quiet(run, bench.seconds)
-            # A collector that waits for a slow answer is quiet too.
-            while (arrived := count(service, name)) < expected and time.monotonic() < run.started + bench.seconds:
-                time.sleep(0.5)
-                end = time.monotonic()
-            if arrived != expected:
-                raise Broken(f"{arrived} of {expected}: {run.running.last_lines()}")
-            return run.figures(counts["bytes"], counts["lines"], end - run.started)
-
-
-# Name, title, how what arrived is counted.
+# Name, title, function, its options, and the server that it needs.
 ALL = (
-    ("kafka", "tail, JSON parsed, 20 % dropped, two fields added → Kafka", in_kafka),
-    ("opensearch", "tail, JSON parsed, 20 % dropped, two fields added → OpenSearch, bulk requests", in_opensearch),
+    ("otlp-out", TAIL + "OTLP over HTTP", tail_to_sink, http("otlp"), None),
+    ("otlp-grpc-out", TAIL + "OTLP over gRPC", tail_to_grpc, {}, None),
+    ("loki", TAIL + "Loki, JSON", tail_to_sink, http("loki"), None),
+    ("splunk", TAIL + "Splunk HEC", tail_to_sink, http("splunk"), None),
+    ("http-out", TAIL + "HTTP, JSON lines", tail_to_sink, http("json"), None),
+    ("syslog-out", TAIL + "syslog RFC 5424 over TCP, octet counting", tail_to_sink, {"kind": "frames"}, None),
+    ("udp-out", TAIL + "syslog RFC 5424 over UDP", tail_to_sink, {"kind": "datagrams"}, None),
+    ("kafka", TAIL + "Kafka", tail_to_server, {"count": in_kafka}, "kafka"),
+    ("opensearch", TAIL + "OpenSearch, bulk requests", tail_to_server, {"count": in_opensearch}, "opensearch"),
+    ("otlp-in", "OTLP over HTTP, 1,000 records a request, 4 connections → null", otlp_to_null, {}, None),
+    ("otlp-grpc-in", "OTLP over gRPC from a suiro that reads a file → null", grpc_to_null, {}, None),
+    ("kafka-in", "Kafka, a topic from its start → file of its messages", kafka_to_file, {}, "kafka"),
+    ("kafka-in-json", "Kafka, a topic from its start, JSON parsed → null", kafka_to_null, {}, "kafka"),
 )
 
 
-def measured(bench, collectors, workload, service, runs):
-    """All runs of one workload, in turns: title, rows, who was skipped and why."""
-    key, title, count = workload
-    print(f"\n{title}", flush=True)
-    return in_turns(title, collectors, runs, lambda rival: tail_to_service(bench, rival, key, service, count))
-
-
-def section(results, given):
-    """This part of the document."""
-    about = [
-        "Written by `benches/side-by-side/services.py --write`: a Kafka broker and an OpenSearch node on the same two cores,",
-        f"the collectors in turns, what arrived counted there. Medians of {given.runs} runs with the range behind them; "
-        f"{given.megabytes} MB of input a run,",
-        "memory buffers. The server takes most of the processor, so rates are its own; the advantage compares CPU seconds.",
+def rivals(given, program):
+    """The collectors that are there."""
+    candidates = [
+        Rival("suiro", program, FLUENTD_RUN, of_suiro()),
+        Rival("rsyslog", found(given.rsyslog, "rsyslogd"), RSYSLOG_RUN, of_rsyslog()),
+        Rival("syslog-ng", found(given.syslog_ng, "syslog-ng"), NG_RUN, of_syslog_ng()),
+        Rival("OTel Collector", found(given.otelcol, "otelcol-contrib", "otelcol"), ["--config", "{file}"],
+              of_otelcol(), file="conf.yaml"),
     ]
-    tables = report.markdown(results, [], about).split("\n", 1)[1]
-    return HEADING + tables.rstrip() + "\n\n"
+    wanted = [name for name in given.rivals.split(",") if name]
+    there = [rival for rival in candidates if rival.program and pathlib.Path(rival.program).exists()]
+    return [rival for rival in there if not wanted or any(rival.name.startswith(name) for name in wanted)]
+
+
+def measured(bench, collectors, workload, given):
+    """All runs of one workload, in turns: title, rows, who was skipped and why."""
+    key, title, function, options, server = workload
+    print(f"\n{title}", flush=True)
+    if server:
+        options = {**options, "service": getattr(given, server)}
+    able = [rival for rival in collectors if key in rival.texts]
+    skipped = [(rival.name, lack(rival.name, key)) for rival in collectors if rival not in able]
+    return in_turns(title, able, given.runs, lambda rival: function(bench, rival, key, **options), skipped)
+
+
+def section(tables):
+    """This part of the document, with the tables in their order."""
+    about = [
+        "Written by `benches/side-by-side/services.py --write`: the collectors in turns, what arrived counted by who got it.",
+        "Kafka and OpenSearch are real and take most of the same two cores; OTLP over gRPC ends in another suiro; the other",
+        "targets are stand-ins that count and answer as the service does. Memory buffers, nothing compressed, batches as large",
+        "as the manuals advise. Medians with the range behind them. Target, collector and other work share the cores, so rates",
+        "move by a factor of two; the advantage compares CPU seconds for a GB of input.",
+    ]
+    return "\n".join([HEADING, *about, "", *(tables[title] for _, title, *_ in ALL if title in tables), ""])
+
+
+def tables_of(results, given):
+    """Title to table."""
+    how = f"{given.runs} runs of {given.megabytes} MB."
+    return {result[0]: "\n".join(report.table(*result, how)) for result in results}
+
+
+def tables_before(page):
+    """The tables that the document has, title to table."""
+    part = page.read_text().partition(HEADING)[2].partition(NEXT)[0]
+    return {table.partition("\n")[0]: "## " + table.rstrip() + "\n" for table in part.split("\n## ")[1:]}
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for key, title, _ in ALL:
-        parser.add_argument(f"--{key}", default="", metavar="HOST:PORT", help=f"where it listens, for: {title}")
+    for server in ("kafka", "opensearch"):
+        parser.add_argument(f"--{server}", default="", metavar="HOST:PORT", help="where it listens; left out without")
+    parser.add_argument("--only", default="", help="workloads, divided by commas: " + ", ".join(w[0] for w in ALL))
+    parser.add_argument("--rivals", default="", help="collectors, divided by commas, as they are named in the output")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, in turns")
     parser.add_argument("--megabytes", type=int, default=100, help="input of each run")
     parser.add_argument("--seconds", type=int, default=120, help="longest run")
     parser.add_argument("--write", action="store_true", help="write this part of docs/performance.md")
-    for name in ("suiro", "load", "rsyslog", "syslog-ng"):
+    for name in ("suiro", "load", "rsyslog", "syslog-ng", "otelcol"):
         parser.add_argument(f"--{name}", default="", help="path of the program")
     return parser.parse_args()
 
 
 def main():
     given = options()
-    suiro, load = built(given)
-    chosen = [(workload, getattr(given, workload[0])) for workload in ALL if getattr(given, workload[0])]
+    program, load = built(given)
+    wanted = [name for name in given.only.split(",") if name]
+    chosen = [w for w in ALL if (not wanted or w[0] in wanted) and (not w[4] or getattr(given, w[4]))]
     if not chosen:
-        sys.exit("no server: give --kafka or --opensearch")
-    collectors = rivals(given, str(suiro))
+        sys.exit("nothing to do: see --only; Kafka and OpenSearch need --kafka and --opensearch")
+    collectors = rivals(given, str(program))
     with tempfile.TemporaryDirectory(prefix="services-data-") as folder:
         pathlib.Path(folder).chmod(0o755)
         bench = Bench(Tool(load), pathlib.Path(folder), given.megabytes, given.seconds)
-        results = [measured(bench, collectors, workload, service, given.runs) for workload, service in chosen]
+        bench.suiro, bench.topics = str(program), {}
+        results = [measured(bench, collectors, workload, given) for workload in chosen]
     if given.write:
-        report.write_part(ROOT / "docs" / "performance.md", HEADING, section(results, given), NEXT)
+        page = ROOT / "docs" / "performance.md"
+        tables = {**tables_before(page), **tables_of(results, given)}
+        report.write_part(page, HEADING, section(tables), NEXT)
 
 
 if __name__ == "__main__":

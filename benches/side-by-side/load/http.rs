@@ -26,11 +26,16 @@ fn request(port: u16, path: &str, marks: bool, lines: &[&[u8]]) -> Vec<u8> {
         }
     }
     body.push(b']');
+    post(port, path, "application/json", &body)
+}
+
+/// A whole request.
+pub fn post(port: u16, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    [head.into_bytes(), body].concat()
+    [head.as_bytes(), body].concat()
 }
 
 /// Sends `events` events; an answer of 2xx counts.
@@ -51,7 +56,7 @@ pub fn run(options: &Options) -> Outcome {
 }
 
 /// Reads one answer whole; its status.
-fn answer(stream: &mut TcpStream) -> io::Result<u16> {
+pub fn answer(stream: &mut TcpStream) -> io::Result<u16> {
     let (mut head, mut filled) = ([0_u8; HEAD], 0);
     let end = loop {
         let room = head.get_mut(filled..).filter(|r| !r.is_empty()).ok_or(io::ErrorKind::InvalidData)?;

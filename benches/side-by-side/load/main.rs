@@ -1,4 +1,4 @@
-//! Generates load and counts what arrives, for `benches/side-by-side/run.py`. Talks to 127.0.0.1 alone; every command ends by
+//! Generates load and counts what arrives, for `benches/side-by-side`. Talks to 127.0.0.1 alone; every command ends by
 //! itself, after its events or its seconds.
 //!
 //! Each command prints one JSON object. `load help` lists them.
@@ -7,11 +7,14 @@ use std::collections::HashMap;
 use std::error::Error;
 
 mod clock;
+mod flat;
 mod forward;
 mod http;
 mod lines;
 mod msgpack;
+mod otlp;
 mod pump;
+mod requests;
 mod sink;
 mod stream;
 
@@ -22,9 +25,11 @@ const HELP: &str = "\
 load lines   kind=nginx|json|syslog bytes=N out=FILE          log lines, the same ones each time
 load http    port=N file=JSON_LINES batch=N connections=N events=N [rate=N] [marks=1] [path=/x] [seconds=N]
 load forward port=N file=JSON_LINES batch=N connections=N events=N [tags=N] [seconds=N]  waits for each answer
+load otlp    port=N file=JSON_LINES batch=N connections=N events=N [seconds=N]  protobuf over HTTP
 load tcp     port=N file=LINES connections=N [framing=octets] [seconds=N]
 load udp     port=N file=LINES rate=N seconds=N
-load sink    port=N kind=lines|forward|http expect=N seconds=N   counts events until they are all there";
+load sink    port=N kind=lines|frames|datagrams|forward|http expect=N seconds=N   counts events until they are all there
+             http: [needle=TEXT] what each event has once  [answer=json|splunk|loki|otlp]";
 
 /// Arguments `name=value`.
 pub struct Options(HashMap<String, String>);
@@ -63,6 +68,7 @@ fn run() -> Outcome {
         "lines" => lines::run(&options),
         "http" => http::run(&options),
         "forward" => forward::run(&options),
+        "otlp" => otlp::run(&options),
         "tcp" => stream::tcp(&options),
         "udp" => stream::udp(&options),
         "sink" => sink::run(&options),

@@ -1,6 +1,8 @@
 //! As much MessagePack as a sender and a counter of forward messages need.
 //! Source: <https://github.com/msgpack/msgpack/blob/master/spec.md>
 
+use crate::flat::{self, Value};
+
 /// Appends a string.
 pub fn text(out: &mut Vec<u8>, text: &[u8]) {
     match text.len() {
@@ -11,44 +13,27 @@ pub fn text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// Appends a flat JSON object without escapes, as `lines` writes them.
+/// Appends a flat JSON object, as `lines` writes them.
 pub fn object(out: &mut Vec<u8>, json: &[u8]) {
     let start = out.len();
     out.extend([0xde, 0, 0]);
-    let (mut rest, mut fields) = (json.strip_prefix(b"{").unwrap_or(json), 0_u16);
-    while let Some((key, behind)) = quoted(rest) {
+    let mut fields = 0_u16;
+    for (key, value) in flat::fields(json) {
         text(out, key);
-        rest = value(out, behind.strip_prefix(b":").unwrap_or(behind));
-        rest = rest.strip_prefix(b",").unwrap_or(rest);
+        match value {
+            Value::Text(string) => text(out, string),
+            Value::Whole(number) => {
+                out.push(0xce);
+                out.extend(number.to_be_bytes());
+            }
+            Value::Real(number) => {
+                out.push(0xcb);
+                out.extend(number.to_be_bytes());
+            }
+        }
         fields += 1;
     }
     out[start + 1..start + 3].copy_from_slice(&fields.to_be_bytes());
-}
-
-fn quoted(json: &[u8]) -> Option<(&[u8], &[u8])> {
-    let inner = json.strip_prefix(b"\"")?;
-    let end = memchr::memchr(b'"', inner)?;
-    Some((&inner[..end], &inner[end + 1..]))
-}
-
-fn value<'a>(out: &mut Vec<u8>, json: &'a [u8]) -> &'a [u8] {
-    if let Some((string, rest)) = quoted(json) {
-        text(out, string);
-        return rest;
-    }
-    let end = memchr::memchr2(b',', b'}', json).unwrap_or(json.len());
-    let number = std::str::from_utf8(&json[..end]).unwrap_or("0");
-    match number.parse::<u32>() {
-        Ok(whole) => {
-            out.push(0xce);
-            out.extend(whole.to_be_bytes());
-        }
-        Err(_) => {
-            out.push(0xcb);
-            out.extend(number.parse::<f64>().unwrap_or(0.0).to_be_bytes());
-        }
-    }
-    &json[end..]
 }
 
 /// What a value is, as far as a counter of events needs it.

@@ -1,16 +1,19 @@
-//! A target that counts: lines, forward messages (acknowledged) or bodies of HTTP requests (lines or JSON objects).
+//! A target that counts: lines, octet-counted frames, datagrams, forward messages (acknowledged) or HTTP requests.
 
+use std::error::Error;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memchr::{memchr_iter, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memmem, memrchr};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use crate::clock::{MARK, Waits, now, read_marks};
 use crate::msgpack::{self, Head};
+use crate::requests::Requests;
 use crate::{Options, Outcome};
 
 /// Bytes asked for in one read.
@@ -19,11 +22,14 @@ const PIECE: usize = 1 << 20;
 const QUIET: Duration = Duration::from_millis(500);
 /// Pause between two looks at the counts.
 const LOOK: Duration = Duration::from_millis(5);
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+/// What the kernel keeps of datagrams that were not read yet: all of a run, so that none is lost here.
+const DATAGRAMS: usize = 512 << 20;
+/// Longest datagram.
+const DATAGRAM: usize = 64 * 1024;
 
 /// What has arrived.
 #[derive(Default)]
-struct Counts {
+pub struct Counts {
     events: AtomicU64,
     bytes: AtomicU64,
     /// Nanoseconds since 1970 when the last bytes came.
@@ -32,44 +38,91 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&self, events: u64, bytes: usize) {
+    /// Adds what came just now.
+    pub fn add(&self, events: u64, bytes: usize) {
         self.events.fetch_add(events, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.last.store(now(), Ordering::Relaxed);
     }
 
-    fn marks(&self, bytes: &[u8]) {
+    /// Notes how long ago the marks of time in the bytes were made.
+    pub fn marks(&self, bytes: &[u8]) {
         if memmem::find(bytes, MARK).is_some() {
             read_marks(bytes, &mut self.waits.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
 
-/// Takes what is complete at the start of the bytes: counts it, answers it, and says how many bytes it was.
-type Take = fn(&[u8], &mut TcpStream, &Counts) -> io::Result<usize>;
+/// What comes over a connection.
+#[derive(Clone)]
+enum Kind {
+    Lines,
+    Frames,
+    Forward,
+    Http(Requests),
+}
+
+impl Kind {
+    fn read(options: &Options) -> Result<Self, Box<dyn Error>> {
+        match options.text("kind")? {
+            "lines" => Ok(Self::Lines),
+            "frames" => Ok(Self::Frames),
+            "forward" => Ok(Self::Forward),
+            "http" => Requests::read(options).map(Self::Http),
+            other => Err(format!("unknown kind {other}").into()),
+        }
+    }
+
+    /// Takes what is complete at the start of the bytes: counts it, answers it, and says how many bytes it was.
+    fn take(&self, bytes: &[u8], stream: &mut TcpStream, counts: &Counts) -> io::Result<usize> {
+        match self {
+            Self::Lines => Ok(lines(bytes, counts)),
+            Self::Frames => frame(bytes, counts),
+            Self::Forward => forward(bytes, stream, counts),
+            Self::Http(requests) => requests.take(bytes, stream, counts),
+        }
+    }
+}
 
 /// Listens until `expect` events are there and no more come, or `seconds` are over.
 pub fn run(options: &Options) -> Outcome {
-    let take: Take = match options.text("kind")? {
-        "lines" => lines,
-        "forward" => forward,
-        "http" => http,
-        other => return Err(format!("unknown kind {other}").into()),
-    };
     let (expect, seconds) = (options.number("expect")?, options.number("seconds")?);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port()?))?;
     let counts = Arc::new(Counts::default());
-    let shared = Arc::clone(&counts);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let counts = Arc::clone(&shared);
-            thread::spawn(move || connection(stream, take, &counts));
-        }
-    });
+    if options.text("kind")? == "datagrams" {
+        datagrams(options.port()?, Arc::clone(&counts))?;
+    } else {
+        connections(options.port()?, &Kind::read(options)?, &counts)?;
+    }
     await_events(&counts, expect, Instant::now() + Duration::from_secs(seconds));
     let waits = counts.waits.lock().unwrap_or_else(PoisonError::into_inner).json();
     let (events, bytes) = (counts.events.load(Ordering::Relaxed), counts.bytes.load(Ordering::Relaxed));
     Ok(format!(r#"{{"events":{events},"bytes":{bytes},"last":{},{waits}}}"#, counts.last.load(Ordering::Relaxed)))
+}
+
+/// Counts what each connection brings, on a thread of its own.
+fn connections(port: u16, kind: &Kind, counts: &Arc<Counts>) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let (kind, shared) = (kind.clone(), Arc::clone(counts));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (kind, counts) = (kind.clone(), Arc::clone(&shared));
+            thread::spawn(move || connection(stream, &kind, &counts));
+        }
+    });
+    Ok(())
+}
+
+/// Counts datagrams. A larger buffer than the system's limit takes a right that root has.
+fn datagrams(port: u16, counts: Arc<Counts>) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+    set_socket_recv_buffer_size_force(&socket, DATAGRAMS)?;
+    thread::spawn(move || {
+        let mut room = vec![0; DATAGRAM];
+        while let Ok(length) = socket.recv(&mut room) {
+            counts.add(1, length);
+        }
+    });
+    Ok(())
 }
 
 fn await_events(counts: &Counts, expect: u64, end: Instant) {
@@ -82,7 +135,7 @@ fn await_events(counts: &Counts, expect: u64, end: Instant) {
     }
 }
 
-fn connection(mut stream: TcpStream, take: Take, counts: &Counts) -> io::Result<()> {
+fn connection(mut stream: TcpStream, kind: &Kind, counts: &Counts) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut buffer, mut filled) = (vec![0; PIECE], 0);
     loop {
@@ -95,7 +148,7 @@ fn connection(mut stream: TcpStream, take: Take, counts: &Counts) -> io::Result<
         }
         let mut at = 0;
         loop {
-            match take(&buffer[at..filled], &mut stream, counts)? {
+            match kind.take(&buffer[at..filled], &mut stream, counts)? {
                 0 => break,
                 n => at += n,
             }
@@ -105,10 +158,22 @@ fn connection(mut stream: TcpStream, take: Take, counts: &Counts) -> io::Result<
     }
 }
 
-fn lines(bytes: &[u8], _: &mut TcpStream, counts: &Counts) -> io::Result<usize> {
-    let Some(end) = memrchr(b'\n', bytes).map(|n| n + 1) else { return Ok(0) };
+fn lines(bytes: &[u8], counts: &Counts) -> usize {
+    let Some(end) = memrchr(b'\n', bytes).map(|n| n + 1) else { return 0 };
     counts.marks(&bytes[..end]);
     counts.add(memchr_iter(b'\n', &bytes[..end]).count() as u64, end);
+    end
+}
+
+/// One message with its length before it (RFC 6587, 3.4.1).
+fn frame(bytes: &[u8], counts: &Counts) -> io::Result<usize> {
+    let Some(space) = memchr(b' ', bytes) else { return Ok(0) };
+    let length = std::str::from_utf8(&bytes[..space]).ok().and_then(|digits| digits.parse::<usize>().ok());
+    let end = space + 1 + length.ok_or(io::ErrorKind::InvalidData)?;
+    if end > bytes.len() {
+        return Ok(0);
+    }
+    counts.add(1, end);
     Ok(end)
 }
 
@@ -177,33 +242,4 @@ fn values(mut bytes: &[u8]) -> u64 {
         count += 1;
     }
     count
-}
-
-// ---- HTTP ----
-
-fn http(bytes: &[u8], stream: &mut TcpStream, counts: &Counts) -> io::Result<usize> {
-    let Some(head) = memmem::find(bytes, b"\r\n\r\n").map(|n| n + 4) else { return Ok(0) };
-    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length =
-        text.lines().find_map(|l| l.strip_prefix("content-length:")).and_then(|l| l.trim().parse::<usize>().ok());
-    let end = match length {
-        Some(length) => head + length,
-        None if text.contains("transfer-encoding: chunked") => match memmem::find(&bytes[head..], b"\r\n0\r\n\r\n") {
-            Some(at) => head + at + 7,
-            None => return Ok(0),
-        },
-        None => head,
-    };
-    let Some(body) = bytes.get(head..end) else { return Ok(0) };
-    counts.marks(body);
-    counts.add(objects(body), end);
-    stream.write_all(OK)?;
-    Ok(end)
-}
-
-/// Events of a body: elements of a JSON array of flat objects, or lines.
-fn objects(body: &[u8]) -> u64 {
-    let array = body.first() == Some(&b'[');
-    let count = if array { memchr_iter(b'{', body).count() } else { memchr_iter(b'\n', body).count() };
-    count as u64
 }
