@@ -346,7 +346,7 @@ impl Builder<'_> {
     }
 
     fn input(&mut self, section: &Section) {
-        let section = self.normal(section, INPUT_PARTS);
+        let section = self.normal(section, input_parts(section));
         let Some(kind) = self.type_of(&section) else { return };
         let id = self.id(&section);
         let label = section.label().map(str::to_owned);
@@ -388,6 +388,15 @@ const INPUT_PARTS: &[Part] = &[Part::Parse, Part::Extract];
 const FILTER_PARTS: &[Part] = &[Part::Parse];
 pub(super) const OUTPUT_PARTS: &[Part] = &[Part::Buffer(""), Part::Inject, Part::Format];
 
+/// What flat parameters of an input stand for. Those from Kafka know some formats themselves, and a `time_format` beside one is
+/// for the record's time.
+fn input_parts(section: &Section) -> &'static [Part] {
+    match (section.plugin_type(), section.text("format")) {
+        (Some("kafka" | "kafka_group" | "rdkafka_group"), Some("json" | "text" | "ltsv" | "msgpack")) => &[],
+        _ => INPUT_PARTS,
+    }
+}
+
 /// Sections that may stand at the top level.
 const KNOWN_AT_TOP: &[&str] = &["source", "match", "filter", "label", "system", "worker"];
 
@@ -406,6 +415,21 @@ fn flatten_worker(section: &Section) -> Vec<&Section> {
 mod tests {
     use super::*;
     use crate::config::{LoadOptions, Surroundings, load_text};
+
+    #[test]
+    fn a_format_that_an_input_from_kafka_knows_stays_with_it() {
+        for (format, stays) in [("text", true), ("json", true), ("nginx", false)] {
+            let text = format!("<source>\n@type kafka_group\nformat {format}\ntime_format %s\n</source>\n");
+            let loaded = load_text("t.conf", &text, &LoadOptions::new(Surroundings::default()));
+            let Ok(loaded) = loaded else { panic!("{text}") };
+            let mut section = loaded.root.children[0].clone();
+            let parts = input_parts(&section);
+            let used = normalize(&mut section, parts, &mut Diagnostics::new());
+            take_out(&mut section, &used);
+            let left = (section.has("format"), section.has("time_format"), section.child("parse").is_none());
+            assert_eq!(left, (stays, stays, stays), "{format}");
+        }
+    }
 
     #[test]
     fn the_delimiter_of_a_stream_stays_with_its_input() {

@@ -352,6 +352,25 @@ pub fn put_map_len(out: &mut Vec<u8>, len: usize) {
     }
 }
 
+/// Writes the length of a container into its header, which is one byte at `header` and says that it is empty. `put` writes
+/// the header of a long one: [`put_map_len`] or [`put_array_len`].
+#[inline(always)]
+pub fn set_len(out: &mut Vec<u8>, header: usize, len: usize, put: fn(&mut Vec<u8>, usize)) {
+    if len < 16 {
+        out[header] |= len as u8;
+    } else {
+        widen(out, header, len, put);
+    }
+}
+
+#[inline(never)]
+fn widen(out: &mut Vec<u8>, header: usize, len: usize, put: fn(&mut Vec<u8>, usize)) {
+    let end = out.len();
+    put(out, len);
+    let wide = out.split_off(end);
+    out.splice(header..=header, wide);
+}
+
 /// Writes an extension value.
 pub fn put_ext(out: &mut Vec<u8>, kind: i8, data: &[u8]) {
     match data.len() {

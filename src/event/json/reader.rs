@@ -268,7 +268,7 @@ impl Reader<'_> {
                 break;
             }
         }
-        finish(out, header, len, msgpack::put_array_len);
+        msgpack::set_len(out, header, len, msgpack::put_array_len);
         Ok(())
     }
 
@@ -293,7 +293,7 @@ impl Reader<'_> {
             len = names::settle_pairs(out, &self.marks[base..]);
         }
         self.marks.truncate(base);
-        finish(out, header, len, msgpack::put_map_len);
+        msgpack::set_len(out, header, len, msgpack::put_map_len);
         Ok(())
     }
 
@@ -327,23 +327,6 @@ fn begin(out: &mut Vec<u8>, empty: u8, depth: usize) -> Result<usize, Reason> {
     }
     out.push(empty);
     Ok(out.len() - 1)
-}
-
-/// Writes a container's length into its header, making room where it needs more than one byte.
-#[inline(always)]
-fn finish(out: &mut Vec<u8>, header: usize, len: usize, put: fn(&mut Vec<u8>, usize)) {
-    if len < 16 {
-        out[header] |= len as u8;
-    } else {
-        widen(out, header, len, put);
-    }
-}
-
-#[inline(never)]
-fn widen(out: &mut Vec<u8>, header: usize, len: usize, put: fn(&mut Vec<u8>, usize)) {
-    let mut wide = Vec::with_capacity(MAX_STR_HEADER);
-    put(&mut wide, len);
-    out.splice(header..=header, wide);
 }
 
 /// To a record.
@@ -417,7 +400,7 @@ impl<'a> Reader<'a> {
             len = names::settle_pairs(out, &self.marks);
         }
         self.marks.clear();
-        finish(out, header, len, msgpack::put_map_len);
+        msgpack::set_len(out, header, len, msgpack::put_map_len);
         Ok(taken)
     }
 

@@ -12,6 +12,9 @@ use crate::plugin::{BuildContext, TimeParams};
 const NO_GROUP: &str = "suiro-no-group";
 /// What librdkafka holds of messages that are not yet asked for, in KiB.
 const QUEUE_KIB: u64 = 16 << 10;
+/// How long a partition waits whose fetched messages fill that: a second by default, in which nothing comes though all of
+/// it was read.
+const QUEUE_BACKOFF_MS: u64 = 10;
 /// How soon a topic that was created later is seen, in milliseconds.
 const REFRESH_MS: u64 = 10_000;
 /// Wait before a consumer that can't go on is replaced, in seconds.
@@ -282,6 +285,7 @@ impl KafkaInParams {
         }
         settings.default("auto.offset.reset", if self.start_from_beginning { "earliest" } else { "latest" });
         settings.default("queued.max.messages.kbytes", QUEUE_KIB);
+        settings.default("fetch.queue.backoff.ms", QUEUE_BACKOFF_MS);
         settings.default("topic.metadata.refresh.interval.ms", REFRESH_MS);
         if let Some(id) = &self.group_instance_id {
             settings.default("group.instance.id", id);

@@ -76,22 +76,31 @@ pub struct Made {
     pub range: (usize, usize),
 }
 
-/// The parser that `format` names, with Fluentd's parameters beside it.
+/// The parser that `<parse>` or `format` names, by the names that Fluentd's plugin knows too.
 fn parser(params: &KafkaInParams, cx: &mut BuildContext<'_>) -> Result<Arc<dyn Parser>, Diagnostic> {
-    if cx.section.child("parse").is_some_and(|parse| parse.plugin_type().is_some()) || params.format.is_none() {
-        // A field `time` of JSON stays, unless <parse> asks for it.
-        return match cx.section.child("parse") {
-            Some(_) => cx.parser(Some("json")),
-            None => cx.parser_with("json", &[("time_key", "")]),
-        };
+    let written = cx.section.child("parse");
+    let asks = written.is_some() && params.format.is_none();
+    let mut section = written.cloned().unwrap_or_else(|| Section::new("parse", cx.section.span.clone()));
+    let kind = section.plugin_type().or(params.format.as_deref()).unwrap_or("json").to_owned();
+    match kind.as_str() {
+        "text" => {
+            section.set_text("@type", "none");
+            set_default(&mut section, "message_key", &params.message_key);
+        }
+        other => {
+            section.set_text("@type", other);
+            // A field `time` of JSON stays, unless a <parse> asks for it.
+            if other == "json" && !asks {
+                set_default(&mut section, "time_key", "");
+            }
+        }
     }
-    let key = params.message_key.as_str();
-    match params.format.as_deref().unwrap_or("json") {
-        "json" => cx.parser_with("json", &[("time_key", "")]),
-        "text" => cx.parser_with("none", &[("message_key", key)]),
-        "ltsv" => cx.parser_with("ltsv", &[]),
-        "msgpack" => cx.parser_with("msgpack", &[]),
-        other => cx.parser_with("none", &[("@type", other)]),
+    cx.parser_of(&section)
+}
+
+fn set_default(section: &mut Section, name: &str, text: &str) {
+    if !section.has(name) {
+        section.set_text(name, text);
     }
 }
 

@@ -28,6 +28,10 @@ use crate::plugin::{Emitter, Stop};
 const LANE_BYTES: usize = 4 << 20;
 /// The same of all partitions together.
 const ALL_BYTES: usize = 64 << 20;
+/// How long the thread waits for a full lane before the partition is paused, and how often it looks. librdkafka throws away
+/// what it has fetched ahead of a partition that is paused, and takes up to a second to fetch again.
+const PATIENCE: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(1);
 /// A piece takes no more messages once it has so many bytes.
 const PIECE_BYTES: usize = 1 << 20;
 /// How long a piece that grows waits for its next message.
@@ -259,13 +263,28 @@ impl Group {
         }
         let waiting = open.state.waiting.load(SeqCst) + open.growing.size;
         let is_full = waiting > LANE_BYTES || self.budget.load(SeqCst) > ALL_BYTES;
-        if is_full && !open.is_paused {
+        if is_full && !open.is_paused && !self.gets_room(open) {
             open.is_paused = true;
             let mut list = TopicPartitionList::new();
             list.add_partition(&key.0, key.1);
             self.complain("a partition can't be paused", consumer.pause(&list));
         }
         desk.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Waits a little for a lane that is full.
+    fn gets_room(&self, open: &mut Open) -> bool {
+        hand_over(open, &self.budget);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if open.state.waiting.load(SeqCst) <= LANE_BYTES / 2 && self.budget.load(SeqCst) <= ALL_BYTES {
+                return true;
+            }
+            if self.stop.is_stopped() || Instant::now() > end {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
@@ -361,21 +380,22 @@ pub fn read(consumer: &BaseConsumer<Group>) -> End {
     while !group.stop.is_stopped() {
         let growing = group.is_growing();
         let polled = consumer.poll(if growing.is_some() { LINGER } else { TICK });
-        let is_idle = polled.is_none();
+        let (is_idle, now) = (polled.is_none(), Instant::now());
         match polled {
             Some(Ok(message)) => group.take(consumer, &message),
             Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => return End::Fatal(in_words(&e)),
             Some(Err(e)) => complain_once(&mut complaints, in_words(&e)),
             None => {}
         }
-        if is_idle || growing.is_some_and(|since| since.elapsed() > OLDEST) {
+        if is_idle || growing.is_some_and(|since| now.duration_since(since) > OLDEST) {
             group.flush();
         }
-        if is_idle || last_commit.elapsed() > group.interval {
+        let is_due = now.duration_since(last_commit) >= group.interval;
+        if is_idle || is_due {
             group.resume(consumer);
         }
-        if last_commit.elapsed() >= group.interval {
-            last_commit = Instant::now();
+        if is_due {
+            last_commit = now;
             group.commit_all(consumer, CommitMode::Async);
         }
     }

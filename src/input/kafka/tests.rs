@@ -105,6 +105,9 @@ fn times_come_from_where_it_is_said() {
 fn formats_and_what_is_added() {
     let text = |parameters: &str, raw: Raw| first(parameters, raw).1;
     assert_eq!(text("format text\nmessage_key m", raw(0, "hi")), "{\"m\":\"hi\"}");
+    assert_eq!(text("<parse>\n@type text\nmessage_key m\n</parse>", raw(0, "hi")), "{\"m\":\"hi\"}");
+    assert_eq!(text("format json", raw(0, "{\"time\":1}")), "{\"time\":1}");
+    assert_eq!(text("<parse>\n@type json\n</parse>", raw(0, "{\"time\":1}")), "{}");
     assert_eq!(text("format ltsv", raw(0, "a:1\tb:2")), "{\"a\":\"1\",\"b\":\"2\"}");
     assert_eq!(text("<parse>\n@type csv\nkeys a,b\n</parse>", raw(0, "1,2")), "{\"a\":\"1\",\"b\":\"2\"}");
     let whole = Raw { key: Some(b"k".to_vec()), headers: vec![("h".into(), b"v".to_vec())], ..raw(5, "{\"a\":1}") };

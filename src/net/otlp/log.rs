@@ -56,6 +56,14 @@ pub(super) struct Log<'a> {
 }
 
 impl Log<'_> {
+    /// Makes it an empty record, which has its memory still.
+    pub(super) fn clear(&mut self) {
+        let (mut body, mut attributes) = (std::mem::take(&mut self.body), std::mem::take(&mut self.attributes));
+        body.clear();
+        attributes.clear();
+        *self = Log { body, attributes, ..Log::default() };
+    }
+
     /// Adds the record to a batch.
     ///
     /// Errors: the batch grows over the limit.

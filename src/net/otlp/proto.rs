@@ -48,13 +48,27 @@ impl<'a> Fields<'a> {
         Fields { buf, failed: false }
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Broken> {
         let (taken, rest) = self.buf.split_at_checked(len).ok_or(Broken)?;
         self.buf = rest;
         Ok(taken)
     }
 
+    /// Most numbers are keys and lengths of one byte.
+    #[inline]
     fn varint(&mut self) -> Result<u64, Broken> {
+        match self.buf {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.buf = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, Broken> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
@@ -67,6 +81,7 @@ impl<'a> Fields<'a> {
         Err(Broken)
     }
 
+    #[inline]
     fn field(&mut self) -> Result<(u32, Wire<'a>), Broken> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).map_err(|_| Broken)?;
@@ -90,6 +105,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Wire<'a>), Broken>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.buf.is_empty() || self.failed {
             return None;

@@ -4,12 +4,16 @@
 use super::log::{Common, Fault, Limits, Log, scope};
 use super::proto::{Broken, Fields, Wire};
 use crate::event::msgpack::{
-    MAX_DEPTH, put_array_len, put_bin, put_bool, put_f64, put_int, put_map_len, put_nil, put_str,
+    MAX_DEPTH, put_array_len, put_bin, put_bool, put_f64, put_int, put_map_len, put_nil, put_str, set_len,
 };
 use crate::event::{BatchBuilder, hex};
 
 /// Most values within values: what a record may have, less those that are around them.
 pub(super) const MAX_NESTING: usize = MAX_DEPTH - 8;
+
+/// Headers of MessagePack's empty containers.
+const EMPTY_MAP: u8 = 0x80;
+const EMPTY_ARRAY: u8 = 0x90;
 
 impl From<Broken> for Fault {
     fn from(_: Broken) -> Fault {
@@ -60,16 +64,19 @@ fn read_scope_logs(body: &[u8], common: &mut Common, limits: &Limits, batch: &mu
             common.scope = scope(name, version, &attributes(message, 3, 0)?);
         }
     }
+    let mut log = Log::default();
     for field in Fields::new(body) {
         if let (2, Wire::Bytes(record)) = field? {
-            read_log(record)?.push(common, limits, batch)?;
+            read_log(record, &mut log)?;
+            log.push(common, limits, batch)?;
         }
     }
     Ok(())
 }
 
-fn read_log(body: &[u8]) -> Result<Log<'_>, Fault> {
-    let mut log = Log::default();
+fn read_log<'a>(body: &'a [u8], log: &mut Log<'a>) -> Result<(), Fault> {
+    log.clear();
+    let mut count = 0;
     for field in Fields::new(body) {
         match field? {
             (1, value) => log.time = value.number(),
@@ -78,6 +85,13 @@ fn read_log(body: &[u8]) -> Result<Log<'_>, Fault> {
             (5, Wire::Bytes(body)) => {
                 log.body.clear();
                 value(body, 0, &mut log.body)?;
+            }
+            (6, Wire::Bytes(attribute)) => {
+                if count == 0 {
+                    log.attributes.push(EMPTY_MAP);
+                }
+                pair(attribute, 0, &mut log.attributes)?;
+                count += 1;
             }
             (7, value) => log.dropped = value.number(),
             (8, value) => log.flags = value.number(),
@@ -88,47 +102,52 @@ fn read_log(body: &[u8]) -> Result<Log<'_>, Fault> {
             _ => {}
         }
     }
-    log.attributes = attributes(body, 6, 0)?;
-    Ok(log)
+    if count > 0 {
+        set_len(&mut log.attributes, 0, count, put_map_len);
+    }
+    Ok(())
 }
 
 /// The attributes of a message, in its field of that number, as an encoded map; empty where there are none.
 fn attributes(body: &[u8], number: u32, depth: usize) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::new();
-    pairs(body, number, depth, false, &mut out)?;
-    Ok(out)
+    let count = pairs(body, number, depth, &mut out)?;
+    Ok(if count == 0 { Vec::new() } else { out })
 }
 
-/// Appends `KeyValue`s as a map; nothing where there are none and `always` is not set.
-fn pairs(body: &[u8], number: u32, depth: usize, always: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut count = 0;
+/// Appends the `KeyValue`s in fields of that number as a map; their number.
+fn pairs(body: &[u8], number: u32, depth: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
+    let (header, mut count) = (out.len(), 0);
+    out.push(EMPTY_MAP);
     for field in Fields::new(body) {
-        count += usize::from(matches!(field?, (n, Wire::Bytes(_)) if n == number));
+        let (n, Wire::Bytes(found)) = field? else { continue };
+        if n == number {
+            pair(found, depth, out)?;
+            count += 1;
+        }
     }
-    if count == 0 && !always {
-        return Ok(());
-    }
-    put_map_len(out, count);
+    set_len(out, header, count, put_map_len);
+    Ok(count)
+}
+
+/// Appends the name and the value of a `KeyValue`.
+fn pair(body: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let (mut key, mut held): (&[u8], Option<&[u8]>) = (&[], None);
     for field in Fields::new(body) {
-        let (n, Wire::Bytes(pair)) = field? else { continue };
-        if n != number {
-            continue;
-        }
-        let (mut key, mut held): (&[u8], Option<&[u8]>) = (&[], None);
-        for field in Fields::new(pair) {
-            match field? {
-                (1, value) => key = value.bytes(),
-                (2, Wire::Bytes(value)) => held = Some(value),
-                _ => {}
-            }
-        }
-        put_str(out, key);
-        match held {
-            Some(held) => value(held, depth + 1, out)?,
-            None => put_nil(out),
+        match field? {
+            (1, value) => key = value.bytes(),
+            (2, Wire::Bytes(value)) => held = Some(value),
+            _ => {}
         }
     }
-    Ok(())
+    put_str(out, key);
+    match held {
+        Some(held) => value(held, depth + 1, out),
+        None => {
+            put_nil(out);
+            Ok(())
+        }
+    }
 }
 
 /// Appends an `AnyValue`; nil where it holds nothing.
@@ -150,13 +169,19 @@ fn value(body: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
         Some((3, wire)) => put_int(out, wire.number() as i64),
         Some((4, wire)) => put_f64(out, f64::from_bits(wire.number())),
         Some((5, wire)) => {
-            let values = || Fields::new(wire.bytes()).filter(|field| !matches!(field, Ok((n, _)) if *n != 1));
-            put_array_len(out, values().count());
-            for field in values() {
-                value(field?.1.bytes(), depth + 1, out)?;
+            let (header, mut count) = (out.len(), 0);
+            out.push(EMPTY_ARRAY);
+            for field in Fields::new(wire.bytes()) {
+                if let (1, held) = field? {
+                    value(held.bytes(), depth + 1, out)?;
+                    count += 1;
+                }
             }
+            set_len(out, header, count, put_array_len);
         }
-        Some((6, wire)) => pairs(wire.bytes(), 1, depth, true, out)?,
+        Some((6, wire)) => {
+            pairs(wire.bytes(), 1, depth, out)?;
+        }
         Some((7, wire)) => put_bin(out, wire.bytes()),
         _ => put_nil(out),
     }
