@@ -1,5 +1,7 @@
 """Runs of the workloads of `services.py`: each function runs one collector once and gives its figures or raises `Broken`."""
 
+import gzip
+import io
 import json
 import os
 import re
@@ -19,6 +21,8 @@ QUIET, QUIET_SECONDS = 0.03, 2.0
 NEEDLE = "duration_ms"
 # Records of an OTLP request, and senders.
 OTLP_BATCH, OTLP_CONNECTIONS = 1_000, 4
+# Events of an HTTP request.
+HTTP_BATCH = 100
 # Pause between two looks at a collector's own count.
 LOOK = 0.1
 # What collectors count themselves: names of metrics, of suiro and of the OTel Collector.
@@ -43,6 +47,29 @@ def in_opensearch(service, name):
 
     ask("_refresh", "POST")
     return ask("_count", "GET")["count"]
+
+
+def in_s3(service, prefix):
+    """Events of the objects below a prefix: lines of JSON, or rows of Parquet."""
+    # Only here, so that everything else runs without them.
+    import boto3
+    import pyarrow.parquet
+
+    bucket, events = s3(boto3, service), 0
+    for found in bucket.objects.filter(Prefix=f"{prefix}/"):
+        body = found.get()["Body"].read()
+        events += (pyarrow.parquet.ParquetFile(io.BytesIO(body)).metadata.num_rows if body.startswith(b"PAR1")
+                   else gzip.decompress(body).count(b"\n"))
+    return events
+
+
+def s3(boto3, service):
+    """The bucket; made where it is not there."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "testsecret", "region_name": "us-east-1"}
+    bucket = boto3.resource("s3", endpoint_url=f"http://{service}", **keys).Bucket("bench")
+    if not bucket.creation_date:
+        bucket.create()
+    return bucket
 
 
 def counted(port):
@@ -172,6 +199,25 @@ def grpc_to_null(bench, rival, workload):
             exactly(run.values["count"], kept(counts))
             size = counts["bytes"] * kept(counts) / counts["lines"]
             return run.figures(size, kept(counts), end - sending.started, before)
+
+
+def http_to_s3(bench, rival, workload, service):
+    """Events by HTTP, answered behind the sync, to objects; from the first request to the last work."""
+    import boto3
+
+    s3(boto3, service)
+    path, counts = bench.lines("json")
+    events = counts["lines"] // HTTP_BATCH * HTTP_BATCH
+    name = f"bench-{time.time_ns()}"
+    with Work() as work, Run(rival, workload, work, service=service, name=name) as run:
+        before, start = run.ready(), time.monotonic()
+        sent = bench.tool.run("http", port=run.values["port"], file=path, batch=HTTP_BATCH, connections=8, events=events,
+                              path="/bench.app", seconds=bench.seconds)
+        end = until_quiet(run, bench.seconds)
+        if (arrived := in_s3(service, name)) != events:
+            raise Broken(f"{arrived} of {events}, {sent['errors']} errors: {run.running.last_lines()}")
+        figures = run.figures(sent["bytes"], events, end - start, before)
+        return {**figures, "p50": sent["p50_us"] / 1e3, "p99": sent["p99_us"] / 1e3}
 
 
 # ---- from Kafka ----

@@ -4,7 +4,7 @@ What goes out is the same everywhere: JSON lines of a file, parsed, without thos
 Batches are as large as a collector's manual advises for throughput, and nothing is compressed.
 """
 
-from rivals import FILTERS, MEMORY, NG, NG_TAIL, RSYSLOG, RSYSLOG_FILE, RSYSLOG_JSON, RSYSLOG_TAIL, TAIL
+from rivals import DISK, FILTERS, HTTP_IN, MEMORY, NG, NG_TAIL, RSYSLOG, RSYSLOG_FILE, RSYSLOG_JSON, RSYSLOG_TAIL, TAIL
 
 # Documents of a bulk request of the others, and events of their other requests.
 BULK = 2_000
@@ -74,6 +74,21 @@ KAFKA_IN = """
   %s
 </match>
 """
+# Chunks as large as users write them, cut by time where less comes.
+S3 = """
+<match bench.**>
+  @type s3
+  s3_bucket bench
+  s3_endpoint http://{service}
+  force_path_style true
+  path {name}/
+  aws_key_id test
+  aws_sec_key testsecret
+  store_as %s
+  %s
+</match>
+"""
+S3_BUFFER = DISK.replace("chunk_limit_size 8m", "chunk_limit_size 64m").replace("flush_interval 0.2", "flush_interval 2")
 LINES_FILE = """@type file
   path {work}/out
   append true
@@ -89,6 +104,8 @@ def of_suiro():
         **{key: tail + OUT % (target, MEMORY) for key, target in TARGETS.items()},
         "otlp-in": OTLP_IN % ("http", "http"),
         "otlp-grpc-in": OTLP_IN % ("grpc", "grpc"),
+        "s3-json": HTTP_IN + S3 % ("gzip", JSON + "\n  " + S3_BUFFER),
+        "s3-parquet": HTTP_IN + S3 % ("parquet", S3_BUFFER),
         "kafka-in": KAFKA_IN % ("<parse>\n    @type none\n  </parse>", LINES_FILE),
         "kafka-in-json": KAFKA_IN % ("<parse>\n    @type json\n  </parse>", "@type null"),
     }
@@ -230,6 +247,7 @@ LACKS = (
     ("rsyslog", ("kafka-in-json",), "measured with a file, above"),
     ("syslog-ng", OTLP, "3.38 has no OTLP"),
     ("syslog-ng", ("kafka-in", "kafka-in-json"), "3.38 has no Kafka source"),
+    (None, ("s3-json", "s3-parquet"), "has no such output in what could be had here"),
     ("OTel Collector", ("loki",), "writes to Loki by OTLP, above"),
     ("OTel Collector", ("http-out",), "has no such exporter"),
     ("OTel Collector", ("splunk", "opensearch"), "its exporter could not be had here"),
@@ -240,4 +258,5 @@ LACKS = (
 
 def lack(collector, workload):
     """Why a collector is not in the table of a workload."""
-    return next((why for name, workloads, why in LACKS if name == collector and workload in workloads), "can't do it")
+    found = (why for name, workloads, why in LACKS if name in (None, collector) and workload in workloads)
+    return next(found, "can't do it")

@@ -5,8 +5,9 @@
     benches/side-by-side/services.py --kafka 127.0.0.1:9092 --opensearch 127.0.0.1:9200 --write
     benches/side-by-side/services.py --only loki,splunk --runs 1 --megabytes 50
 
-rsyslog and syslog-ng are taken where they are installed, of the OTel Collector a path is asked for. Kafka and OpenSearch
-must run already; each run there has a topic or an index of its own, which is left. The other targets are stand-ins that
+rsyslog and syslog-ng are taken where they are installed, of the OTel Collector a path is asked for. Kafka, OpenSearch and an
+S3 server (key `test`, secret `testsecret`; counting there needs boto3 and pyarrow) must run already; each run there has a
+topic, an index or a prefix of its own, which is left. The other targets are stand-ins that
 count and answer as the service does. Every wait is bounded. `--write` replaces the tables that were measured and keeps the
 rest.
 """
@@ -19,8 +20,8 @@ import tempfile
 import report
 from measure import Tool
 from rivals import FLUENTD_RUN, NG_RUN, ROOT, RSYSLOG_RUN, Rival, built, found
-from service_runs import (NEEDLE, grpc_to_null, in_kafka, in_opensearch, kafka_to_file, kafka_to_null, otlp_to_null,
-                          tail_to_grpc, tail_to_server, tail_to_sink)
+from service_runs import (NEEDLE, grpc_to_null, http_to_s3, in_kafka, in_opensearch, kafka_to_file, kafka_to_null,
+                          otlp_to_null, tail_to_grpc, tail_to_server, tail_to_sink)
 from service_texts import lack, of_otelcol, of_rsyslog, of_suiro, of_syslog_ng
 from workloads import Bench, in_turns
 
@@ -45,6 +46,8 @@ ALL = (
     ("udp-out", TAIL + "syslog RFC 5424 over UDP", tail_to_sink, {"kind": "datagrams"}, None),
     ("kafka", TAIL + "Kafka", tail_to_server, {"count": in_kafka}, "kafka"),
     ("opensearch", TAIL + "OpenSearch, bulk requests", tail_to_server, {"count": in_opensearch}, "opensearch"),
+    ("s3-json", "HTTP, 100 events a request, answered behind the sync → S3, gzip JSON", http_to_s3, {}, "s3"),
+    ("s3-parquet", "HTTP, 100 events a request, answered behind the sync → S3, Parquet", http_to_s3, {}, "s3"),
     ("otlp-in", "OTLP over HTTP, 1,000 records a request, 4 connections → null", otlp_to_null, {}, None),
     ("otlp-grpc-in", "OTLP over gRPC from a suiro that reads a file → null", grpc_to_null, {}, None),
     ("kafka-in", "Kafka, a topic from its start → file of its messages", kafka_to_file, {}, "kafka"),
@@ -81,9 +84,10 @@ def section(tables):
     """This part of the document, with the tables in their order."""
     about = [
         "Written by `benches/side-by-side/services.py --write`: the collectors in turns, what arrived counted by who got it.",
-        "Kafka and OpenSearch are real and take most of the same two cores; OTLP over gRPC ends in another suiro; the other",
-        "targets are stand-ins that count and answer as the service does. Memory buffers, nothing compressed, batches as large",
-        "as the manuals advise. Medians with the range behind them. Target, collector and other work share the cores, so rates",
+        "Kafka, OpenSearch and S3 (SeaweedFS) are real and take most of the same two cores; OTLP over gRPC ends in another",
+        "suiro; the other targets are stand-ins that count and answer as the service does. Memory buffers, nothing compressed,",
+        "batches as large as the manuals advise; into S3 file buffers and gzip or Snappy. Medians with the range behind them.",
+        "Target, collector and other work share the cores, so rates",
         "move by a factor of two; the advantage compares CPU seconds for a GB of input.",
     ]
     return "\n".join([HEADING, *about, "", *(tables[title] for _, title, *_ in ALL if title in tables), ""])
@@ -103,7 +107,7 @@ def tables_before(page):
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for server in ("kafka", "opensearch"):
+    for server in ("kafka", "opensearch", "s3"):
         parser.add_argument(f"--{server}", default="", metavar="HOST:PORT", help="where it listens; left out without")
     parser.add_argument("--only", default="", help="workloads, divided by commas: " + ", ".join(w[0] for w in ALL))
     parser.add_argument("--rivals", default="", help="collectors, divided by commas, as they are named in the output")
@@ -122,7 +126,7 @@ def main():
     wanted = [name for name in given.only.split(",") if name]
     chosen = [w for w in ALL if (not wanted or w[0] in wanted) and (not w[4] or getattr(given, w[4]))]
     if not chosen:
-        sys.exit("nothing to do: see --only; Kafka and OpenSearch need --kafka and --opensearch")
+        sys.exit("nothing to do: see --only; Kafka, OpenSearch and S3 need --kafka, --opensearch and --s3")
     collectors = rivals(given, str(program))
     with tempfile.TemporaryDirectory(prefix="services-data-") as folder:
         pathlib.Path(folder).chmod(0o755)
