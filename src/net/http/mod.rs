@@ -10,6 +10,8 @@ mod scan;
 mod server;
 mod sigv4;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod timed;
 
