@@ -205,13 +205,15 @@ impl Service {
         if !lease.grow(batch.bytes().len()) {
             return Err(Refusal::busy(BodyError::Busy.to_string()));
         }
-        if until.is_some_and(|until| until <= Instant::now()) {
+        let is_late = || until.is_some_and(|until| until <= Instant::now());
+        let late = |why: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, DEADLINE_EXCEEDED, why);
+        if is_late() {
             // It comes again, or not: nobody waits for this one any more.
-            let why = "the call was not read within its grpc-timeout";
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, DEADLINE_EXCEEDED, why));
+            return Err(late("the call was not read within its grpc-timeout".into()));
         }
         match self.emit.emit_until(batch, until).await {
             Ok(_) => Ok(()),
+            Err(e @ EmitError::Full(_)) if is_late() => Err(late(e.to_string())),
             Err(e @ (EmitError::Full(_) | EmitError::Closed)) => Err(Refusal::busy(e.to_string())),
             Err(e @ EmitError::Refused(_)) => {
                 Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, e.to_string()))
