@@ -14,6 +14,7 @@ mod listening;
 mod objects;
 mod options;
 mod platform;
+mod remote_write;
 mod report;
 mod retag;
 mod search;

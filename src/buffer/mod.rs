@@ -57,6 +57,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 use tracing::warn;
 
 #[cfg(test)]
@@ -134,11 +135,18 @@ impl Buffer {
     /// queued chunks, as configured. All of a source's events with one origin must come in one append: an origin counts
     /// as held as soon as one append with it is stored.
     pub async fn append(&self, batch: &Batch, origin: &Origin) -> Result<Receipt, BufferError> {
-        self.append_from(batch, origin, &Arc::from("")).await
+        self.append_from(batch, origin, &Arc::from(""), None).await
     }
 
-    /// As [`append`](Self::append), under the name of the input that the batch came through.
-    pub async fn append_from(&self, batch: &Batch, origin: &Origin, input: &Arc<str>) -> Result<Receipt, BufferError> {
+    /// As [`append`](Self::append), under the name of the input that the batch came through. Room is waited for until then at
+    /// most, where there is an end to that.
+    pub async fn append_from(
+        &self,
+        batch: &Batch,
+        origin: &Origin,
+        input: &Arc<str>,
+        until: Option<Instant>,
+    ) -> Result<Receipt, BufferError> {
         let shared = &self.0.shared;
         let parts = split::split(batch, &shared.config)?;
         if parts.is_empty() {
@@ -147,21 +155,39 @@ impl Buffer {
         if matches!(origin, Origin::Stream { .. }) {
             shared.let_output_catch_up().await;
         }
-        let room = self.reserve(parts.iter().map(Part::bytes).sum()).await?;
+        let room = self.reserve(parts.iter().map(Part::bytes).sum(), until).await?;
         let (reply, stored) = oneshot::channel();
         let (origin, input, tag) = (origin.bounded(), input.clone(), batch.tag.clone());
         self.0.driver.submit(Request::Append(Append { parts, origin, input, tag, room, reply }));
         stored.await.unwrap_or(Err(BufferError::Closed))
     }
 
-    async fn reserve(&self, bytes: u64) -> Result<Reservation, BufferError> {
+    async fn reserve(&self, bytes: u64, until: Option<Instant>) -> Result<Reservation, BufferError> {
         loop {
             match self.0.shared.room(bytes)? {
                 Room::Granted(reservation) => return Ok(reservation),
-                Room::InLine(granted) => return granted.await.map_err(|_| BufferError::Closed),
+                Room::InLine(granted) => return self.in_line(granted, until).await,
                 Room::Dropped(chunks) => self.drop_chunks(chunks),
             }
         }
+    }
+
+    async fn in_line(
+        &self,
+        mut granted: oneshot::Receiver<Reservation>,
+        until: Option<Instant>,
+    ) -> Result<Reservation, BufferError> {
+        let granted = match until {
+            None => granted.await,
+            Some(until) => match timeout_at(until.into(), &mut granted).await {
+                Ok(granted) => granted,
+                Err(_) => {
+                    drop(granted);
+                    return Err(self.0.shared.leave_line());
+                }
+            },
+        };
+        granted.map_err(|_| BufferError::Closed)
     }
 
     fn drop_chunks(&self, chunks: Vec<Arc<Chunk>>) {

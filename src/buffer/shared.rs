@@ -255,6 +255,14 @@ impl Shared {
         }
     }
 
+    /// Forgets who waits in line no more; gives the reason that they may say.
+    pub(super) fn leave_line(self: &Arc<Shared>) -> BufferError {
+        let mut core = self.core();
+        core.waiters.retain(|waiter| !waiter.grant.is_closed());
+        self.grant(&mut core);
+        self.full(&core)
+    }
+
     /// Lets the output of a memory buffer catch up with a source that reads faster than it: what waits in the source's own
     /// files needs no memory here. Ends at once where the output fails, and where it took nothing for a while: then the
     /// buffer fills up to its limit, and no one waits until the next chunk is gone.

@@ -40,8 +40,7 @@ impl Graph {
         let mut receipt = Receipt::durable();
         for store in stores {
             // Behind labels several ways may lead to one buffer, which is to take a copy from each.
-            let branch =
-                store.way.as_ref().map(|way| Source { origin: from.origin.branch(way), input: from.input.clone() });
+            let branch = store.way.as_ref().map(|way| Source { origin: from.origin.branch(way), ..from.clone() });
             match self.send(&store.target, batch.clone(), branch.as_ref().unwrap_or(from), depth).await {
                 Ok(stored) => {
                     receipt = receipt.merge(stored);

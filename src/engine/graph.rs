@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use tracing::warn;
 
@@ -31,6 +32,8 @@ pub struct Source {
     pub origin: Origin,
     /// `@id` of the input.
     pub input: Arc<str>,
+    /// How long buffers without room are waited for, where there is an end to that.
+    pub until: Option<Instant>,
 }
 
 /// An output that only sends on to others, as monitor_agent shows it.
@@ -163,7 +166,7 @@ impl Graph {
 
     /// As [`fail`](Graph::fail), for events that an input could not use.
     pub async fn error_event(&self, events: Batch, reason: &str, input: &Arc<str>, depth: usize) {
-        let from = Source { origin: Origin::None, input: input.clone() };
+        let from = Source { origin: Origin::None, input: input.clone(), until: None };
         let refused = match self.labels.get("@ERROR") {
             Some(pipeline) if depth <= MAX_RELABELS => {
                 self.deliver(*pipeline, events.clone(), &from, MAX_RELABELS).await.err()

@@ -100,7 +100,7 @@ impl Route for LogRoute {
             let graph = self.router.graph();
             match entry(&graph) {
                 Some(entry) => {
-                    let from = Source { origin, input: INPUT.into() };
+                    let from = Source { origin, input: INPUT.into(), until: None };
                     graph.deliver(entry, batch, &from, 0).await
                 }
                 // A reload took their place away.

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -427,8 +426,7 @@ impl Graph {
             self.fail(&plain, failure, from, depth).await;
         }
         let ways = groups.into_iter().map(|mut group| {
-            let from =
-                Source { origin: self.group_origin(retag, &group, &from.origin), input: Arc::clone(&from.input) };
+            let from = Source { origin: self.group_origin(retag, &group, &from.origin), ..from.clone() };
             async move { self.deliver(group.pipeline, group.events.finish(group.tag), &from, depth + 1).await }
         });
         side_by_side(ways, MAX_TAGS_AT_ONCE).await

@@ -142,8 +142,26 @@ impl InputRoute {
         }
     }
 
-    async fn deliver(&self, batch: Batch, origin: Origin) -> Result<Receipt, EmitError> {
-        let from = Source { origin, input: self.input.clone() };
+    /// Delivers a batch and counts it.
+    async fn take(&self, batch: Batch, origin: Origin, until: Option<Instant>) -> Result<Receipt, EmitError> {
+        let (records, bytes) = (u64::from(batch.len()), batch.bytes().len() as u64);
+        let tag = batch.tag.clone();
+        let result = self.deliver(batch, origin, until).await;
+        match &result {
+            Ok(_) => {
+                self.stats.records.fetch_add(records, Relaxed);
+                self.stats.bytes.fetch_add(bytes, Relaxed);
+            }
+            Err(e) => {
+                self.stats.refused.fetch_add(1, Relaxed);
+                self.complain(&tag, e);
+            }
+        }
+        result
+    }
+
+    async fn deliver(&self, batch: Batch, origin: Origin, until: Option<Instant>) -> Result<Receipt, EmitError> {
+        let from = Source { origin, input: self.input.clone(), until };
         loop {
             let graph = self.router.graph();
             let result = graph.deliver(self.entry(&graph), batch.clone(), &from, 0).await;
@@ -163,22 +181,11 @@ impl InputRoute {
 
 impl Route for InputRoute {
     fn route(&self, batch: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
-        Box::pin(async move {
-            let (records, bytes) = (u64::from(batch.len()), batch.bytes().len() as u64);
-            let tag = batch.tag.clone();
-            let result = self.deliver(batch, origin).await;
-            match &result {
-                Ok(_) => {
-                    self.stats.records.fetch_add(records, Relaxed);
-                    self.stats.bytes.fetch_add(bytes, Relaxed);
-                }
-                Err(e) => {
-                    self.stats.refused.fetch_add(1, Relaxed);
-                    self.complain(&tag, e);
-                }
-            }
-            result
-        })
+        Box::pin(self.take(batch, origin, None))
+    }
+
+    fn route_until(&self, batch: Batch, origin: Origin, until: Instant) -> BoxFuture<'_, Result<Receipt, EmitError>> {
+        Box::pin(self.take(batch, origin, Some(until)))
     }
 
     fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()> {
@@ -187,7 +194,7 @@ impl Route for InputRoute {
     }
 
     fn give_to_errors(&self, events: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
-        let from = Source { origin, input: self.input.clone() };
+        let from = Source { origin, input: self.input.clone(), until: None };
         Box::pin(async move { self.router.graph().deliver_to_errors(events, &from).await })
     }
 

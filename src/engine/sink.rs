@@ -167,11 +167,11 @@ impl Sink {
     /// Stores a batch in the buffer. One that is known there from before is not stored again: a batch that only some of
     /// several stores took comes again for the others.
     async fn store(&self, buffer: &Buffer, batch: &Batch, from: &Source, books: &Books) -> Result<Receipt, EmitError> {
-        let Source { origin, input } = from;
+        let Source { origin, input, until } = from;
         if buffer.has(origin) {
             return Ok(self.recent_receipt(origin));
         }
-        match buffer.append_from(batch, origin, input).await {
+        match buffer.append_from(batch, origin, input, *until).await {
             Ok(receipt) => {
                 self.keep_receipt(origin, &receipt);
                 Ok(receipt)
@@ -183,7 +183,7 @@ impl Sink {
                 if over.rest.is_empty() {
                     return Ok(Receipt::durable());
                 }
-                buffer.append_from(&over.rest, origin, input).await.map_err(|e| emit_error(&e))
+                buffer.append_from(&over.rest, origin, input, *until).await.map_err(|e| emit_error(&e))
             }
             Err(e) => Err(emit_error(&e)),
         }

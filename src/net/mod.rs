@@ -12,6 +12,7 @@ pub mod http;
 pub mod kafka;
 pub mod lines;
 pub mod otlp;
+pub mod proto;
 mod sockets;
 pub mod tls;
 

@@ -236,6 +236,16 @@ impl<'a> BuildContext<'a> {
         self.settle(outcome.value, outcome.faults, || Diagnostic::error("this section can't be read", &section.span))
     }
 
+    /// As [`child`](Self::child), and makes something of the parameters; what is at fault is pointed at within that section.
+    pub fn within<T: DeserializeOwned, R>(
+        &mut self,
+        section: &Section,
+        make: impl FnOnce(T, &mut BuildContext<'_>) -> Result<R, Diagnostic>,
+    ) -> Result<R, Diagnostic> {
+        let params = self.child::<T>(section)?;
+        make(params, &mut BuildContext::new(section, self.process, self.registry, self.diagnostics))
+    }
+
     /// What `<inject>` puts into records.
     pub fn inject(&mut self) -> Result<Option<Inject>, Diagnostic> {
         self.section.child("inject").map(|section| Inject::build(section, self)).transpose()

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::buffer::{Origin, Receipt};
 use crate::event::Batch;
@@ -36,6 +37,12 @@ impl std::error::Error for EmitError {}
 pub trait Route: Send + Sync {
     /// Routes, filters and stores one batch. Ends once the batch is `stored` in every buffer it went to.
     fn route(&self, batch: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>>;
+
+    /// See [`Emitter::emit_until`]. Only buffers wait for room.
+    fn route_until(&self, batch: Batch, origin: Origin, until: Instant) -> BoxFuture<'_, Result<Receipt, EmitError>> {
+        let _ = until;
+        self.route(batch, origin)
+    }
 
     /// Hands an event that could not be read or changed to the `@ERROR` label, or to the log where there is none.
     fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()>;
@@ -74,6 +81,15 @@ impl Emitter {
     /// position waits for [`Receipt::delivered`] where the receipt is not durable.
     pub async fn emit(&self, batch: Batch) -> Result<Receipt, EmitError> {
         self.emit_from(batch, Origin::None).await
+    }
+
+    /// As [`emit`](Emitter::emit) for a sender that waits until then: no buffer is waited for any longer that has no room. What is
+    /// being stored is waited for all the same, so that nothing is under way any more when the sender comes again.
+    pub async fn emit_until(&self, batch: Batch, until: Option<Instant>) -> Result<Receipt, EmitError> {
+        match until {
+            Some(until) if !batch.is_empty() => self.0.route_until(batch, Origin::None, until).await,
+            _ => self.emit(batch).await,
+        }
     }
 
     /// As [`emit`](Emitter::emit), stamped with where the batch came from, so that it is known again after a crash.

@@ -21,6 +21,8 @@ mod template;
 pub(crate) mod testing;
 mod timed;
 mod timeparams;
+mod tlsparams;
+pub mod web;
 
 pub use beneath::{Opened, Root, is_bad_name};
 pub use context::{
@@ -41,3 +43,4 @@ pub use scope::{SCOPE_TARGET, scope};
 pub use stop::{Stop, Stopper};
 pub use template::{Template, path_part};
 pub use timeparams::TimeParams;
+pub use tlsparams::{TlsParams, checked};

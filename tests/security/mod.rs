@@ -8,7 +8,7 @@ mod bombs;
 mod configuration;
 mod damage;
 mod files;
-mod harness;
+pub mod harness;
 mod lines;
 mod logs;
 mod noise;

@@ -107,6 +107,29 @@ async fn a_blocking_buffer_serves_first_come_first() {
 }
 
 #[tokio::test]
+async fn room_is_waited_for_no_longer_than_is_said() {
+    let buffer = open(BufferConfig {
+        total_limit_size: 10,
+        overflow: Overflow::Block,
+        flush_mode: FlushMode::Immediate,
+        ..config()
+    });
+    let (batch, input) = (events("t", &[(0, "first")]), Arc::from("in"));
+    let append = |until| buffer.append_from(&batch, &Origin::None, &input, until);
+    let _ = append(Some(Instant::now())).await.unwrap();
+    for _ in 0..3 {
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert!(matches!(append(Some(soon)).await, Err(BufferError::Full { limit: 10, .. })));
+    }
+    assert_eq!(buffer.stats().refused_appends, 3);
+    let chunk = buffer.take().await.unwrap();
+    buffer.commit(chunk.id()).unwrap();
+    assert_eq!(buffer.stats().total_bytes, 0);
+    // Nobody is in line before it.
+    let _ = append(Some(Instant::now() + Duration::from_secs(20))).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_append_that_is_given_up_while_it_waits_takes_no_room() {
     let buffer = open(BufferConfig {
         total_limit_size: 10,

@@ -122,7 +122,7 @@ impl Sender {
     /// Takes in events under a key. Once that is `Ok` they may never be lost.
     pub(super) async fn take_in(&self, key: usize, events: &[i64]) -> Result<(), EmitError> {
         let origin = Origin::Once(format!("batch {key}").into_bytes().into());
-        let from = Source { origin, input: "in".into() };
+        let from = Source { origin, input: "in".into(), until: None };
         self.sink.take_in(&batch(events), &from, &Books::default()).await.map(drop)
     }
 

@@ -9,12 +9,15 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 
 use crate::config::Diagnostic;
 use crate::net::accept::{Listener, Options, Peer, serve};
+use crate::net::http::First;
 use crate::net::tls::{ServerTls, Stream};
 use crate::net::{grpc, http};
 use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process, Stop};
@@ -22,6 +25,9 @@ use crate::plugin::{BuildContext, Configure, Emitter, Input, InputError, Process
 pub use params::OpentelemetryParams;
 use params::{Settings, Wire};
 use service::Service;
+
+/// How long a connection may say nothing at its beginning.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The input.
 pub struct Opentelemetry {
@@ -96,16 +102,23 @@ impl Opentelemetry {
 }
 
 async fn handle(wire: Wire, stream: Stream, service: Arc<Service>, mut stop: Stop) {
+    let Some(Some(first)) = stop.or(First::of(&stream, SILENCE)).await else { return };
     let stopped = async { stop.wait().await };
-    match wire {
-        Wire::Http => {
+    match (wire, first) {
+        (Wire::Grpc, First::One) => {
+            let answer = |_| ready(service.turn_away(wire));
+            http::serve_connection(stream, http::ServerLimits::default(), stopped, answer).await;
+        }
+        // What HTTP/1.1 says to such a client, it takes for a broken connection.
+        (Wire::Http, First::Two) => drop(service.turn_away(wire)),
+        (Wire::Http, _) => {
             let answer = |request| service.answer(request);
             http::serve_connection(stream, http::ServerLimits::default(), stopped, answer).await;
         }
-        Wire::Grpc => {
-            let answer = |request| {
+        (Wire::Grpc, _) => {
+            let answer = |request, until| {
                 let service = service.clone();
-                async move { service.call(request).await }
+                async move { service.call(request, until).await }
             };
             grpc::serve_connection(stream, stopped, answer).await;
         }

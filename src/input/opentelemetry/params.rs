@@ -93,6 +93,21 @@ pub(super) struct Settings {
     pub(super) inflate_limit: usize,
     pub(super) budget: Arc<Budget>,
     pub(super) reading: Semaphore,
+    places: Vec<Place>,
+}
+
+impl Settings {
+    /// What a client has to know that does not speak what the port of `wire` does.
+    pub(super) fn elsewhere(&self, wire: Wire) -> String {
+        let (here, there, section) = match wire {
+            Wire::Grpc => ("gRPC (HTTP/2)", "HTTP/1.1", "http"),
+            Wire::Http => ("HTTP/1.1", "gRPC (HTTP/2)", "grpc"),
+        };
+        match self.places.iter().find(|place| place.wire != wire) {
+            Some(Place { port, .. }) => format!("this port speaks {here}; OTLP over {there} is at port {port}"),
+            None => format!("this port speaks {here}; for OTLP over {there} the input opentelemetry needs <{section}>"),
+        }
+    }
 }
 
 impl OpentelemetryParams {
@@ -141,6 +156,7 @@ impl OpentelemetryParams {
             inflate_limit,
             budget: Budget::new(BODIES_AT_ONCE.max(least)),
             reading: Semaphore::new(READING_AT_ONCE),
+            places: self.places(),
         }
     }
 }

@@ -1,17 +1,17 @@
 //! One request and its answer (OTLP specification, "OTLP/HTTP" and "OTLP/gRPC").
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 
-use super::params::Settings;
+use super::params::{Settings, Wire};
 use crate::event::{Batch, BatchBuilder};
 use crate::net::LogGate;
-use crate::net::grpc::code::{INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED};
+use crate::net::grpc::code::{DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED};
 use crate::net::grpc::{self, FRAME_HEAD, Served};
 use crate::net::http::{BodyError, Lease, ServerResponse, decode, read_body, respond};
 use crate::net::otlp::{EXPORT, Fault, Limits, Status, read_json, read_proto, success};
@@ -118,15 +118,27 @@ impl Service {
         }
     }
 
-    /// Answers one call of gRPC; status 0 means that all of its events are stored.
-    pub(super) async fn call(&self, request: Request<Incoming>) -> Served {
-        match self.take_call(request).await {
+    /// Answers one call of gRPC, whose client waits until then; status 0 means that all of its events are stored.
+    pub(super) async fn call(&self, request: Request<Incoming>, until: Option<Instant>) -> Served {
+        match self.take_call(request, until).await {
             Ok(()) => grpc::succeeded(&success()),
             Err(refusal) => {
                 self.complain(format_args!("with gRPC's status {}", refusal.code), &refusal.why);
                 grpc::failed(refusal.code, &refusal.why)
             }
         }
+    }
+
+    /// Says in the log where a client should have gone that came to the port of `wire`; gives what it is told.
+    pub(super) fn turn_away(&self, wire: Wire) -> ServerResponse {
+        let why = self.settings.elsewhere(wire);
+        if let Some(left_out) = self.refused.pass() {
+            tracing::warn!(plugin = self.settings.name, left_out, "a client was turned away: {why}");
+        }
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        let mut response = respond(StatusCode::BAD_REQUEST, kind, format!("{why}\n"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
     }
 
     fn complain(&self, answer: impl std::fmt::Display, why: &str) {
@@ -136,7 +148,7 @@ impl Service {
         }
     }
 
-    async fn take_call(&self, request: Request<Incoming>) -> Result<(), Refusal> {
+    async fn take_call(&self, request: Request<Incoming>, until: Option<Instant>) -> Result<(), Refusal> {
         let refused = |code, why: &str| Refusal::new(StatusCode::OK, code, why);
         let (head, body) = request.into_parts();
         if head.uri.path() != EXPORT {
@@ -157,7 +169,7 @@ impl Service {
             return Err(refused(UNIMPLEMENTED, "unknown grpc-encoding, supported: gzip, deflate, zstd"));
         }
         let message = self.plain(message, name, &mut lease).await?;
-        self.store(message, Encoding::Proto, lease).await
+        self.store(message, Encoding::Proto, lease, until).await
     }
 
     async fn take(&self, request: Request<Incoming>, encoding: Option<Encoding>) -> Result<Encoding, Refusal> {
@@ -178,17 +190,30 @@ impl Service {
         let body = self.whole(body, self.settings.body_limit, &mut lease).await?;
         let name = head.headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok());
         let body = self.plain(body, name, &mut lease).await?;
-        self.store(body, encoding, lease).await.map(|()| encoding)
+        self.store(body, encoding, lease, None).await.map(|()| encoding)
     }
 
-    async fn store(&self, body: Bytes, encoding: Encoding, mut lease: Lease) -> Result<(), Refusal> {
+    async fn store(
+        &self,
+        body: Bytes,
+        encoding: Encoding,
+        mut lease: Lease,
+        until: Option<Instant>,
+    ) -> Result<(), Refusal> {
         let batch = self.events(body, encoding).await?;
         // The batch stands for the body from here on; it may be larger.
         if !lease.grow(batch.bytes().len()) {
             return Err(Refusal::busy(BodyError::Busy.to_string()));
         }
-        match self.emit.emit(batch).await {
+        let is_late = || until.is_some_and(|until| until <= Instant::now());
+        let late = |why: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, DEADLINE_EXCEEDED, why);
+        if is_late() {
+            // It comes again, or not: nobody waits for this one any more.
+            return Err(late("the call was not read within its grpc-timeout".into()));
+        }
+        match self.emit.emit_until(batch, until).await {
             Ok(_) => Ok(()),
+            Err(e @ EmitError::Full(_)) if is_late() => Err(late(e.to_string())),
             Err(e @ (EmitError::Full(_) | EmitError::Closed)) => Err(Refusal::busy(e.to_string())),
             Err(e @ EmitError::Refused(_)) => {
                 Err(Refusal::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, e.to_string()))

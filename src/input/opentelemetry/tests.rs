@@ -209,6 +209,45 @@ async fn the_head_of_a_call_says_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_call_ends_when_its_client_stops_waiting_for_room() {
+    let server = Server::start(GRPC).await;
+    server.got.shut(true);
+    let options = ClientOptions { read_timeout: Duration::from_millis(400), ..ClientOptions::default() };
+    let began = std::time::Instant::now();
+    let reply = server.call_by(options, EXPORT, &body("a"), None).await;
+    // Its own patience ends at the same time.
+    assert!(reply.as_ref().map_or(true, |(code, _)| *code == 4), "{reply:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    server.got.shut(false);
+    assert_eq!(server.call(EXPORT, &body("b"), None).await.0, 0);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_at_the_wrong_port_is_told_where_to_go() {
+    let mut server = Server::start(GRPC).await;
+    let grpc = server.grpc.unwrap();
+    // The other way: to the port of HTTP by HTTP/2.
+    let url = format!("http://{}/{EXPORT}", server.address).parse().unwrap();
+    let astray = Client::new(ClientOptions::default()).call(&url, HeaderMap::new(), &body("a"), None).await;
+    assert!(matches!(astray, Err(ClientError::Broken(_) | ClientError::Connect(_))), "{astray:?}");
+    let http = std::mem::replace(&mut server.address, grpc);
+    for large in [10, 3 << 20] {
+        let answer = server.proto("", &body(&"x".repeat(large))).await;
+        assert_eq!(answer.status(), 400);
+        let said = String::from_utf8_lossy(answer.body()).into_owned();
+        assert_eq!(said, "this port speaks gRPC (HTTP/2); OTLP over HTTP/1.1 is at port 0\n");
+    }
+    assert_eq!(server.send("GET / HTTP/1.1", b"").await.status(), 400);
+    server.address = http;
+    assert_eq!(server.proto("", &body("a")).await.status(), 200);
+    assert_eq!(server.call(EXPORT, &body("b"), None).await.0, 0);
+    server.end().await;
+    let alone = build("tag a\n<grpc>\nbind 127.0.0.1\n</grpc>");
+    assert!(alone.settings.elsewhere(Wire::Grpc).ends_with("needs <http>"));
+}
+
+#[tokio::test]
 async fn calls_over_tls_choose_http2() {
     let server = Server::start(&format!("{GRPC}\n<transport tls>\ninsecure true\n</transport>")).await;
     let by = async |alpn| {

@@ -1,21 +1,25 @@
 //! `prometheus`: the ledger and the outputs' counts for a Prometheus server to fetch (fluent-plugin-prometheus'
-//! `in_prometheus`).
+//! `in_prometheus`), and pushed by remote write where `<remote_write>` says so.
 
 mod metrics;
 mod presence;
+mod remote_write;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join, join_all};
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 
 pub use self::presence::Presence;
-use crate::config::Diagnostic;
+
+use self::remote_write::{Endpoint, Writer};
+use crate::config::{Diagnostic, Section};
 use crate::net::accept::{self, Listener, Options};
 use crate::net::http::{ServerLimits, ServerResponse, is_from_a_page, respond, serve_connection};
 use crate::net::tls::{Protocol, ServerTls, Stream, Transport};
@@ -40,6 +44,8 @@ pub struct PrometheusParams {
     aggregated_metrics_path: String,
     /// TLS.
     transport: Transport,
+    /// Where to push what is shown, too.
+    remote_write: Vec<Section>,
 }
 
 impl Default for PrometheusParams {
@@ -50,6 +56,7 @@ impl Default for PrometheusParams {
             metrics_path: "/metrics".into(),
             aggregated_metrics_path: "/aggregated_metrics".into(),
             transport: Transport::default(),
+            remote_write: Vec::new(),
         }
     }
 }
@@ -59,6 +66,8 @@ pub struct Prometheus {
     params: PrometheusParams,
     name: String,
     process: Arc<Process>,
+    endpoints: Vec<Endpoint>,
+    writers: Vec<Writer>,
     opened: Option<(std::net::TcpListener, Option<ServerTls>)>,
 }
 
@@ -78,7 +87,9 @@ impl Configure for Prometheus {
         }
         cx.check_transport(&params.transport)?;
         let name = cx.section.id().unwrap_or("prometheus").to_owned();
-        Ok(Prometheus { params, name, process: cx.process.clone(), opened: None })
+        let endpoints =
+            params.remote_write.iter().map(|section| Endpoint::new(section, cx)).collect::<Result<_, _>>()?;
+        Ok(Prometheus { params, name, process: cx.process.clone(), endpoints, writers: Vec::new(), opened: None })
     }
 }
 
@@ -86,6 +97,9 @@ impl Input for Prometheus {
     async fn open(&mut self) -> Result<(), InputError> {
         let params = &self.params;
         let tls = ServerTls::open_if_wanted(&params.transport, &self.process.hostname)?;
+        for endpoint in std::mem::take(&mut self.endpoints) {
+            self.writers.push(Writer::open(endpoint, self.process.clone())?);
+        }
         self.opened = Some((self.process.sockets.tcp(&params.bind, params.port, None)?, tls));
         Ok(())
     }
@@ -95,10 +109,12 @@ impl Input for Prometheus {
             return Err(InputError("in_prometheus was not opened".into()));
         };
         let options = Options { max_connections: MAX_CONNECTIONS, tls, ..Options::new(self.name.clone()) };
+        let pushing = join_all(self.writers.into_iter().map(|writer| writer.run(stop.clone())));
         let (told, mut ended) = (stop.clone(), stop);
         let api = Arc::new(Api { process: self.process, params: self.params });
         let handler = move |stream, _| serve(stream, api.clone(), told.clone());
-        accept::serve(Listener::try_from(listener)?, options, async move { ended.wait().await }, handler).await;
+        let serving = accept::serve(Listener::try_from(listener)?, options, async move { ended.wait().await }, handler);
+        join(serving, pushing).await;
         Ok(())
     }
 }

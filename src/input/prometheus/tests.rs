@@ -8,7 +8,16 @@ use crate::input::forward::testing::Collector;
 use crate::input::wire::testing::{build_in, get};
 use crate::plugin::{Category, Inspect, LedgerRow, PluginView, Stopper};
 
-struct Shown;
+/// What is running: an output, and a ledger of so many inputs.
+pub(super) struct Shown {
+    pub(super) inputs: usize,
+}
+
+impl Default for Shown {
+    fn default() -> Shown {
+        Shown { inputs: 1 }
+    }
+}
 
 impl Inspect for Shown {
     fn plugins(&self) -> Vec<PluginView> {
@@ -26,11 +35,12 @@ impl Inspect for Shown {
         let mut account = Account::new(10, 4);
         account.add(Fate::Delivered, 5);
         account.add(Fate::SetAside(Cause::Rejected), 1);
-        let row = |tag: &str| {
-            let key = AccountKey { day: 20_786, input: "in".into(), tag: tag.into() };
+        let row = |input: &str, tag: &str| {
+            let key = AccountKey { day: 20_786, input: input.into(), tag: tag.into() };
             LedgerRow::new(&"out".into(), &key, account)
         };
-        vec![row("a"), row("b")]
+        let more = (1..self.inputs).map(|n| row(&format!("in{n}"), "a"));
+        [row("in", "a"), row("in", "b")].into_iter().chain(more).collect()
     }
 
     fn plugin_for_tag(&self, _tag: &str) -> Option<String> {
@@ -41,7 +51,7 @@ impl Inspect for Shown {
 #[tokio::test]
 async fn the_ledger_and_the_outputs_are_there_for_prometheus() {
     let (mut input, process) = build_in::<Prometheus>("@type prometheus\nport 0");
-    process.publish(Arc::new(Shown));
+    process.publish(Arc::new(Shown::default()));
     input.open().await.unwrap();
     let address = input.opened.as_ref().unwrap().0.local_addr().unwrap();
     let (_collector, emit) = Collector::emitter();

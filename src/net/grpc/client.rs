@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::tasks::Tasks;
+use super::timeout::{TIMEOUT, written};
 use super::{code, framed, message_of};
 use crate::net::http::{self, ClientError, ClientOptions, MAX_EXCHANGE_BYTES, MAX_HEAD_BYTES, Rule, Timed, Watch};
 
@@ -69,7 +70,8 @@ impl Client {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the method at `url` with a message; `packed` names how that is packed.
+    /// Calls the method at `url` with a message; `packed` names how that is packed. The server is told that the call is to end
+    /// within `read_timeout`.
     ///
     /// Errors: no answer, or none of gRPC. The server may have acted on the call in any case but [`ClientError::Request`] and
     /// [`ClientError::Connect`].
@@ -83,6 +85,7 @@ impl Client {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("suiro/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(TIMEOUT, written(self.options.read_timeout));
         if let Some(name) = packed {
             headers.insert(ENCODING, HeaderValue::from_static(name));
         }

@@ -8,6 +8,7 @@ mod server;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod timeout;
 
 pub use client::{Client, Reply};
 pub use server::{Served, failed, serve_connection, succeeded};

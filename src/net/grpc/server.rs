@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -18,8 +18,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout_at;
 
 use super::tasks::Tasks;
+use super::timeout::deadline;
 use super::{code, framed};
 use crate::net::http::{MAX_HEAD_BYTES, Rule, Timed, Watch, until_stopped};
 use crate::net::tls::Stream;
@@ -69,12 +71,24 @@ pub fn failed(code: u64, why: &str) -> Served {
     response
 }
 
+/// The answer, or another in its place once its time is over.
+async fn in_time(
+    answer: oneshot::Receiver<Served>,
+    until: Option<Instant>,
+) -> Result<Served, oneshot::error::RecvError> {
+    let Some(until) = until else { return answer.await };
+    let late = || failed(code::DEADLINE_EXCEEDED, "the call was not done within its grpc-timeout");
+    timeout_at(until.into(), answer).await.unwrap_or_else(|_| Ok(late()))
+}
+
 /// Serves one connection until the peer ends it, a limit closes it, or `stop` ends: then the calls in work are answered and
 /// the connection is closed. A call goes on to its end even where its client has gone: a batch must not stop on its way into
 /// some of its buffers. Who drops this future cuts the calls off too.
+///
+/// `service` is told when the client stops waiting, if it has said so. Then the call is answered; its work should give up what it can.
 pub async fn serve_connection<S, F>(stream: Stream, stop: impl Future<Output = ()>, service: S)
 where
-    S: Fn(Request<Incoming>) -> F,
+    S: Fn(Request<Incoming>, Option<Instant>) -> F,
     F: Future<Output = Served> + Send + 'static,
 {
     let watch = Arc::new(Watch::default());
@@ -85,11 +99,12 @@ where
     let starter = tasks.starter();
     // hyper counts a call no more that its client has given up, and it goes on.
     let places = Arc::new(Semaphore::new(MAX_CALLS as usize));
-    let answer = service_fn(|request| {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let until = deadline(request.headers());
         let (done, answer) = oneshot::channel();
         match places.clone().try_acquire_owned() {
             Ok(place) => {
-                let work = service(request);
+                let work = service(request, until);
                 starter.execute(async move {
                     // Nobody may be waiting any more.
                     let _ = done.send(work.await);
@@ -98,7 +113,7 @@ where
             }
             Err(_) => drop(done.send(failed(code::UNAVAILABLE, "too many calls at once"))),
         }
-        answer
+        in_time(answer, until)
     });
     let mut connection = pin!(
         http2::Builder::new(starter.clone())

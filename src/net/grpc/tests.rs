@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -28,7 +28,7 @@ struct Server {
 
 impl Server {
     /// Serves one connection.
-    async fn start<F>(service: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Server
+    async fn start<F>(service: impl Fn(Request<Incoming>, Option<Instant>) -> F + Send + Sync + 'static) -> Server
     where
         F: Future<Output = Served> + Send + 'static,
     {
@@ -48,7 +48,7 @@ fn client() -> Client {
     Client::new(ClientOptions { read_timeout: Duration::from_secs(2), ..ClientOptions::default() })
 }
 
-async fn echo(request: Request<Incoming>) -> Served {
+async fn echo(request: Request<Incoming>, _: Option<Instant>) -> Served {
     let packed_as = request.headers().get("grpc-encoding").map(|name| name.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     match message_of(body) {
@@ -79,7 +79,7 @@ async fn a_message_goes_there_and_another_comes_back_over_one_connection() {
 
 #[tokio::test]
 async fn a_status_comes_with_its_reason_whatever_that_holds() {
-    let server = Server::start(|_| async { failed(code::UNAVAILABLE, "100 % voll: ü\n") }).await;
+    let server = Server::start(|_, _| async { failed(code::UNAVAILABLE, "100 % voll: ü\n") }).await;
     let reply = client().call(&server.url, HeaderMap::new(), b"", None).await.unwrap();
     assert_eq!((reply.code, reply.why.as_str()), (code::UNAVAILABLE, "100 % voll: ü\n"));
 }
@@ -87,7 +87,7 @@ async fn a_status_comes_with_its_reason_whatever_that_holds() {
 #[tokio::test]
 async fn what_is_no_grpc_server_is_told() {
     let plain = |status: u16| {
-        move |_: Request<Incoming>| async move {
+        move |_: Request<Incoming>, _: Option<Instant>| async move {
             let mut response = Response::new(http_body_util::Empty::new().boxed());
             *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
             response
@@ -118,7 +118,7 @@ async fn what_is_no_grpc_server_is_told() {
 async fn a_call_goes_on_where_its_client_has_gone_and_at_a_stop() {
     let (begun, done) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let (told, counted) = (begun.clone(), done.clone());
-    let service = move |_: Request<Incoming>| {
+    let service = move |_: Request<Incoming>, _: Option<Instant>| {
         let (told, counted) = (told.clone(), counted.clone());
         async move {
             told.notify_one();
@@ -145,10 +145,76 @@ async fn a_call_goes_on_where_its_client_has_gone_and_at_a_stop() {
 }
 
 #[tokio::test]
+async fn a_call_is_answered_when_its_time_is_over_and_its_work_is_told_when() {
+    let open = Arc::new(Semaphore::new(0));
+    let gate = open.clone();
+    let server = Server::start(move |_, until| {
+        let gate = gate.clone();
+        async move {
+            assert!(until.is_some_and(|until| until > Instant::now()));
+            gate.acquire().await.unwrap().forget();
+            succeeded(b"late")
+        }
+    });
+    let server = server.await;
+    let hasty = Client::new(ClientOptions { read_timeout: Duration::from_millis(300), ..ClientOptions::default() });
+    let began = Instant::now();
+    let reply = hasty.call(&server.url, HeaderMap::new(), b"", None).await;
+    // Its own patience ends at the same time.
+    assert!(reply.is_err() || reply.is_ok_and(|reply| reply.code == code::DEADLINE_EXCEEDED));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    open.add_permits(1);
+    drop(hasty);
+    server.running.await.unwrap();
+}
+
+/// Calls with this header; the status, or the message of one that was done.
+async fn timed(server: &Server, timeout: &'static str) -> String {
+    let tcp = TcpStream::connect(("127.0.0.1", server.url.port().unwrap())).await.unwrap();
+    let (mut send, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::new(http_body_util::Full::new(framed(b"", false)));
+    *request.uri_mut() = server.url.as_str().parse().unwrap();
+    request.headers_mut().insert("grpc-timeout", timeout.parse().unwrap());
+    let answer = send.send_request(request).await.unwrap();
+    match answer.headers().get("grpc-status") {
+        Some(status) => status.to_str().unwrap().to_owned(),
+        None => {
+            String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes()[FRAME_HEAD..].to_vec()).unwrap()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_can_not_be_read_is_none() {
+    let slow = |_, until: Option<Instant>| async move {
+        if until.is_some() {
+            std::future::pending::<()>().await;
+        }
+        succeeded(b"done")
+    };
+    for (timeout, wanted) in [("100m", "4"), ("0S", "4"), ("100 m", "done"), ("123456789S", "done"), ("soon", "done")] {
+        let server = Server::start(slow).await;
+        assert_eq!(timed(&server, timeout).await, wanted, "{timeout}");
+        server.running.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_server_is_told_how_long_the_client_waits() {
+    let said = |request: Request<Incoming>, _| async move {
+        succeeded(request.headers().get("grpc-timeout").map(|value| value.as_bytes()).unwrap_or_default())
+    };
+    let server = Server::start(said).await;
+    let reply = client().call(&server.url, HeaderMap::new(), b"", None).await.unwrap();
+    assert_eq!(&reply.message[..], b"2000m");
+}
+
+#[tokio::test]
 async fn calls_that_their_client_has_given_up_are_counted_until_they_end() {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (told, gate) = (begun.clone(), open.clone());
-    let server = Server::start(move |_| {
+    let server = Server::start(move |_, _| {
         let (told, gate) = (told.clone(), gate.clone());
         async move {
             told.notify_one();

@@ -4,11 +4,14 @@
 
 mod body;
 mod client;
+mod first;
 mod page;
 mod proxy;
 mod scan;
 mod server;
 mod sigv4;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod timed;
@@ -16,6 +19,7 @@ mod timed;
 pub use body::{BodyError, Budget, DecodeError, Lease, decode, read_body};
 pub(super) use client::broken;
 pub use client::{Answer, Client, ClientError, ClientOptions, Each, MAX_ANSWER_BYTES, retry_after};
+pub use first::First;
 pub use page::{is_for_loopback, is_from_a_page};
 pub use proxy::Proxy;
 pub(super) use server::until_stopped;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::proto::{Broken, Fields, Wire, put_bytes, put_message, put_number};
+use crate::net::proto::{Broken, Fields, Wire, put_bytes, put_message, put_number};
 
 /// What a server did not take of a request that it has taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 mod answer;
 mod json;
 mod log;
-mod proto;
 mod read;
 #[cfg(test)]
 mod tests;

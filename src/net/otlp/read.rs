@@ -2,11 +2,11 @@
 //! are passed over.
 
 use super::log::{Common, Fault, Limits, Log, scope};
-use super::proto::{Broken, Fields, Wire};
 use crate::event::msgpack::{
     MAX_DEPTH, put_array_len, put_bin, put_bool, put_f64, put_int, put_map_len, put_nil, put_str, set_len,
 };
 use crate::event::{BatchBuilder, hex};
+use crate::net::proto::{Broken, Fields, Wire};
 
 /// Most values within values: what a record may have, less those that are around them.
 pub(super) const MAX_NESTING: usize = MAX_DEPTH - 8;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::log::unhex;
-use super::proto::{put_bytes, put_message, put_number};
 use super::*;
 use crate::event::{Arena, BatchBuilder, Entries, EventTime, Record, Tag, hex, json};
+use crate::net::proto::{self, put_bytes, put_message, put_number};
 
 const LIMITS: Limits = Limits { bytes: 1 << 20 };
 

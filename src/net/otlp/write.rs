@@ -1,8 +1,8 @@
 //! Records as `ExportLogsServiceRequest`, in protobuf.
 
 use super::log::unhex;
-use super::proto::{put_bytes, put_fixed32, put_fixed64, put_message, put_number};
 use crate::event::{EventTime, Record, Value, json};
+use crate::net::proto::{put_bytes, put_fixed32, put_fixed64, put_message, put_number};
 
 /// The fields that a record of the input `opentelemetry` has. One that has others too is an event like any other.
 const OWN: &[&[u8]] = &[

@@ -17,13 +17,13 @@ use url::Url;
 
 pub use self::params::LokiParams;
 
-use self::params::Token;
 use self::row::{Line, Shape, text};
-use super::service::{Fate, Pieces, Row, Sender, Web, header, shown};
+use super::service::{Fate, Pieces, Row, Sender, Web};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
 use crate::event::Entry;
 use crate::net::http::Answer;
+use crate::plugin::web::{Token, header, shown};
 use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Stop, Template, WriteError};
 
 /// Entries and bytes of one push. Loki's own parts pass on 4 MiB at a time, its limits of pace count in that size too.
@@ -49,11 +49,12 @@ impl Configure for Loki {
     fn new(params: LokiParams, cx: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         cx.buffer_defaults(BufferDefaults { buffered: true, ..BufferDefaults::default() });
         let shape = params.shape(cx)?;
+        let (headers, token) = params.headers(cx)?;
         Ok(Loki {
             web: params.web(cx)?,
             url: params.address(cx)?,
-            headers: params.headers(cx)?,
-            token: params.token(),
+            headers,
+            token,
             tenant: params.tenant.as_deref().map(|text| Template::new(text, "tenant", cx)).transpose()?,
             threads: params.threads(cx),
             shape,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 use serde::Deserialize;
 use url::Url;
 
@@ -11,13 +11,12 @@ use crate::config::{Diagnostic, Pairs, Secret, TimeSpan};
 use crate::event::RecordPath;
 use crate::net::http::{ClientOptions, Proxy};
 use crate::net::tls::{ClientSettings, Verify, Version, Versions};
-use crate::output::service::{Web, address, by_key, fields, header, login};
+use crate::output::service::{Web, fields};
 use crate::plugin::BuildContext;
+use crate::plugin::web::{LoginParams, Token, address, by_key};
 
 /// The plugin's address.
 const DEFAULT_URL: &str = "https://logs-prod-us-central1.grafana.net";
-/// Largest file with a token, in bytes.
-const MAX_TOKEN: u64 = 64 * 1024;
 
 /// How bodies are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -32,12 +31,9 @@ enum Compress {
 pub struct LokiParams {
     /// The address of Loki; `/loki/api/v1/push` is put behind it.
     url: String,
-    /// Who logs in.
-    username: Option<String>,
-    /// The password.
-    password: Option<Secret>,
-    /// A file with a token to log in with; it is read again for each chunk.
-    bearer_token_file: Option<PathBuf>,
+    /// How to log in.
+    #[serde(rename = "$same_login")]
+    login: LoginParams,
     /// The client's certificate.
     cert: Option<PathBuf>,
     /// Its private key.
@@ -84,9 +80,7 @@ impl Default for LokiParams {
     fn default() -> LokiParams {
         LokiParams {
             url: DEFAULT_URL.into(),
-            username: None,
-            password: None,
-            bearer_token_file: None,
+            login: LoginParams::default(),
             cert: None,
             key: None,
             ca_cert: None,
@@ -118,49 +112,16 @@ struct ThreadParams {
     flush_thread_count: Option<u64>,
 }
 
-/// A token in a file.
-pub struct Token(PathBuf);
-
-impl Token {
-    /// The header with the token as it is now.
-    ///
-    /// Errors: no such file, an empty one.
-    pub fn read(&self) -> Result<HeaderValue, String> {
-        let named = |why: String| format!("bearer_token_file {}: {why}", self.0.display());
-        let size = std::fs::metadata(&self.0).map_err(|e| named(e.to_string()))?.len();
-        if size > MAX_TOKEN {
-            return Err(named(format!("{size} bytes are no token")));
-        }
-        let text = std::fs::read_to_string(&self.0).map_err(|e| named(e.to_string()))?;
-        match text.trim() {
-            "" => Err(named("it is empty".into())),
-            token => header(&format!("Bearer {token}")).map_err(named),
-        }
-    }
-}
-
 impl LokiParams {
     pub(super) fn address(&self, cx: &BuildContext<'_>) -> Result<Url, Diagnostic> {
         address(&format!("{}/loki/api/v1/push", self.url.trim_end_matches('/')), "url", cx)
     }
 
-    pub(super) fn token(&self) -> Option<Token> {
-        self.bearer_token_file.clone().map(Token)
-    }
-
-    pub(super) fn headers(&self, cx: &BuildContext<'_>) -> Result<HeaderMap, Diagnostic> {
+    /// Headers of every request, and the token that goes there each time.
+    pub(super) fn headers(&self, cx: &BuildContext<'_>) -> Result<(HeaderMap, Option<Token>), Diagnostic> {
         let mut headers = by_key(&self.custom_headers, "custom_headers", cx)?;
-        match (&self.username, &self.password, &self.bearer_token_file) {
-            (Some(_), _, Some(_)) => {
-                return Err(cx.fault("bearer_token_file", "username and bearer_token_file are both given; write one"));
-            }
-            (None, Some(_), _) => return Err(cx.fault("password", "password without username; give both or none")),
-            (Some(user), password, None) => {
-                headers.insert(AUTHORIZATION, login(user, password.as_ref()).map_err(|e| cx.fault("username", e))?);
-            }
-            (None, None, _) => {}
-        }
-        Ok(headers)
+        let token = self.login.prove(&mut headers, cx)?;
+        Ok((headers, token))
     }
 
     pub(super) fn web(&self, cx: &mut BuildContext<'_>) -> Result<Web, Diagnostic> {

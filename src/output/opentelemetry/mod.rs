@@ -18,12 +18,13 @@ use url::Url;
 pub use self::params::OpentelemetryParams;
 use self::rpc::{Called, Rpc};
 
-use super::service::{Fate, Pieces, Row, Sender, Web, excerpt, shown};
+use super::service::{Fate, Pieces, Row, Sender, Web};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
 use crate::event::{Arena, Entry, Record};
 use crate::net::http::Answer;
 use crate::net::otlp::{Partial, Placed, Status, partial_of, partial_of_json, request, write_record};
+use crate::plugin::web::{excerpt, shown};
 use crate::plugin::{BufferDefaults, BuildContext, Configure, Inject, InputError, Output, Stop, WriteError};
 
 /// Records and bytes of one request. Servers over gRPC take 4 MiB by default, and pass on what came by HTTP so.

@@ -13,8 +13,9 @@ use crate::config::{Diagnostic, Pairs, Secret};
 use crate::net::http::{ClientOptions, Proxy};
 use crate::net::otlp::EXPORT;
 use crate::net::tls::{ClientSettings, Verify, Version, Versions};
-use crate::output::service::{Web, address, by_key};
+use crate::output::service::Web;
 use crate::plugin::BuildContext;
+use crate::plugin::web::{address, by_key};
 
 /// Variables that name a proxy, where the configuration does not.
 const PROXY_VARIABLES: [&str; 2] = ["HTTP_PROXY", "http_proxy"];

@@ -15,8 +15,9 @@ use crate::net::grpc::{Client, Reply};
 use crate::net::http::ClientOptions;
 use crate::net::otlp::{Partial, Status, partial_of};
 use crate::net::tls::ClientSettings;
-use crate::output::service::{Fate, Pause, excerpt, opened, patience, place, unanswered};
+use crate::output::service::{Fate, Pause, patience, unanswered};
 use crate::plugin::WriteError;
+use crate::plugin::web::{excerpt, opened, place};
 
 /// A server.
 pub(super) struct Rpc {

@@ -136,7 +136,7 @@ async fn rpc(answer: fn() -> Served) -> (u16, Arc<Mutex<Vec<Vec<u8>>>>) {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
             let seen = seen.clone();
-            let service = move |request: hyper::Request<hyper::body::Incoming>| {
+            let service = move |request: hyper::Request<hyper::body::Incoming>, _| {
                 let seen = seen.clone();
                 async move {
                     let packed_as = request.headers().get("grpc-encoding").cloned();

@@ -4,22 +4,19 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::config::{Diagnostic, Pairs, Secret};
+use crate::config::{Diagnostic, Pairs};
 use crate::event::{Packing, RecordPath, pack};
 use crate::net::http::{Answer, Client, ClientError, ClientOptions, retry_after};
-use crate::net::tls::{ClientSettings, ClientTls};
+use crate::net::tls::ClientSettings;
 use crate::output::object::certificates;
-use crate::plugin::{BuildContext, WriteError};
+use crate::plugin::WriteError;
+use crate::plugin::web::{opened, place};
 
-/// How much of an answer goes into a message, in characters.
-const SHOWN: usize = 500;
 /// Longest pause that a service may ask for within one write; the engine's schedule does the rest.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Longest pause that is believed at all.
@@ -101,16 +98,6 @@ impl Web {
     }
 }
 
-/// What a client is made with: its certificates are read.
-///
-/// Errors: as [`ClientTls::open`].
-pub fn opened(options: &ClientOptions, tls: Option<&ClientSettings>) -> std::io::Result<ClientOptions> {
-    if tls.is_some_and(|settings| settings.verify.nothing) {
-        tracing::warn!("the target's certificate is not checked at all, as the configuration says");
-    }
-    Ok(ClientOptions { tls: tls.map(ClientTls::open).transpose()?, ..options.clone() })
-}
-
 /// How long one exchange may take, with the pause before it.
 pub fn patience(options: &ClientOptions) -> Duration {
     let waits = [options.connect_timeout, options.tls_timeout, options.read_timeout, MAX_PAUSE];
@@ -155,59 +142,6 @@ impl Pause {
     }
 }
 
-/// Scheme, host and port of an address: a path may be a secret.
-pub fn place(url: &Url) -> &str {
-    &url[..url::Position::BeforePath]
-}
-
-/// The beginning of an answer's body, escaped for the log.
-pub fn shown(answer: &Answer) -> String {
-    format!("{} {}", answer.status, excerpt(&String::from_utf8_lossy(&answer.body)))
-}
-
-/// The beginning of what a service says, escaped for the log.
-pub fn excerpt(text: &str) -> String {
-    text.trim().chars().take(SHOWN).flat_map(char::escape_debug).collect()
-}
-
-/// An address of HTTP with a host, and nothing that stands elsewhere.
-pub fn address(text: &str, parameter: &str, cx: &BuildContext<'_>) -> Result<Url, Diagnostic> {
-    // The text may hold a secret and is not shown.
-    let bad = |why: String| cx.fault(parameter, format!("{parameter} {why}; write http://host:port or https://host"));
-    let url = Url::parse(text).map_err(|e| bad(format!("is no address: {e}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(bad("is not of HTTP".into()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("holds a user or a password, which have parameters of their own".into()));
-    }
-    Ok(url)
-}
-
-/// `Authorization: Basic`.
-pub fn login(user: &str, password: Option<&Secret>) -> Result<HeaderValue, String> {
-    let password = password.map(Secret::expose).unwrap_or_default();
-    header(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
-}
-
-/// A header's value that is not shown.
-pub fn header(text: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| "has characters that a header can't hold".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Headers as the configuration has them.
-pub fn by_key(pairs: &Pairs, parameter: &str, cx: &BuildContext<'_>) -> Result<HeaderMap, Diagnostic> {
-    let mut headers = HeaderMap::new();
-    for pair in pairs {
-        let bad = |why: &str| cx.fault(parameter, format!("{:?} {why}", pair.name));
-        let name = HeaderName::try_from(&pair.name).map_err(|_| bad("can't be the name of a header"))?;
-        headers.insert(name, header(pair.text()).map_err(|why| bad(&why))?);
-    }
-    Ok(headers)
-}
-
 /// Names and the fields whose values they get; a name without a field is the field's own.
 pub fn fields(pairs: &Pairs) -> Result<Vec<(String, RecordPath)>, Diagnostic> {
     let each = pairs.iter().map(|pair| {
@@ -240,11 +174,5 @@ mod tests {
         assert!(pause.over().await.unwrap_err().contains("left alone"));
         headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"));
         assert_eq!(retry_after(&headers), None);
-    }
-
-    #[test]
-    fn a_path_is_not_shown() {
-        let url = Url::parse("https://hooks.example/services/T/B/secret?x").unwrap();
-        assert_eq!(place(&url), "https://hooks.example");
     }
 }

@@ -8,7 +8,5 @@ mod pieces;
 #[cfg(test)]
 pub(super) mod testing;
 
-pub use http::{
-    Pause, Web, address, by_key, excerpt, fields, header, login, opened, patience, place, shown, unanswered,
-};
+pub use http::{Pause, Web, fields, patience, unanswered};
 pub use pieces::{Fate, Pieces, Row, Sender};

@@ -19,10 +19,11 @@ use url::Url;
 pub use self::params::SlackParams;
 
 use self::message::{Message, Shape};
-use super::service::{Web, shown};
+use super::service::Web;
 use crate::buffer::{Chunk, ChunkId};
 use crate::config::Diagnostic;
 use crate::net::http::Answer;
+use crate::plugin::web::shown;
 use crate::plugin::{
     BufferDefaults, BuildContext, Configure, InputError, MAX_REFUSED, Output, RefusedEvent, Stop, WriteError,
 };

@@ -9,8 +9,9 @@ use super::message::Shape;
 use crate::config::{Diagnostic, Secret};
 use crate::net::http::{ClientOptions, Proxy};
 use crate::net::tls::ClientSettings;
-use crate::output::service::{Web, address};
+use crate::output::service::Web;
 use crate::plugin::BuildContext;
+use crate::plugin::web::address;
 
 /// What the plugin puts into records where `<inject>` says nothing else.
 const INJECT: &[(&str, &str)] =

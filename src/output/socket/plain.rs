@@ -8,14 +8,14 @@ use serde::Deserialize;
 
 use super::datagram::{Datagrams, MAX_DATAGRAM, Sent};
 use super::line::Lines;
-use super::params::{Confirm, Server, Terms, TermsParams, TlsParams, servers};
+use super::params::{Confirm, Server, Terms, TermsParams, servers};
 use super::source::{Streamed, Texts};
 use crate::buffer::Chunk;
 use crate::config::{Diagnostic, TimeSpan};
 use crate::event::RecordPath;
 use crate::net::tls::{ClientSettings, ClientTls};
 use crate::plugin::{
-    BufferDefaults, BuildContext, Configure, InputError, MAX_REFUSED, Output, RefusedEvent, Stop, WriteError,
+    BufferDefaults, BuildContext, Configure, InputError, MAX_REFUSED, Output, RefusedEvent, Stop, TlsParams, WriteError,
 };
 
 /// Longest delimiter, in bytes.
@@ -37,9 +37,11 @@ pub struct TcpParams {
     /// Connections.
     #[serde(rename = "$same_terms")]
     terms: TermsParams,
-    /// TLS.
+    /// Whether TLS is spoken.
+    tls: bool,
+    /// Whom to trust and whom to be.
     #[serde(rename = "$same_tls")]
-    tls: TlsParams,
+    tls_params: TlsParams,
 }
 
 /// The output `tcp`.
@@ -60,11 +62,12 @@ impl Configure for Tcp {
         if terms.confirm == Confirm::Close {
             cx.without_effect("keepalive", "'confirm close' ends the connection behind each chunk");
         }
+        let plain = (!params.tls).then_some("TLS is spoken with 'tls true' alone");
         Ok(Tcp {
             texts: texts(delimiter(params.delimiter.as_deref(), cx)?, cx)?,
             servers: servers(params.host.as_deref(), params.port, &params.servers, cx)?,
             terms,
-            tls: params.tls.settings(cx)?,
+            tls: params.tls_params.settings(plain, cx)?,
             lines: OnceLock::new(),
         })
     }

@@ -20,11 +20,12 @@ use url::Url;
 pub use self::params::SplunkParams;
 
 use self::row::{Event, Shape};
-use super::service::{Fate, Pieces, Row, Sender, Web, shown};
+use super::service::{Fate, Pieces, Row, Sender, Web};
 use crate::buffer::{Block, Chunk};
 use crate::config::Diagnostic;
 use crate::event::{Entry, hex};
 use crate::net::http::Answer;
+use crate::plugin::web::shown;
 use crate::plugin::{BufferDefaults, BuildContext, Configure, InputError, Output, Stop, WriteError};
 
 /// Events and bytes of one request. Splunk Cloud advises against more than 1 MiB.

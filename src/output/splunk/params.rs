@@ -12,8 +12,9 @@ use crate::config::{Diagnostic, Pairs, Secret, TimeSpan};
 use crate::event::RecordPath;
 use crate::net::http::ClientOptions;
 use crate::net::tls::{ClientSettings, Verify, Versions};
-use crate::output::service::{Web, address, fields, header};
+use crate::output::service::{Web, fields};
 use crate::plugin::BuildContext;
+use crate::plugin::web::{address, header};
 
 /// The header that carries the channel.
 const CHANNEL: &str = "x-splunk-request-channel";

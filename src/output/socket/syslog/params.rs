@@ -10,8 +10,8 @@ use super::header::{Format, Keys, Writer, facility, severity, time};
 use crate::config::{Diagnostic, Secret, Size, TimeSpan};
 use crate::event::RecordPath;
 use crate::net::tls::{ClientSettings, Verify};
-use crate::output::socket::params::{Confirm, Probes, Server, Terms, checked, servers};
-use crate::plugin::{BuildContext, Template};
+use crate::output::socket::params::{Confirm, Probes, Server, Terms, servers};
+use crate::plugin::{BuildContext, Template, checked};
 
 /// The port of syslog.
 const DEFAULT_PORT: u16 = 514;

@@ -1,4 +1,4 @@
-//! The wire format of protobuf (protobuf.dev, "Encoding"): fields one behind the other.
+//! The wire format of protobuf (protobuf.dev, "Encoding"): fields one behind the other. OTLP and remote write are made of it.
 
 /// Bytes that are no message, or one that ends too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
