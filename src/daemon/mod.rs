@@ -7,6 +7,7 @@ mod source_only;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,6 +26,9 @@ pub use logging::{Log, init as init_logging};
 
 /// Commands from the control API that wait for the daemon; more are refused.
 const MAX_WAITING_COMMANDS: usize = 16;
+
+/// What plugins do for the first time is done so long after the start.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// What the daemon is started with.
 pub struct Start {
@@ -136,9 +140,6 @@ pub async fn run(start: Start, on_running: impl FnOnce() -> Result<(), String>) 
         daemon.stop().await;
         return false;
     }
-    if let Err(e) = pages::release() {
-        debug!("pages of the start stay mapped: {e}");
-    }
     daemon.serve(&mut signals, &mut waiting).await;
     stopper.stop();
     if let Some(task) = rpc {
@@ -158,10 +159,18 @@ struct Daemon {
 
 impl Daemon {
     async fn serve(mut self, signals: &mut Signals, commands: &mut mpsc::Receiver<Command>) {
+        let mut is_settled = false;
         loop {
             let command = tokio::select! {
                 command = signals.next() => command,
                 Some(command) = commands.recv() => command,
+                () = tokio::time::sleep(SETTLING), if !is_settled => {
+                    is_settled = true;
+                    if let Err(e) = pages::release() {
+                        debug!("pages of the start stay mapped: {e}");
+                    }
+                    continue;
+                }
             };
             match command {
                 Command::Flush => {

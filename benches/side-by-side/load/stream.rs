@@ -1,15 +1,19 @@
 //! Lines by TCP as fast as they go, and by UDP at a rate.
 
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 use crate::{Options, Outcome, pump};
 
 /// Bytes of one write.
 const PIECE: usize = 64 * 1024;
+/// Most datagrams of one call.
+const DATAGRAMS: usize = 64;
 /// How often a sender at a rate looks at the clock.
 const TICK: Duration = Duration::from_micros(200);
 /// How long a sender waits for the other side to close.
@@ -80,6 +84,9 @@ pub fn udp(options: &Options) -> Outcome {
     let (rate, seconds) = (options.number("rate")?, options.number("seconds")?);
     let text = std::fs::read(options.text("file")?)?;
     let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
+    if lines.is_empty() {
+        return Err("the file has no lines".into());
+    }
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect((Ipv4Addr::LOCALHOST, options.port()?))?;
     let start = Instant::now();
@@ -100,9 +107,14 @@ fn at_rate(
     while sent < total {
         let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
         while sent < due.min(total) {
-            let line = turn.next().ok_or("the file has no lines")?;
-            errors += u64::from(socket.send(line).is_err());
-            sent += 1;
+            let count = usize::try_from(due.min(total) - sent)?.min(DATAGRAMS);
+            let group: Vec<[IoSlice<'_>; 1]> = turn.by_ref().take(count).map(|line| [IoSlice::new(line)]).collect();
+            let mut none: Vec<SendAncillaryBuffer<'_, '_, '_>> = group.iter().map(|_| Default::default()).collect();
+            let pairs = group.iter().zip(&mut none);
+            let mut messages: Vec<MMsgHdr<'_>> = pairs.map(|(line, none)| MMsgHdr::new(line, none)).collect();
+            let taken = sendmmsg(socket, &mut messages, SendFlags::empty()).unwrap_or(0);
+            errors += (count - taken) as u64;
+            sent += count as u64;
         }
         thread::sleep(TICK);
     }
