@@ -166,7 +166,13 @@ impl Buffer {
         loop {
             match self.0.shared.room(bytes)? {
                 Room::Granted(reservation) => return Ok(reservation),
-                Room::InLine(granted) => return self.in_line(granted, until).await,
+                Room::InLine(granted) => {
+                    return match until {
+                        None => granted.await.map_err(|_| BufferError::Closed),
+                        // In a box: few batches have an end to that, and the others need not carry its room along.
+                        Some(until) => Box::pin(self.in_line(granted, until)).await,
+                    };
+                }
                 Room::Dropped(chunks) => self.drop_chunks(chunks),
             }
         }
@@ -175,19 +181,15 @@ impl Buffer {
     async fn in_line(
         &self,
         mut granted: oneshot::Receiver<Reservation>,
-        until: Option<Instant>,
+        until: Instant,
     ) -> Result<Reservation, BufferError> {
-        let granted = match until {
-            None => granted.await,
-            Some(until) => match timeout_at(until.into(), &mut granted).await {
-                Ok(granted) => granted,
-                Err(_) => {
-                    drop(granted);
-                    return Err(self.0.shared.leave_line());
-                }
-            },
-        };
-        granted.map_err(|_| BufferError::Closed)
+        match timeout_at(until.into(), &mut granted).await {
+            Ok(granted) => granted.map_err(|_| BufferError::Closed),
+            Err(_) => {
+                drop(granted);
+                Err(self.0.shared.leave_line())
+            }
+        }
     }
 
     fn drop_chunks(&self, chunks: Vec<Arc<Chunk>>) {

@@ -142,34 +142,31 @@ impl InputRoute {
         }
     }
 
-    /// Delivers a batch and counts it.
-    async fn take(&self, batch: Batch, origin: Origin, until: Option<Instant>) -> Result<Receipt, EmitError> {
-        let (records, bytes) = (u64::from(batch.len()), batch.bytes().len() as u64);
-        let tag = batch.tag.clone();
-        let result = self.deliver(batch, origin, until).await;
-        match &result {
-            Ok(_) => {
-                self.stats.records.fetch_add(records, Relaxed);
-                self.stats.bytes.fetch_add(bytes, Relaxed);
-            }
-            Err(e) => {
-                self.stats.refused.fetch_add(1, Relaxed);
-                self.complain(&tag, e);
-            }
-        }
-        result
+    fn source(&self, origin: Origin, until: Option<Instant>) -> Source {
+        Source { origin, input: self.input.clone(), until }
     }
 
-    async fn deliver(&self, batch: Batch, origin: Origin, until: Option<Instant>) -> Result<Receipt, EmitError> {
-        let from = Source { origin, input: self.input.clone(), until };
-        loop {
+    /// Delivers a batch and counts it.
+    async fn take(&self, batch: Batch, from: Source) -> Result<Receipt, EmitError> {
+        let result = loop {
             let graph = self.router.graph();
             let result = graph.deliver(self.entry(&graph), batch.clone(), &from, 0).await;
             // A sink of the old graph was closed under us: the new one has its buffer.
             if !matches!(result, Err(EmitError::Closed)) || !self.is_replaced(&graph).await {
-                return result;
+                break result;
+            }
+        };
+        match &result {
+            Ok(_) => {
+                self.stats.records.fetch_add(u64::from(batch.len()), Relaxed);
+                self.stats.bytes.fetch_add(batch.bytes().len() as u64, Relaxed);
+            }
+            Err(e) => {
+                self.stats.refused.fetch_add(1, Relaxed);
+                self.complain(&batch.tag, e);
             }
         }
+        result
     }
 
     /// Whether another graph is in force, or will be in a moment.
@@ -181,11 +178,11 @@ impl InputRoute {
 
 impl Route for InputRoute {
     fn route(&self, batch: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
-        Box::pin(self.take(batch, origin, None))
+        Box::pin(self.take(batch, self.source(origin, None)))
     }
 
     fn route_until(&self, batch: Batch, origin: Origin, until: Instant) -> BoxFuture<'_, Result<Receipt, EmitError>> {
-        Box::pin(self.take(batch, origin, Some(until)))
+        Box::pin(self.take(batch, self.source(origin, Some(until))))
     }
 
     fn fail(&self, events: Batch, reason: &str) -> BoxFuture<'_, ()> {
@@ -194,7 +191,7 @@ impl Route for InputRoute {
     }
 
     fn give_to_errors(&self, events: Batch, origin: Origin) -> BoxFuture<'_, Result<Receipt, EmitError>> {
-        let from = Source { origin, input: self.input.clone(), until: None };
+        let from = self.source(origin, None);
         Box::pin(async move { self.router.graph().deliver_to_errors(events, &from).await })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::datagram::{Datagrams, MAX_DATAGRAM, Sent};
+use super::datagram::{Datagrams, MAX_DATAGRAM, Packets};
 use super::line::Lines;
 use super::params::{Confirm, Server, Terms, TermsParams, servers};
 use super::source::{Streamed, Texts};
@@ -157,14 +157,12 @@ impl Udp {
         let (mut refused, mut place) = (Vec::new(), 0);
         for block in chunk.blocks() {
             let block = block?;
-            let mut datagrams: Vec<Vec<u8>> = Vec::with_capacity(block.count as usize);
-            self.texts.each(&block, |text| datagrams.push([text, &self.texts.delimiter].concat()));
-            for datagram in datagrams {
-                if socket.send(&datagram).await.map_err(named)? == Sent::TooLarge {
-                    note_too_large(&mut refused, place, datagram.len())?;
-                }
-                place += 1;
+            let mut packets = Packets::default();
+            self.texts.each(&block, |text| packets.push(&[text, &self.texts.delimiter]));
+            for at in socket.send(&packets).await.map_err(named)? {
+                note_too_large(&mut refused, place + at as u64, packets.get(at).len())?;
             }
+            place += packets.len() as u64;
         }
         socket.check().map_err(named)?;
         Ok(refused)

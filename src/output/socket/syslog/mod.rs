@@ -14,7 +14,7 @@ pub use self::params::SyslogParams;
 
 use self::header::Writer;
 use self::params::{Framing, Protocol};
-use super::datagram::{Datagrams, Sent};
+use super::datagram::{Datagrams, Packets};
 use super::line::{Lines, Pen};
 use super::params::{Server, Terms};
 use super::plain::{note_too_large, open_tls};
@@ -180,12 +180,15 @@ impl RemoteSyslog {
         let socket = Datagrams::open(server, self.terms.send_timeout).await?;
         let (mut refused, mut first) = (Vec::new(), 0);
         for block in messages.chunk.blocks() {
-            let (block, mut datagrams) = (block?, Vec::new());
-            messages.each(&block, |place, message| datagrams.push((first + place, message.to_vec())));
-            for (place, datagram) in datagrams {
-                let known = refused.last().is_some_and(|event: &RefusedEvent| event.place == place);
-                if socket.send(&datagram).await.map_err(named)? == Sent::TooLarge && !known {
-                    note_too_large(&mut refused, place, datagram.len())?;
+            let (block, mut packets, mut places) = (block?, Packets::default(), Vec::new());
+            messages.each(&block, |place, message| {
+                packets.push(&[message]);
+                places.push(first + place);
+            });
+            for at in socket.send(&packets).await.map_err(named)? {
+                let known = refused.last().is_some_and(|event: &RefusedEvent| event.place == places[at]);
+                if !known {
+                    note_too_large(&mut refused, places[at], packets.get(at).len())?;
                 }
             }
             first += u64::from(block.count);
