@@ -30,7 +30,7 @@ const LANE_BYTES: usize = 4 << 20;
 const ALL_BYTES: usize = 64 << 20;
 /// How long the thread waits for a full lane before the partition is paused, and how often it looks. librdkafka throws away
 /// what it has fetched ahead of a partition that is paused, and takes up to a second to fetch again.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(1);
 /// A piece takes no more messages once it has so many bytes.
 const PIECE_BYTES: usize = 1 << 20;
