@@ -38,6 +38,13 @@ TARGETS = {
     "syslog-out": SYSLOG + "tcp\n  framing octet_counting",
     "udp-out": SYSLOG + "udp",
 }
+# Where the collector says what it has counted.
+COUNT = """<source>
+  @type prometheus
+  bind 127.0.0.1
+  port {count}
+</source>
+"""
 OTLP_IN = """
 <source>
   @type opentelemetry
@@ -47,12 +54,7 @@ OTLP_IN = """
     port {port}
   </%s>
 </source>
-<source>
-  @type prometheus
-  bind 127.0.0.1
-  port {count}
-</source>
-<match t>
+""" + COUNT + """<match t>
   @type null
 </match>
 """
@@ -65,12 +67,7 @@ KAFKA_IN = """
   add_prefix t
   %s
 </source>
-<source>
-  @type prometheus
-  bind 127.0.0.1
-  port {count}
-</source>
-<match t.**>
+""" + COUNT + """<match t.**>
   %s
 </match>
 """

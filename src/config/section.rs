@@ -193,6 +193,13 @@ impl Section {
         self.set(Param { name: name.into(), name_span: span.clone(), value: Value::bare(text), value_span: span });
     }
 
+    /// As [`set_text`](Self::set_text), where the section does not have the parameter.
+    pub fn set_default(&mut self, name: &str, text: impl Into<String>) {
+        if !self.has(name) {
+            self.set_text(name, text);
+        }
+    }
+
     /// Sets the argument, at the section's own place.
     pub fn set_arg(&mut self, text: impl Into<String>) {
         self.args = Argument { value: Value::bare(text), span: self.span.clone() };

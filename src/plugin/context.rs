@@ -446,9 +446,7 @@ impl<'a> BuildContext<'a> {
         let empty = || Section::new(name, self.section.span.clone());
         let mut section = self.section.child(name).cloned().unwrap_or_else(empty);
         for (parameter, text) in defaults {
-            if !section.has(parameter) {
-                section.set_text(parameter, *text);
-            }
+            section.set_default(parameter, *text);
         }
         section
     }

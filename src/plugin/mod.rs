@@ -43,4 +43,4 @@ pub use scope::{SCOPE_TARGET, scope};
 pub use stop::{Stop, Stopper};
 pub use template::{Template, path_part};
 pub use timeparams::TimeParams;
-pub use tlsparams::{TlsParams, checked};
+pub use tlsparams::{TlsParams, VerifyMode, checked};

@@ -8,10 +8,13 @@ use super::context::BuildContext;
 use crate::config::{Diagnostic, Secret};
 use crate::net::tls::{ClientSettings, Verify, Version, Versions};
 
+/// Whether a target's certificate is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum VerifyMode {
+pub enum VerifyMode {
+    /// Not at all.
     None,
+    /// Against the authorities and the name.
     #[default]
     Peer,
 }

@@ -85,23 +85,17 @@ fn parser(params: &KafkaInParams, cx: &mut BuildContext<'_>) -> Result<Arc<dyn P
     match kind.as_str() {
         "text" => {
             section.set_text("@type", "none");
-            set_default(&mut section, "message_key", &params.message_key);
+            section.set_default("message_key", &*params.message_key);
         }
         other => {
             section.set_text("@type", other);
             // A field `time` of JSON stays, unless a <parse> asks for it.
             if other == "json" && !asks {
-                set_default(&mut section, "time_key", "");
+                section.set_default("time_key", "");
             }
         }
     }
     cx.parser_of(&section)
-}
-
-fn set_default(section: &mut Section, name: &str, text: &str) {
-    if !section.has(name) {
-        section.set_text(name, text);
-    }
 }
 
 /// Field and value that stand in a record beside what was parsed.

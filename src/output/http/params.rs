@@ -11,7 +11,7 @@ use super::auth::AuthParams;
 use crate::config::{Diagnostic, Pairs, Secret};
 use crate::net::http::{ClientOptions, Proxy};
 use crate::net::tls::{ClientSettings, Verify, Version, Versions};
-use crate::plugin::{BuildContext, Template};
+use crate::plugin::{BuildContext, Template, VerifyMode};
 
 /// Ruby's wait for connections and answers, in seconds, where the configuration says nothing.
 const DEFAULT_TIMEOUT: u64 = 60;
@@ -36,14 +36,6 @@ enum Compress {
     #[default]
     Text,
     Gzip,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum VerifyMode {
-    None,
-    #[default]
-    Peer,
 }
 
 /// Parameters of `out_http`.
