@@ -104,12 +104,12 @@ fn lines_that_a_changed_configuration_sends_elsewhere_are_not_lost_by_a_kill() {
     let outputs = format!("<match n.a>\n{all}</match>\n<match n.b>\n{small}</match>\n");
     let config = |filter: &str| tail_source(place.path(), "logs/*.log", "") + filter + &retag + &outputs;
     let mut first = place.log("first.log");
-    first.write(200);
+    first.write_at_once(200);
     let daemon = place.start(&config(""));
     let even = |ids: &[String]| ids.iter().step_by(2).cloned().collect::<Vec<_>>();
     targets[0].wait_for_all(&even(&first.written));
     let mut second = place.log("second.log");
-    second.write(50);
+    second.write_at_once(50);
     targets[0].wait_for_all(&even(&second.written));
     std::thread::sleep(TRIES);
     drop(daemon);
@@ -142,7 +142,7 @@ impl Lopsided {
 
     fn start(&mut self) -> Daemon {
         let mut log = self.place.log("first.log");
-        log.write(200);
+        log.write_at_once(200);
         self.written.append(&mut log.written);
         let daemon = self.place.start(&self.config);
         self.targets[0].wait_for_all(&self.written);
@@ -152,7 +152,7 @@ impl Lopsided {
     /// Lines in another file: a stream that only the first store takes now.
     fn refused_lines(&mut self) {
         let mut log = self.place.log("second.log");
-        log.write(50);
+        log.write_at_once(50);
         self.written.append(&mut log.written);
         self.targets[0].wait_for_all(&self.written);
     }
@@ -173,7 +173,7 @@ fn a_batch_that_one_of_two_stores_refused_enters_each_once() {
     both.refused_lines();
     // More lines come while the first few are offered again and again.
     let mut log = both.place.log("third.log");
-    log.write(5);
+    log.write_at_once(5);
     let first = log.written.clone();
     both.targets[0].wait_for_all(&first);
     log.write(95);
@@ -244,11 +244,11 @@ fn stores_that_change_places_between_a_kill_and_the_start_are_told_apart() {
         tail_source(place.path(), "logs/*.log", "") + &copy(&names.map(to_label)) + &labels
     };
     let mut first = place.log("first.log");
-    first.write(200);
+    first.write_at_once(200);
     let mut daemon = place.start(&config(["X", "Y"], "SMALL"));
     targets[0].wait_for_all(&named("X", &first.written));
     let mut second = place.log("second.log");
-    second.write(50);
+    second.write_at_once(50);
     targets[0].wait_for_all(&named("X", &second.written));
     std::thread::sleep(TRIES);
     daemon.kill();

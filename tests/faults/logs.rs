@@ -30,13 +30,25 @@ impl Log {
         Log { path, file, name: name.to_owned(), written: Vec::new(), rotations: 0 }
     }
 
-    /// Writes so many lines with new ids.
+    /// Writes so many lines with new ids, piece by piece: a reader may see any part of them.
     pub fn write(&mut self, lines: usize) {
         for _ in 0..lines {
-            let id = format!("{}-{}", self.name, self.written.len());
-            writeln!(self.file, "{{\"id\":\"{id}\"}}").unwrap();
-            self.written.push(id);
+            let line = self.next_line();
+            writeln!(self.file, "{line}").unwrap();
         }
+    }
+
+    /// Writes so many lines with new ids in one call: a reader sees all of them or none, so that they are one batch.
+    pub fn write_at_once(&mut self, lines: usize) {
+        let text: String = (0..lines).map(|_| self.next_line() + "\n").collect();
+        self.write_text(&text);
+    }
+
+    fn next_line(&mut self) -> String {
+        let id = format!("{}-{}", self.name, self.written.len());
+        let line = format!("{{\"id\":\"{id}\"}}");
+        self.written.push(id);
+        line
     }
 
     /// Writes text as it is: none of it is an id.
