@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::maps::Maps;
 use super::msgpack::{self, Malformed};
 use super::pack::{self, InflateError, Packing};
 use super::record::Record;
@@ -92,12 +93,13 @@ pub struct Entry<'a> {
 pub struct Entries<'a> {
     buf: &'a [u8],
     pos: usize,
+    maps: Maps,
 }
 
 impl<'a> Entries<'a> {
     /// Over plain entry bytes.
     pub fn new(buf: &'a [u8]) -> Entries<'a> {
-        Entries { buf, pos: 0 }
+        Entries { buf, pos: 0, maps: Maps::new() }
     }
 
     /// Offset of the next entry.
@@ -109,7 +111,7 @@ impl<'a> Entries<'a> {
     fn read(&mut self) -> Result<Entry<'a>, Malformed> {
         let start = self.pos;
         let (time, record) = entry_head(self.buf, start)?;
-        let end = record + msgpack::skip(&self.buf[record..])?;
+        let end = record + self.maps.skip(&self.buf[record..])?;
         self.pos = end;
         Ok(Entry { time, record: &self.buf[record..end], raw: &self.buf[start..end] })
     }

@@ -116,7 +116,7 @@ pub fn skip(buf: &[u8]) -> Result<usize, Malformed> {
 
 /// Where the value at `at` ends, which may be past the bytes where they are cut: the caller compares once, at its end.
 #[inline(always)]
-fn skip_at(buf: &[u8], at: usize, depth: usize) -> Result<usize, Malformed> {
+pub(super) fn skip_at(buf: &[u8], at: usize, depth: usize) -> Result<usize, Malformed> {
     let first = *buf.get(at).ok_or(Malformed::Truncated)?;
     match WHOLE[usize::from(first)] {
         0 if first == 0xd9 => Ok(at + 2 + u8_at(buf, at + 1)?),
@@ -257,6 +257,18 @@ fn read_far_map_len(buf: &[u8], pos: &mut usize) -> Result<Option<usize>, Malfor
             Ok(Some(values / 2))
         }
         _ => Ok(None),
+    }
+}
+
+/// The number at the start of `buf` where it is one of at most 32 bits without a sign, and its size in bytes.
+#[inline(always)]
+pub(super) fn small(buf: &[u8]) -> Option<(u32, usize)> {
+    match *buf {
+        [first @ 0..=0x7f, ..] => Some((u32::from(first), 1)),
+        [0xcc, a, ..] => Some((u32::from(a), 2)),
+        [0xcd, a, b, ..] => Some((u32::from(u16::from_be_bytes([a, b])), 3)),
+        [0xce, a, b, c, d, ..] => Some((u32::from_be_bytes([a, b, c, d]), 5)),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::cell::Cell;
 
 use bumpalo::Bump;
 
+use super::json::shape::Expected;
 use super::msgpack::{self, Malformed};
 use super::value::Value;
 
@@ -17,6 +18,8 @@ pub struct Arena {
     bump: Bump,
     /// A buffer lent to whoever builds a value piece by piece, so that this costs no allocation per record.
     scratch: Cell<Vec<u8>>,
+    /// Names that the next object is likely to have.
+    expected: Cell<Expected>,
 }
 
 impl Arena {
@@ -59,6 +62,16 @@ impl Arena {
     /// Gives the scratch buffer back.
     pub(super) fn give_scratch(&self, scratch: Vec<u8>) {
         self.scratch.set(scratch);
+    }
+
+    /// Borrows the names that objects are expected to have, for those without the field `apart`.
+    pub(super) fn take_expected(&self, apart: &[u8]) -> Expected {
+        self.expected.take().without(apart)
+    }
+
+    /// Gives the names back.
+    pub(super) fn give_expected(&self, expected: Expected) {
+        self.expected.set(expected);
     }
 
     /// Bytes in use by the arena's blocks.

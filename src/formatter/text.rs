@@ -6,12 +6,12 @@ use crate::event::{EventTime, Value, entry_head, json};
 /// left out whole, with all behind it: where that begins can't be told.
 #[inline(always)]
 pub fn write_json_lines(entries: &[u8], head: impl Fn(EventTime, &mut Vec<u8>), end: &[u8], out: &mut Vec<u8>) {
-    let mut pos = 0;
+    let (mut pos, mut writer) = (0, json::Writer::new());
     while let Ok((time, record)) = entry_head(entries, pos) {
         let start = out.len();
         head(time, out);
         pos = record;
-        if json::write_map_at(entries, &mut pos, out).is_err() {
+        if writer.write_map_at(entries, &mut pos, out).is_err() {
             return out.truncate(start);
         }
         out.extend_from_slice(end);

@@ -48,7 +48,9 @@ impl<'a> Elements<'a> {
         out: &mut Vec<u8>,
     ) -> Option<Result<Option<Value<'a>>, JsonError>> {
         let start = out.len();
-        let next = self.next(arena, |reader, scratch| reader.append_but(apart, arena, scratch, out));
+        let mut expected = arena.take_expected(apart);
+        let next = self.next(arena, |reader, scratch| reader.append_but(&mut expected, arena, scratch, out));
+        arena.give_expected(expected);
         if let Some(Err(_)) = next {
             out.truncate(start);
         }

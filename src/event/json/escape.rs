@@ -4,25 +4,51 @@
 //! beyond ASCII stay as they are. Bytes that are no UTF-8 become U+FFFD, so that the output is JSON whatever came in.
 
 use super::simd::{self, BLOCK};
+use crate::event::room::Room;
+
+/// What stands behind the backslash for each byte that is escaped.
+const SHORT: [u8; 256] = {
+    let mut short = [b'u'; 256];
+    let pairs = [(b'"', b'"'), (b'\\', b'\\'), (b'\n', b'n'), (b'\t', b't'), (b'\r', b'r'), (0x08, b'b'), (0x0c, b'f')];
+    let mut at = 0;
+    while at < pairs.len() {
+        short[pairs[at].0 as usize] = pairs[at].1;
+        at += 1;
+    }
+    short
+};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` in quotes.
-#[inline(always)]
+#[inline]
 pub(super) fn write(text: &[u8], out: &mut Vec<u8>) {
-    write_near(text, text, out);
+    quoted(text, text, out);
 }
 
-/// As [`write`], for text that stands at the start of `near`: short text is looked through and copied as one block that
-/// may reach behind it.
-#[inline(always)]
-pub(super) fn write_near(text: &[u8], near: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    match near.first_chunk::<BLOCK>() {
-        Some(block) if text.len() <= BLOCK && is_plain(block, text.len()) => append(near, text.len(), out),
-        _ => long(text, out),
+/// Appends text in quotes, as [`text_near`] does.
+#[inline(never)]
+pub(super) fn quoted(text: &[u8], near: &[u8], out: &mut Vec<u8>) {
+    let mut room = Room::of(out);
+    room.push(b'"');
+    let ascii = escape::<true>(text, near, &mut room);
+    if ascii < text.len() {
+        room.with(|out| checked(&text[ascii..], out));
     }
-    out.push(b'"');
+    room.push(b'"');
+}
+
+/// Appends text in quotes where it is short and has nothing to escape or to check; false otherwise. It stands at the start of
+/// `near`: one block of that is looked through and copied, which may reach behind the text.
+#[inline(always)]
+pub(super) fn short(len: usize, near: &[u8], room: &mut Room<'_>) -> bool {
+    let Some(block) = near.first_chunk::<BLOCK>().filter(|block| len <= BLOCK && is_plain(block, len)) else {
+        return false;
+    };
+    room.push(b'"');
+    room.block(block, len);
+    room.push(b'"');
+    true
 }
 
 /// Whether the first `len` bytes, a block at the most, can be printed as they are.
@@ -32,102 +58,82 @@ fn is_plain(block: &[u8; BLOCK], len: usize) -> bool {
     u64::from(found.special | found.high) << (64 - BLOCK) << (BLOCK - len) == 0
 }
 
-/// Appends the first `len` bytes of `text`, a block at the most. A copy of fixed size costs no call.
-#[inline(always)]
-fn append(text: &[u8], len: usize, out: &mut Vec<u8>) {
-    let Some(block) = text.first_chunk::<BLOCK>() else { return out.extend_from_slice(&text[..len]) };
-    let start = out.len();
-    out.extend_from_slice(block);
-    out.truncate(start + len);
-}
-
-/// Appends text that is long, or has something to escape or to check.
-#[inline(never)]
-fn long(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + text.len() / 8 + BLOCK);
-    let ascii = escape::<true>(text, out);
-    if ascii < text.len() {
-        checked(&text[ascii..], out);
-    }
-}
-
 /// Appends text that may be no UTF-8.
 #[cold]
 fn checked(text: &[u8], out: &mut Vec<u8>) {
     if simdutf8::basic::from_utf8(text).is_ok() {
-        escape::<false>(text, out);
+        escape::<false>(text, text, &mut Room::of(out));
         return;
     }
     for chunk in text.utf8_chunks() {
-        escape::<false>(chunk.valid().as_bytes(), out);
+        escape::<false>(chunk.valid().as_bytes(), chunk.valid().as_bytes(), &mut Room::of(out));
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
 }
 
-/// Appends UTF-8 text, or ASCII alone. Gives how much of it was taken: at most what is before a block that holds a byte beyond
-/// ASCII.
-fn escape<const ASCII: bool>(text: &[u8], out: &mut Vec<u8>) -> usize {
+/// Appends UTF-8 text, or ASCII alone, that stands at the start of `near`. Gives how much of it was taken: at most what is
+/// before a block that holds a byte beyond ASCII.
+#[inline(always)]
+fn escape<const ASCII: bool>(text: &[u8], near: &[u8], room: &mut Room<'_>) -> usize {
     let mut taken = 0;
-    while let Some(block) = text[taken..].first_chunk::<BLOCK>() {
-        let found = simd::found(block);
-        if ASCII && found.high != 0 {
+    while let Some(two) = near[taken..].first_chunk()
+        && taken + BLOCK <= text.len()
+    {
+        if !block_escaped::<ASCII>(two, BLOCK, room) {
             return taken;
         }
-        taken += escape_to_first(block, BLOCK, found.special, out);
+        taken += BLOCK;
     }
-    // What is left is less than a block: spaces stand behind it, which are never looked at for their own sake.
-    let rest = &text[taken..];
-    let mut last = [b' '; 2 * BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut at = 0;
-    while let Some(block) = last[at..].first_chunk::<BLOCK>()
-        && at < rest.len()
-    {
-        let found = simd::found(block);
-        if ASCII && found.high != 0 {
+    // Less than a block is left, or there are no two blocks: then anything stands behind.
+    while taken < text.len() {
+        let (len, near) = ((text.len() - taken).min(BLOCK), &near[taken..]);
+        let mut last = [0; 2 * BLOCK];
+        let two = near.first_chunk().unwrap_or_else(|| {
+            last[..len].copy_from_slice(&near[..len]);
+            &last
+        });
+        if !block_escaped::<ASCII>(two, len, room) {
             break;
         }
-        at += escape_to_first(block, rest.len() - at, found.special, out);
+        taken += len;
     }
-    taken + at
+    taken
 }
 
-/// Appends the first `len` bytes of a block, or of them those to the first in `special`, which is escaped. Gives how many it
-/// took. To look again behind an escape costs less than to take the rest of the block apart.
+/// Appends the first `len` bytes, a block at the most; false where one of them is beyond ASCII and only that is wanted. What
+/// is behind an escaped byte is copied as a whole block again: that costs less than a copy of the very size.
 #[inline(always)]
-fn escape_to_first(block: &[u8; BLOCK], len: usize, special: u32, out: &mut Vec<u8>) -> usize {
-    let len = len.min(BLOCK);
-    let plain = (special.trailing_zeros() as usize).min(len);
-    let start = out.len();
-    out.extend_from_slice(block);
-    if plain == BLOCK {
-        return BLOCK;
+fn block_escaped<const ASCII: bool>(two: &[u8; 2 * BLOCK], len: usize, room: &mut Room<'_>) -> bool {
+    let Some(block) = two.first_chunk::<BLOCK>() else { return false };
+    let (found, own) = (simd::found(block), u32::MAX >> (BLOCK - len));
+    if ASCII && found.high & own != 0 {
+        return false;
     }
-    out.truncate(start + plain);
-    if plain == len {
-        return len;
-    }
-    escape_byte(block[plain], out);
-    plain + 1
-}
-
-#[inline(always)]
-fn escape_byte(byte: u8, out: &mut Vec<u8>) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\t' => b't',
-        b'\r' => b'r',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
-            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-            return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+    let (mut special, mut from) = (found.special & own, 0);
+    while special != 0 {
+        let at = special.trailing_zeros() as usize;
+        special &= special - 1;
+        if let Some(run) = two[from..].first_chunk::<BLOCK>() {
+            room.block(run, at - from);
         }
-    };
-    out.extend_from_slice(&[b'\\', short]);
+        byte(two[at], room);
+        from = at + 1;
+    }
+    if let Some(run) = two[from..].first_chunk::<BLOCK>() {
+        room.block(run, len - from);
+    }
+    true
+}
+
+#[inline(always)]
+fn byte(byte: u8, room: &mut Room<'_>) {
+    let short = SHORT[usize::from(byte)];
+    room.block(&[b'\\', short], 2);
+    if short == b'u' {
+        room.block(&[b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]], 4);
+    }
 }
 
 #[cfg(test)]

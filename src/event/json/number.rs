@@ -1,6 +1,7 @@
 //! Numbers: integers exact while 64 bits hold them, floats rounded correctly.
 
 use super::error::Reason;
+use crate::event::room::Room;
 use crate::event::value::Value;
 
 /// Digits that always fit `u64`.
@@ -35,6 +36,50 @@ pub(super) fn read(text: &[u8], start: usize) -> Result<(Value<'static>, usize),
     Ok((value, scan.at))
 }
 
+/// Powers of ten by how many digits of eight there are.
+const WHOLE_TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The digits at the start of the eight bytes at `at`, if there are so many: how many, and the number they are. Taken all
+/// at once, for their count is hard to foretell.
+#[inline(always)]
+fn eight(text: &[u8], at: usize) -> Option<(usize, u64)> {
+    let bytes = text.get(at..)?.first_chunk::<8>()?;
+    // A digit becomes 0 to 9; adding 0x76 to anything above sets the top bit of its byte. What that carries into the next
+    // byte is of no account: only the first one that is no digit is looked for.
+    let digits = u64::from_le_bytes(*bytes) ^ 0x3030_3030_3030_3030;
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    let bits = others.trailing_zeros() & !7;
+    // Zeros before them change no number. Then pairs, fours and all eight are put together.
+    let digits = digits.checked_shl(64 - bits).unwrap_or(0);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let even = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let odd = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    Some(((bits / 8) as usize, even.wrapping_add(odd) >> 32))
+}
+
+/// The whole number at `start` that has less than eight digits and stands before other text; gives it and where it ends.
+/// `None` for any other, and for what is no number.
+#[inline(always)]
+pub(super) fn small(text: &[u8], start: usize) -> Option<(u64, usize)> {
+    let (digits, sum) = eight(text, start)?;
+    let end = start + digits;
+    let leading_zero = digits > 1 && text[start] == b'0';
+    let whole = !matches!(text.get(end), None | Some(b'.' | b'e' | b'E'));
+    (0 < digits && digits < 8 && whole && !leading_zero).then_some((sum, end))
+}
+
+/// Appends a number that [`small`] gave, to MessagePack.
+#[inline(always)]
+pub(super) fn put_small(number: u64, out: &mut Room<'_>) {
+    let bytes = (number as u32).to_be_bytes();
+    match number {
+        0..0x80 => out.push(bytes[3]),
+        0x80..0x100 => out.block(&[0xcc, bytes[3]], 2),
+        0x100..0x1_0000 => out.block(&[0xcd, bytes[2], bytes[3]], 3),
+        _ => out.block(&[0xce, bytes[0], bytes[1], bytes[2], bytes[3]], 5),
+    }
+}
+
 struct Digits<'a> {
     text: &'a [u8],
     at: usize,
@@ -47,6 +92,13 @@ impl Digits<'_> {
     #[inline(always)]
     fn run(&mut self) -> Result<usize, Reason> {
         let start = self.at;
+        while let Some((digits, sum)) = eight(self.text, self.at) {
+            self.sum = self.sum.wrapping_mul(WHOLE_TENS[digits]).wrapping_add(sum);
+            self.at += digits;
+            if digits < 8 {
+                return if self.at > start { Ok(self.at - start) } else { Err(Reason::Number) };
+            }
+        }
         while let Some(digit) = self.text.get(self.at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
             self.sum = self.sum.wrapping_mul(10).wrapping_add(u64::from(digit));
             self.at += 1;

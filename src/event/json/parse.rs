@@ -39,13 +39,14 @@ pub fn append_object<'a>(
 ) -> Result<Option<Value<'a>>, JsonError> {
     let start = out.len();
     let mut reader = Reader::new(text);
-    let mut scratch = arena.take_scratch();
+    let (mut scratch, mut expected) = (arena.take_scratch(), arena.take_expected(apart));
     let read = match reader.token() {
-        Ok(b'{') => reader.append_but(apart, arena, &mut scratch, out),
+        Ok(b'{') => reader.append_but(&mut expected, arena, &mut scratch, out),
         Ok(_) => Err(other(&mut reader, &mut scratch)),
         Err(reason) => Err(reason),
     };
     arena.give_scratch(scratch);
+    arena.give_expected(expected);
     let read = read.and_then(|taken| reader.end().map(|()| taken));
     read.map_err(|reason| {
         out.truncate(start);

@@ -6,9 +6,12 @@ use smallvec::SmallVec;
 
 use super::error::{JsonError, Kind, Reason};
 use super::names::{self, FEW, Seen};
+use super::shape::Expected;
+use super::simd::{self, BLOCK};
 use super::{number, scan, strings};
 use crate::event::msgpack::{self, MAX_DEPTH};
 use crate::event::record::{Arena, Record};
+use crate::event::room::Room;
 use crate::event::value::Value;
 
 /// Fields of open nested objects whose places are remembered without an allocation.
@@ -198,19 +201,6 @@ impl Reader<'_> {
         }
     }
 
-    /// As [`append`](Self::append), for the fields of a record: what most of them are costs no call.
-    #[inline(always)]
-    fn append_field(&mut self, out: &mut Vec<u8>) -> Result<(), Reason> {
-        match self.token()? {
-            b'"' => self.append_string(out).map(|_| ()),
-            b'{' | b'[' => self.append(out, 1),
-            first => {
-                self.scalar(first)?.encode(out);
-                Ok(())
-            }
-        }
-    }
-
     /// Appends the string at this place; gives the offset of its body in `out`.
     #[inline(always)]
     fn append_string(&mut self, out: &mut Vec<u8>) -> Result<usize, Reason> {
@@ -329,7 +319,36 @@ fn begin(out: &mut Vec<u8>, empty: u8, depth: usize) -> Result<usize, Reason> {
     Ok(out.len() - 1)
 }
 
-/// To a record.
+/// An object whose names are those expected, so far.
+struct Object<'a> {
+    /// Where its header is in the output.
+    header: usize,
+    /// The place of the next name among those expected.
+    place: usize,
+    /// Fields so far, without the one apart.
+    len: usize,
+    /// The value of that one.
+    apart: Option<Value<'a>>,
+}
+
+impl Object<'_> {
+    /// Marks the fields so far, and notes their names.
+    fn names_before(&self, marks: &mut SmallVec<[usize; INLINE_MARKS]>, out: &[u8]) -> Seen {
+        let (mut seen, mut at) = (Seen::default(), self.header + 1);
+        marks.clear();
+        for _ in 0..self.len {
+            marks.push(at);
+            // What was written here just now is whole.
+            if let Ok(Value::Str(name)) = msgpack::read(out, &mut at) {
+                seen.is_new(name);
+            }
+            at += msgpack::skip(&out[at..]).unwrap_or(0);
+        }
+        seen
+    }
+}
+
+/// To a record, or to an object without one of its fields.
 impl<'a> Reader<'a> {
     /// Reads the object at this place into `record`, which is empty. `scratch` is any buffer.
     pub(super) fn record(
@@ -363,19 +382,106 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Appends the object at this place to `out`, without the field `apart`; gives the last value of that one.
+    /// Appends the object at this place to `out`, without the field apart; gives the last value of that one.
     pub(super) fn append_but(
         &mut self,
-        apart: &[u8],
+        expected: &mut Expected,
         arena: &'a Arena,
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<Option<Value<'a>>, Reason> {
         let header = begin(out, 0x80, 0)?;
-        if self.open(b'}')? {
-            return Ok(None);
+        let mut object = Object { header, place: 0, len: 0, apart: None };
+        loop {
+            self.append_known(expected, &mut object, out)?;
+            let rest = &self.text[self.pos..];
+            match expected.shape.at(object.place) {
+                // The field apart, for no other is left here.
+                Some(name) if name.from.begins(rest) => {
+                    self.pos += name.from.len();
+                    object.place += 1;
+                    object.apart = Some(self.value(arena, scratch)?);
+                }
+                _ if object.place > 0 && rest.first() == Some(&b'}') => {
+                    self.pos += 1;
+                    break;
+                }
+                _ => match expected.shape.further(object.place, rest) {
+                    Some(place) => object.place = place,
+                    None => {
+                        self.append_others(expected, &mut object, arena, scratch, out)?;
+                        break;
+                    }
+                },
+            }
         }
-        let (mut seen, mut repeated, mut taken) = (Seen::default(), false, None);
+        msgpack::set_len(out, header, object.len, msgpack::put_map_len);
+        Ok(object.apart)
+    }
+
+    /// Appends the fields that have the names expected, up to the field apart. What values mostly are costs no call.
+    #[inline(always)]
+    fn append_known(&mut self, expected: &Expected, object: &mut Object<'a>, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let (text, mut pos) = (self.text, self.pos);
+        let (mut place, mut room) = (object.place, Room::of(out));
+        let apart = expected.apart_at.unwrap_or(usize::MAX);
+        while let Some(name) = expected.shape.at(place)
+            && place != apart
+            && name.from.begins(&text[pos..])
+        {
+            pos += name.from.len();
+            place += 1;
+            name.to.append(&mut room);
+            let rest = &text[pos..];
+            match rest.first() {
+                Some(b'"') => {
+                    if let Some(block) = rest[1..].first_chunk::<BLOCK>() {
+                        let end = simd::quotes(block).trailing_zeros() as usize;
+                        if block.get(end) == Some(&b'"') {
+                            room.push(SHORT_STR | end as u8);
+                            room.block(block, end);
+                            pos += end + 2;
+                            continue;
+                        }
+                    }
+                }
+                Some(b'0'..=b'9') => {
+                    if let Some((number, end)) = number::small(text, pos) {
+                        number::put_small(number, &mut room);
+                        pos = end;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            self.pos = pos;
+            room.with(|out| self.append(out, 1))?;
+            pos = self.pos;
+        }
+        self.pos = pos;
+        object.len += place - object.place;
+        object.place = place;
+        Ok(())
+    }
+
+    /// The rest of an object, from a name on that was not expected: behind its opening or the value before.
+    #[inline(never)]
+    fn append_others(
+        &mut self,
+        expected: &mut Expected,
+        object: &mut Object<'a>,
+        arena: &'a Arena,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let mut from = self.pos;
+        let ended = if object.place == 0 { self.open(b'}')? } else { !self.more(b'}')? };
+        if ended {
+            return Ok(());
+        }
+        let mut learns = expected.differs(object.place);
+        let mut seen = object.names_before(&mut self.marks, out);
+        let mut repeated = false;
         loop {
             let at = out.len();
             if self.token()? != b'"' {
@@ -383,25 +489,31 @@ impl<'a> Reader<'a> {
             }
             let body = self.append_string(out)?;
             self.colon()?;
-            if out[body..] == *apart {
-                out.truncate(at);
-                taken = Some(self.value(arena, scratch)?);
+            self.token()?;
+            let apart = expected.is_apart(&out[body..]);
+            let again = if apart {
+                object.apart.is_some()
             } else {
                 self.marks.push(at);
-                repeated |= !seen.is_new(&out[body..]) && self.is_repeated(out, 0);
-                self.append_field(out)?;
+                !seen.is_new(&out[body..]) && self.is_repeated(out, 0)
+            };
+            repeated |= again && !apart;
+            // What is expected comes once: nobody looks for its like then.
+            learns = learns && !again && expected.add(&self.text[from..self.pos], &out[at..], apart);
+            if apart {
+                out.truncate(at);
+                object.apart = Some(self.value(arena, scratch)?);
+            } else {
+                self.append(out, 1)?;
             }
+            from = self.pos;
             if !self.more(b'}')? {
                 break;
             }
         }
-        let mut len = self.marks.len();
-        if repeated {
-            len = names::settle_pairs(out, &self.marks);
-        }
+        object.len = if repeated { names::settle_pairs(out, &self.marks) } else { self.marks.len() };
         self.marks.clear();
-        msgpack::set_len(out, header, len, msgpack::put_map_len);
-        Ok(taken)
+        Ok(())
     }
 
     #[inline(always)]

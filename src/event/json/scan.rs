@@ -1,42 +1,20 @@
-//! Finding the end of a string, eight bytes at a time.
-//!
-//! A `u64` holds eight bytes; a few operations on it tell whether one of them is the byte looked for, and the lowest bit
-//! that comes out tells where (Mycroft's zero-byte test; hits above the first one may be false and are not used).
+//! Finding the end of a string, a block at a time.
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+use super::simd::{self, BLOCK};
 
 /// From this many bytes on a scan is handed to `memchr`, which is faster there and slower to start.
-const LONG: usize = 48;
-
-#[inline(always)]
-fn word(text: &[u8], at: usize) -> Option<u64> {
-    text.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
-}
-
-/// Top bits of the bytes that equal `byte`, up to the first such one.
-#[inline(always)]
-fn equal(word: u64, byte: u8) -> u64 {
-    let diff = word ^ (ONES * byte as u64);
-    diff.wrapping_sub(ONES) & !diff & HIGHS
-}
-
-/// The place of the first hit among the eight bytes.
-#[inline(always)]
-fn first(hits: u64) -> usize {
-    (hits.trailing_zeros() / 8) as usize
-}
+const LONG: usize = 4 * BLOCK;
 
 /// Where the first `"` or `\` stands at or after `from`; the length of the text when there is none.
 #[inline(always)]
 pub(super) fn quote_or_backslash(text: &[u8], from: usize) -> usize {
     let mut at = from;
-    while let Some(word) = word(text, at) {
-        let hits = equal(word, b'"') | equal(word, b'\\');
+    while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+        let hits = simd::quotes(block);
         if hits != 0 {
-            return at + first(hits);
+            return at + hits.trailing_zeros() as usize;
         }
-        at += 8;
+        at += BLOCK;
         if at - from >= LONG {
             break;
         }
@@ -54,9 +32,9 @@ fn far_quote_or_backslash(text: &[u8], at: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Every byte at every place of texts around the word and block borders.
+    /// Every byte at every place of texts around the borders of blocks.
     fn everywhere(check: impl Fn(&[u8], u8, usize)) {
-        for len in [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 47, 48, 49, 64, 100] {
+        for len in [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 160] {
             for place in 0..len {
                 for byte in 0..=255 {
                     let mut text = vec![b'x'; len];

@@ -398,6 +398,83 @@ fn removed(text: &[u8], apart: &str) -> Result<(String, Option<Owned>), JsonErro
     Ok((String::from_utf8(out).unwrap(), taken))
 }
 
+/// Objects whose fields come and go, in a row; some of them are no JSON.
+fn run() -> impl Strategy<Value = Vec<String>> {
+    let name = prop::sample::select(vec!["a", "b", "t", "", "a\\n", "long name that fits no block of 32 bytes"]);
+    let texts = vec![
+        "1",
+        "\"x\"",
+        "12345678",
+        "0",
+        "01",
+        "1.5",
+        "-7",
+        "1e3",
+        "null",
+        "\"\"",
+        "\"a\\nb\"",
+        "\"é\"",
+        "{\"a\":1}",
+        "[1,{\"b\":2}]",
+        "tru",
+        "\"a text of just 32 bytes, or nearly\"",
+        " 7",
+        "7 ",
+        "123456",
+        "256",
+        "\"open",
+    ];
+    let usual = prop::sample::select(vec![
+        r#"{"a":1,"t":5,"b":"x"}"#,
+        r#"{"a":"y","b":"z"}"#,
+        r#"{"a": 70000, "t": 5, "b": "x"}"#,
+        r#"{"t":1.5,"a\n":{"b":[]},"b":"a longer text that takes more than a block"}"#,
+        r#"{"a":1,"a":2}"#,
+        r#"{"t":1,"t":2}"#,
+        r#"{"a":1,"t":5,"b":"x"} "#,
+        r#"{"a":1,"t":5,"b":"x","c":1}"#,
+        r#"{"a":1,"t":5,"b":"x"x"#,
+        "{}",
+    ]);
+    let field = (name, prop::sample::select(texts)).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+    let other = prop::collection::vec(field, 0..5).prop_map(|fields| format!("{{{}}}", fields.join(",")));
+    prop::collection::vec(prop_oneof![4 => usual.prop_map(str::to_owned), 1 => other], 1..40)
+}
+
+proptest! {
+    #[test]
+    fn objects_in_a_row_are_read_and_printed_as_each_alone(run in run()) {
+        let (arena, mut writer) = (Arena::new(), Writer::new());
+        for text in &run {
+            let (mut own, mut raw) = (Vec::new(), Vec::new());
+            let alone = Arena::new();
+            let expected = append_object(text.as_bytes(), b"t", &alone, &mut own);
+            prop_assert_eq!(append_object(text.as_bytes(), b"t", &arena, &mut raw), expected, "{}", text);
+            prop_assert_eq!(&raw, &own, "{}", text);
+            // Printed where other bytes stand behind it, and where it is cut.
+            for map in [[&own[..], &own].concat(), own.clone(), own[..own.len().saturating_sub(1)].to_vec()] {
+                let (mut one, mut other, mut pos) = (Vec::new(), Vec::new(), 0);
+                let printed = writer.write_map_at(&map, &mut pos, &mut one);
+                prop_assert_eq!(printed, write_map(map.get(..own.len()).unwrap_or(&map), &mut other), "{}", text);
+                prop_assert_eq!(&one, &other, "{}", text);
+                prop_assert_eq!(pos, if printed.is_ok() { own.len() } else { 0 });
+            }
+        }
+        let whole = run.iter().filter(|text| serde_json::from_str::<Tree>(text).is_ok());
+        let array = format!("[{}]", whole.map(String::as_str).collect::<Vec<_>>().join(","));
+        let (mut elements, arena) = (Elements::new(array.as_bytes()).unwrap(), Arena::new());
+        let mut raw = Vec::new();
+        while let Some(element) = elements.append_next(b"t", &arena, &mut raw) {
+            element.unwrap();
+        }
+        let mut own = Vec::new();
+        for text in run.iter().filter(|text| serde_json::from_str::<Tree>(text).is_ok()) {
+            append_object(text.as_bytes(), b"t", &Arena::new(), &mut own).unwrap();
+        }
+        prop_assert_eq!(raw, own);
+    }
+}
+
 /// Runs of the tests whose input is large; random trees take long to make.
 const LARGE_CASES: u32 = 48;
 

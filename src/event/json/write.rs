@@ -9,9 +9,11 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::shape::{Name, Shape};
 use super::{escape, float};
 use crate::event::msgpack::{self, MAX_DEPTH, Malformed};
 use crate::event::record::Record;
+use crate::event::room::Room;
 use crate::event::value::Value;
 
 /// Extension type of EventTime.
@@ -35,7 +37,7 @@ pub fn write_record(record: &Record<'_>, out: &mut Vec<u8>) {
 pub fn write_value(value: Value<'_>, out: &mut Vec<u8>) {
     let (Value::Array(raw) | Value::Map(raw)) = value else { return scalar(value, out) };
     let start = out.len();
-    let written = Walk { raw, pos: 0 }.value(out, 0);
+    let written = Walk { raw, pos: 0, names: Names::default() }.value(out, 0);
     if written.is_err() {
         out.truncate(start);
         out.extend_from_slice(b"null");
@@ -60,30 +62,12 @@ pub fn string_of(value: Value<'_>) -> Option<String> {
     text_of(value).map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Appends the encoded map at `*pos` as a JSON object and moves behind it.
-///
-/// Errors: [`Malformed`] when no whole map is there; `out` and `*pos` are then as before.
-pub fn write_map_at(buf: &[u8], pos: &mut usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let start = out.len();
-    let mut walk = Walk { raw: buf, pos: *pos };
-    let written = match msgpack::read_map_len(buf, &mut walk.pos) {
-        Ok(Some(pairs)) => walk.pairs(pairs, out, 0),
-        Ok(None) => Err(Malformed::Invalid),
-        Err(broken) => Err(broken),
-    };
-    match written {
-        Ok(()) => *pos = walk.pos,
-        Err(_) => out.truncate(start),
-    }
-    written
-}
-
 /// Appends an encoded map, as of an [`Entry`](crate::event::Entry), as a JSON object.
 ///
 /// Errors: [`Malformed`] when `map` is not one whole map; `out` is then as before.
 pub fn write_map(map: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let (start, mut pos) = (out.len(), 0);
-    write_map_at(map, &mut pos, out)?;
+    map_at(map, &mut pos, Names::default(), out)?;
     if pos != map.len() {
         out.truncate(start);
         return Err(Malformed::Invalid);
@@ -116,28 +100,68 @@ fn extension(kind: i8, data: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A walk over encoded values, each byte seen once.
-struct Walk<'a> {
-    raw: &'a [u8],
-    pos: usize,
+/// Prints records one behind the other. The names of one are expected to be those of the one before.
+#[derive(Default)]
+pub struct Writer {
+    shape: Shape,
 }
 
-impl Walk<'_> {
-    /// The value here. What logs are made of is told by its first byte alone; the rest goes through the general reader.
+impl Writer {
+    /// Of records of any kind.
+    pub fn new() -> Writer {
+        Writer::default()
+    }
+
+    /// Appends the encoded map at `*pos` as a JSON object and moves behind it.
+    ///
+    /// Errors: [`Malformed`] when no whole map is there; `out` and `*pos` are then as before.
+    #[inline]
+    pub fn write_map_at(&mut self, buf: &[u8], pos: &mut usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        map_at(buf, pos, Names { shape: Some(&mut self.shape), ..Names::default() }, out)
+    }
+}
+
+fn map_at(buf: &[u8], pos: &mut usize, names: Names<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let start = out.len();
+    let mut walk = Walk { raw: buf, pos: *pos, names };
+    let written = match msgpack::read_map_len(buf, &mut walk.pos) {
+        Ok(Some(pairs)) => walk.pairs(pairs, out, 0),
+        Ok(None) => Err(Malformed::Invalid),
+        Err(broken) => Err(broken),
+    };
+    match written {
+        Ok(()) => *pos = walk.pos,
+        Err(_) => out.truncate(start),
+    }
+    written
+}
+
+/// The names of one record.
+#[derive(Default)]
+struct Names<'s> {
+    /// Those of the record before; `None` where there is none.
+    shape: Option<&'s mut Shape>,
+    /// The place of the next name, those of objects within counted as they come.
+    place: usize,
+    /// Whether names that were not expected are noted; not yet known before the first such one.
+    learns: Option<bool>,
+}
+
+/// A walk over encoded values, each byte seen once.
+struct Walk<'a, 's> {
+    raw: &'a [u8],
+    pos: usize,
+    names: Names<'s>,
+}
+
+impl Walk<'_, '_> {
+    /// The value here.
     fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
         let first = *self.raw.get(self.pos).ok_or(Malformed::Truncated)?;
         match first {
             0xa0..=0xbf => self.text(1, usize::from(first & 31), out),
             0xd9 => self.text(2, usize::from(*self.raw.get(self.pos + 1).ok_or(Malformed::Truncated)?), out),
-            0x80..=0x8f => {
-                self.pos += 1;
-                self.pairs(usize::from(first & 15), out, depth)
-            }
-            0x90..=0x9f => {
-                self.pos += 1;
-                self.items(usize::from(first & 15), out, depth)
-            }
-            0xdc..=0xdf => self.long(out, depth),
+            0x80..=0x9f | 0xdc..=0xdf => self.container(out, depth),
             _ => {
                 scalar(msgpack::read(self.raw, &mut self.pos)?, out);
                 Ok(())
@@ -145,9 +169,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A container of more than fifteen elements.
     #[inline(never)]
-    fn long(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
+    fn container(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
         if let Some(pairs) = msgpack::read_map_len(self.raw, &mut self.pos)? {
             return self.pairs(pairs, out, depth);
         }
@@ -161,7 +184,7 @@ impl Walk<'_> {
     fn text(&mut self, header: usize, len: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let start = self.pos + header;
         let text = self.raw.get(start..start + len).ok_or(Malformed::Truncated)?;
-        escape::write_near(text, &self.raw[start..], out);
+        escape::quoted(text, &self.raw[start..], out);
         self.pos = start + len;
         Ok(())
     }
@@ -179,18 +202,53 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// What records are made of for the most part is told by its first byte and costs no call.
     fn pairs(&mut self, len: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), Malformed> {
         self.check(len, depth)?;
-        out.push(b'{');
-        for place in 0..len {
-            if place > 0 {
-                out.push(b',');
-            }
-            self.name(out)?;
-            out.push(b':');
-            self.value(out, depth + 1)?;
+        if len == 0 {
+            out.extend_from_slice(b"{}");
+            return Ok(());
         }
-        out.push(b'}');
+        let (raw, mut pos) = (self.raw, self.pos);
+        let mut room = Room::of(out);
+        for pair in 0..len {
+            room.push(if pair == 0 { b'{' } else { b',' });
+            match self.names.expected().filter(|name| name.from.begins(&raw[pos..])) {
+                Some(name) => {
+                    pos += name.from.len();
+                    name.to.append(&mut room);
+                    self.names.place += 1;
+                }
+                None => {
+                    self.pos = pos;
+                    room.with(|out| self.other_name(out))?;
+                    pos = self.pos;
+                }
+            }
+            let rest = &raw[pos..];
+            let text = match *rest.first().ok_or(Malformed::Truncated)? {
+                first @ 0xa0..=0xbf => Some((&rest[1..], usize::from(first & 31))),
+                0xd9 if rest.len() > 1 => Some((&rest[2..], usize::from(rest[1]))),
+                _ => None,
+            };
+            match text {
+                Some((text, len)) if len <= text.len() && escape::short(len, text, &mut room) => {
+                    pos = raw.len() - text.len() + len;
+                    continue;
+                }
+                None if let Some((number, size)) = msgpack::small(rest) => {
+                    room.few(itoa::Buffer::new().format(number).as_bytes());
+                    pos += size;
+                    continue;
+                }
+                _ => {}
+            }
+            self.pos = pos;
+            room.with(|out| self.value(out, depth + 1))?;
+            pos = self.pos;
+        }
+        room.push(b'}');
+        self.pos = pos;
         Ok(())
     }
 
@@ -203,16 +261,15 @@ impl Walk<'_> {
         }
     }
 
-    #[inline(always)]
-    fn name(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        match self.raw.get(self.pos) {
-            Some(first @ 0xa0..=0xbf) => self.text(1, usize::from(first & 31), out),
-            _ => self.far_name(out),
-        }
-    }
-
+    /// A name that is not the one expected, with the colon behind it.
     #[inline(never)]
-    fn far_name(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn other_name(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let (from, start) = (self.pos, out.len());
+        if let Some(name) = self.names.further(&self.raw[from..]) {
+            self.pos += name.from.len();
+            name.to.append(&mut Room::of(out));
+            return Ok(());
+        }
         match msgpack::read(self.raw, &mut self.pos)? {
             Value::Str(text) | Value::Bin(text) => escape::write(text, out),
             Value::Nil => escape::write(b"", out),
@@ -222,7 +279,34 @@ impl Walk<'_> {
                 escape::write(&text, out);
             }
         }
+        out.push(b':');
+        self.names.learn(&self.raw[from..self.pos], &out[start..]);
         Ok(())
+    }
+}
+
+impl Names<'_> {
+    #[inline(always)]
+    fn expected(&self) -> Option<&Name> {
+        self.shape.as_ref()?.at(self.place)
+    }
+
+    /// The name at the start of `bytes`, where some of those expected before it are left out.
+    fn further(&mut self, bytes: &[u8]) -> Option<&Name> {
+        let shape = self.shape.as_deref_mut()?;
+        let place = shape.further(self.place, bytes)?;
+        self.place = place + 1;
+        shape.at(place)
+    }
+
+    fn learn(&mut self, code: &[u8], text: &[u8]) {
+        let Some(shape) = self.shape.as_deref_mut() else { return };
+        let learns = *self.learns.get_or_insert_with(|| shape.differs(self.place));
+        let place = if learns { shape.add(code, text) } else { None };
+        self.learns = Some(place.is_some());
+        if let Some(place) = place {
+            self.place = place + 1;
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::event::msgpack::{self, Malformed};
-use crate::event::{EventTime, Value};
+use crate::event::{EventTime, Maps, Value};
 
 /// What is done with events that are not as they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,9 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+/// Bytes before the record of an entry that is a pair of an EventTime and a map.
+const ENTRY_HEAD: usize = 11;
+
 /// What an element turned out to be.
 enum Element {
     /// Valid as it is.
@@ -75,10 +78,10 @@ enum Time {
 pub(crate) fn take(bytes: &Bytes, rules: Rules, now: EventTime) -> Result<Taken, Refusal> {
     let mut taken = Taken::default();
     let mut rewritten: Option<Vec<u8>> = None;
-    let mut at = 0;
+    let (mut at, mut maps) = (0, Maps::new());
     while at < bytes.len() {
         let start = at;
-        let element = match read_element(bytes, &mut at, rules, now) {
+        let element = match read_element(bytes, &mut at, &mut maps, rules, now) {
             Ok(element) => element,
             Err(Malformed::Truncated) => {
                 taken.cut = true;
@@ -145,8 +148,23 @@ fn put_entry(out: &mut Vec<u8>, time: EventTime, record: &[u8]) {
     out.extend_from_slice(record);
 }
 
-fn read_element(buf: &[u8], at: &mut usize, rules: Rules, now: EventTime) -> Result<Element, Malformed> {
+#[inline(always)]
+fn read_element(
+    buf: &[u8],
+    at: &mut usize,
+    maps: &mut Maps,
+    rules: Rules,
+    now: EventTime,
+) -> Result<Element, Malformed> {
     let start = *at;
+    // What every forwarder sends: a pair of an EventTime that is not 0 and a small map.
+    if let Some([0x92, 0xd7, 0, secs @ ..]) = buf[start..].first_chunk::<7>()
+        && *secs != [0; 4]
+        && let Some(0x80..=0x8f) = buf.get(start + ENTRY_HEAD)
+    {
+        *at = start + ENTRY_HEAD + maps.skip(&buf[start + ENTRY_HEAD..])?;
+        return Ok(Element::AsIs);
+    }
     let len = match msgpack::read_array_len(buf, at)? {
         Some(len) if len >= 2 => len,
         _ => {
@@ -158,7 +176,7 @@ fn read_element(buf: &[u8], at: &mut usize, rules: Rules, now: EventTime) -> Res
     let time = read_time(buf, at, rules, now)?;
     let record = *at;
     let is_map = msgpack::read_map_len(buf, &mut record.clone())?.is_some();
-    let end = record + msgpack::skip(&buf[record..])?;
+    let end = record + maps.skip(&buf[record..])?;
     *at = end;
     for _ in 2..len {
         *at += msgpack::skip(&buf[*at..])?;

@@ -1,0 +1,162 @@
+//! Room at the end of a vector, written to at a place that stays in registers.
+//!
+//! A `Vec` that is pushed to through a reference loads and stores its length with every push, and looks for its capacity:
+//! most of what reading and printing JSON was made of.
+
+#![expect(unsafe_code, reason = "bytes are written behind a vector's length, which is set once at the end")]
+
+use std::ptr;
+
+/// Bytes of a block.
+pub(super) const BLOCK: usize = 32;
+
+/// A vector that is appended to.
+///
+/// While this is there it alone has the vector. Then: `start` is where the vector's memory begins and `end` its capacity;
+/// `at <= end`; the first `at` bytes are initialised.
+pub(super) struct Room<'v> {
+    vec: &'v mut Vec<u8>,
+    start: *mut u8,
+    at: usize,
+    end: usize,
+}
+
+impl<'v> Room<'v> {
+    /// At the end of `vec`.
+    #[inline(always)]
+    pub(super) fn of(vec: &'v mut Vec<u8>) -> Room<'v> {
+        let (at, end) = (vec.len(), vec.capacity());
+        Room { start: vec.as_mut_ptr(), at, end, vec }
+    }
+
+    /// The length of the vector, with what was written.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.at
+    }
+
+    /// Takes back what was written from `len` on.
+    #[inline(always)]
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.at = self.at.min(len);
+    }
+
+    /// Appends a byte.
+    #[inline(always)]
+    pub(super) fn push(&mut self, byte: u8) {
+        self.block(&[byte], 1);
+    }
+
+    /// Appends the first `len` bytes of a block, `N` at the most. All of it is copied: that costs no call.
+    #[inline(always)]
+    pub(super) fn block<const N: usize>(&mut self, block: &[u8; N], len: usize) {
+        if self.end - self.at < N {
+            (self.start, self.end) = more(self.vec, self.at, N);
+        }
+        // SAFETY: from `at` on there are `N` bytes in the vector's memory, or `more` would have been called, which makes
+        // room for them. `block` is borrowed, the vector's memory is borrowed as unique by `vec`: they don't overlap.
+        unsafe { ptr::copy_nonoverlapping(block.as_ptr(), self.start.add(self.at), N) };
+        // At most `N` bytes further, all of which were just written.
+        self.at += len.min(N);
+    }
+
+    /// Appends bytes, of which there are few: up to 16 cost no call.
+    #[inline(always)]
+    pub(super) fn few(&mut self, bytes: &[u8]) {
+        // Two blocks that overlap are as long as any text between them.
+        match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            (Some(head), Some(tail), ..) if bytes.len() <= 16 => {
+                self.block(head, bytes.len() - 8);
+                self.block(tail, 8);
+            }
+            (None, None, Some(head), Some(tail)) => {
+                self.block(head, bytes.len() - 4);
+                self.block(tail, 4);
+            }
+            (None, None, None, None) => bytes.iter().for_each(|byte| self.push(*byte)),
+            _ => self.bytes(bytes),
+        }
+    }
+
+    /// Appends bytes.
+    #[inline(always)]
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.with(|vec| vec.extend_from_slice(bytes));
+    }
+
+    /// Does with the vector, to which all that was written belongs, what can't be done here.
+    #[inline(always)]
+    pub(super) fn with<T>(&mut self, act: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.settle();
+        let done = act(self.vec);
+        (self.start, self.at, self.end) = (self.vec.as_mut_ptr(), self.vec.len(), self.vec.capacity());
+        done
+    }
+
+    #[inline(always)]
+    fn settle(&mut self) {
+        settle(self.vec, self.at);
+    }
+}
+
+impl Drop for Room<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// Takes over what was written up to `at`, a [`Room`]'s place.
+#[inline(always)]
+fn settle(vec: &mut Vec<u8>, at: usize) {
+    debug_assert!(at <= vec.capacity());
+    // SAFETY: only a `Room` calls this, with its place: not beyond the capacity, and all before it is initialised.
+    unsafe { vec.set_len(at) };
+}
+
+/// Makes room for `bytes` more behind `at`; gives where the memory begins and its capacity.
+// Of the vector alone: the other parts of a `Room` need no address then, and stay in registers.
+#[cold]
+#[inline(never)]
+fn more(vec: &mut Vec<u8>, at: usize, bytes: usize) -> (*mut u8, usize) {
+    settle(vec, at);
+    vec.reserve(bytes);
+    (vec.as_mut_ptr(), vec.capacity())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_behind_what_was_there() {
+        for capacity in [0, 1, 3, BLOCK, 3 * BLOCK] {
+            let mut vec = Vec::with_capacity(capacity);
+            vec.push(b'<');
+            let mut expected = b"<".to_vec();
+            let mut room = Room::of(&mut vec);
+            for len in 0..=BLOCK + 1 {
+                room.push(b'-');
+                room.block(&[len as u8; BLOCK], len);
+                expected.push(b'-');
+                expected.extend(vec![len as u8; len.min(BLOCK)]);
+                assert_eq!(room.len(), expected.len());
+            }
+            for len in 0..20 {
+                room.few(&b"abcdefghijklmnopqrstuvwxyz"[..len]);
+                expected.extend(&b"abcdefghijklmnopqrstuvwxyz"[..len]);
+            }
+            room.bytes(b"bytes");
+            room.truncate(room.len() - 1);
+            room.truncate(usize::MAX);
+            expected.extend(b"byte");
+            assert_eq!(room.with(|vec| vec.clone()), expected);
+            room.with(|vec| vec.truncate(5));
+            room.push(b'>');
+            drop(room);
+            expected.truncate(5);
+            expected.push(b'>');
+            assert_eq!(vec, expected);
+        }
+    }
+}
