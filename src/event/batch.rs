@@ -186,8 +186,7 @@ impl BatchBuilder {
 
     /// Adds an event whose record is written by `write`, which must write exactly one MessagePack map.
     pub fn push_with(&mut self, time: EventTime, write: impl FnOnce(&mut Vec<u8>)) {
-        self.out.push(0x92);
-        msgpack::put_time(&mut self.out, time);
+        msgpack::put_entry_head(&mut self.out, time);
         write(&mut self.out);
         self.count += 1;
     }
@@ -199,8 +198,7 @@ impl BatchBuilder {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.out.len();
-        self.out.push(0x92);
-        msgpack::put_time(&mut self.out, time);
+        msgpack::put_entry_head(&mut self.out, time);
         let written = write(&mut self.out);
         match written {
             Ok(()) => self.count += 1,

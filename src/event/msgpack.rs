@@ -3,6 +3,7 @@
 //! Reading builds no tree: [`read`] gives a [`Value`] whose text and containers point into the input, [`skip`] only finds
 //! where a value ends. Neither allocates, whatever lengths the input declares. Source: the MessagePack specification.
 
+use super::room::Room;
 use super::time::EventTime;
 use super::value::Value;
 
@@ -328,12 +329,18 @@ pub fn put_str_len(out: &mut Vec<u8>, len: usize) {
 /// Writes text.
 #[inline]
 pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
-    if text.len() < 32 {
-        out.push(0xa0 | text.len() as u8);
-    } else {
-        put_str_len(out, text.len());
+    put_text(&mut Room::of(out), text);
+}
+
+/// As [`put_str`].
+#[inline(always)]
+pub(super) fn put_text(room: &mut Room<'_>, text: &[u8]) {
+    match text.len() {
+        len @ 0..32 => room.push(0xa0 | len as u8),
+        len @ 32..0x100 => room.block(&[0xd9, len as u8], 2),
+        len => room.with(|out| put_str_len(out, len)),
     }
-    out.extend_from_slice(text);
+    room.few(text);
 }
 
 /// Writes bytes that are no text.
@@ -397,6 +404,13 @@ pub fn put_ext(out: &mut Vec<u8>, kind: i8, data: &[u8]) {
     }
     out.push(kind as u8);
     out.extend_from_slice(data);
+}
+
+/// Writes what is before the record of an entry: that it is a pair, and its time.
+#[inline]
+pub(super) fn put_entry_head(out: &mut Vec<u8>, time: EventTime) {
+    out.push(0x92);
+    put_time(out, time);
 }
 
 /// Writes an event time: EventTime, or an integer of seconds where that can't hold it.

@@ -10,6 +10,7 @@ use bumpalo::Bump;
 
 use super::json::shape::Expected;
 use super::msgpack::{self, Malformed};
+use super::room::Room;
 use super::value::Value;
 
 /// Memory for new values of the records of one batch, given back all at once.
@@ -128,9 +129,13 @@ impl<'a> Record<'a> {
     /// Writes the record as a MessagePack map.
     pub fn encode(&self, out: &mut Vec<u8>) {
         msgpack::put_map_len(out, self.fields.len());
+        let mut room = Room::of(out);
         for (name, value) in &self.fields {
-            msgpack::put_str(out, name);
-            value.encode(out);
+            msgpack::put_text(&mut room, name);
+            match value {
+                Value::Str(text) => msgpack::put_text(&mut room, text),
+                other => room.with(|out| other.encode(out)),
+            }
         }
     }
 

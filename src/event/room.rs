@@ -29,18 +29,6 @@ impl<'v> Room<'v> {
         Room { start: vec.as_mut_ptr(), at, end, vec }
     }
 
-    /// The length of the vector, with what was written.
-    #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.at
-    }
-
-    /// Takes back what was written from `len` on.
-    #[inline(always)]
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.at = self.at.min(len);
-    }
-
     /// Appends a byte.
     #[inline(always)]
     pub(super) fn push(&mut self, byte: u8) {
@@ -60,21 +48,28 @@ impl<'v> Room<'v> {
         self.at += len.min(N);
     }
 
-    /// Appends bytes, of which there are few: up to 16 cost no call.
+    /// Appends bytes, of which there are few: up to 32 cost no call.
     #[inline(always)]
     pub(super) fn few(&mut self, bytes: &[u8]) {
-        // Two blocks that overlap are as long as any text between them.
-        match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-            (Some(head), Some(tail), ..) if bytes.len() <= 16 => {
-                self.block(head, bytes.len() - 8);
-                self.block(tail, 8);
+        match bytes.len() {
+            0 => {}
+            1..4 => {
+                self.block(&[bytes[0], bytes[bytes.len() / 2]], bytes.len() - 1);
+                self.push(bytes[bytes.len() - 1]);
             }
-            (None, None, Some(head), Some(tail)) => {
-                self.block(head, bytes.len() - 4);
-                self.block(tail, 4);
-            }
-            (None, None, None, None) => bytes.iter().for_each(|byte| self.push(*byte)),
+            4..8 => self.ends::<4>(bytes),
+            8..=16 => self.ends::<8>(bytes),
+            17..=32 => self.ends::<16>(bytes),
             _ => self.bytes(bytes),
+        }
+    }
+
+    /// Appends bytes, at least `N` of them and at most twice as many: the first and the last ones, which overlap.
+    #[inline(always)]
+    fn ends<const N: usize>(&mut self, bytes: &[u8]) {
+        if let (Some(head), Some(tail)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+            self.block(head, bytes.len() - N);
+            self.block(tail, N);
         }
     }
 
@@ -140,16 +135,14 @@ mod tests {
                 room.block(&[len as u8; BLOCK], len);
                 expected.push(b'-');
                 expected.extend(vec![len as u8; len.min(BLOCK)]);
-                assert_eq!(room.len(), expected.len());
             }
-            for len in 0..20 {
-                room.few(&b"abcdefghijklmnopqrstuvwxyz"[..len]);
-                expected.extend(&b"abcdefghijklmnopqrstuvwxyz"[..len]);
+            for len in 0..40 {
+                let bytes: Vec<u8> = (0..len).collect();
+                room.few(&bytes);
+                expected.extend(bytes);
             }
             room.bytes(b"bytes");
-            room.truncate(room.len() - 1);
-            room.truncate(usize::MAX);
-            expected.extend(b"byte");
+            expected.extend(b"bytes");
             assert_eq!(room.with(|vec| vec.clone()), expected);
             room.with(|vec| vec.truncate(5));
             room.push(b'>');

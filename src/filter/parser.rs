@@ -84,8 +84,8 @@ impl Filter for Parser {
         });
         match (result, found.is_empty()) {
             (_, false) => self.merge_all(event, found),
-            (Err(ParseError::Invalid(why)), _) => {
-                self.fail(event, format!("parse failed {why}"));
+            (Err(ParseError::Invalid(fault)), _) => {
+                self.fail(event, format!("parse failed {}", fault.why));
                 Verdict::Drop
             }
             _ => {

@@ -109,7 +109,7 @@ impl Common {
 
     /// Reads a time with the parser's own format.
     pub fn time(&self, value: Value<'_>) -> Result<EventTime, ParseError> {
-        self.time.parse_value(value, EventTime::now).map_err(|e| ParseError::Invalid(e.to_string()))
+        self.time.parse_value(value, EventTime::now).map_err(ParseError::invalid)
     }
 
     /// The field that is taken out as the time, where nothing else happens to a record.

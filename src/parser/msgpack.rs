@@ -32,7 +32,7 @@ impl Msgpack {
         record: &mut Record<'a>,
     ) -> Result<Option<EventTime>, ParseError> {
         let Value::Map(raw) = map else { return Err(ParseError::Unmatched) };
-        record.decode_into(raw, arena).map_err(|e| ParseError::Invalid(e.to_string()))?;
+        record.decode_into(raw, arena).map_err(ParseError::invalid)?;
         self.0.finish(record, arena)
     }
 }
@@ -56,7 +56,7 @@ impl Parser for Msgpack {
     ) -> Result<(), ParseError> {
         let (mut pos, mut outcome) = (0, Ok(()));
         while pos < text.len() {
-            let value = msgpack::read(text, &mut pos).map_err(|e| ParseError::Invalid(e.to_string()))?;
+            let value = msgpack::read(text, &mut pos).map_err(ParseError::invalid)?;
             let mut take = |map| match self.one(map, arena, record) {
                 Ok(time) => each(time, record),
                 Err(e) => outcome = Err(e),

@@ -89,7 +89,7 @@ impl Times {
 
     fn parse(&self, text: &[u8]) -> Result<EventTime, ParseError> {
         let parsed = self.parser.parse_value(Value::Str(text), EventTime::now);
-        parsed.map_err(|e| ParseError::Invalid(e.to_string()))
+        parsed.map_err(ParseError::invalid)
     }
 }
 
@@ -233,7 +233,8 @@ fn ident_before_colon<'a>(text: &'a [u8], record: &mut Record<'a>) {
         rest = after;
     }
     let start = rest.iter().position(|b| *b != b' ').unwrap_or(rest.len());
-    let line = rest[start..].split(|b| *b == b'\n').next().unwrap_or_default();
+    let rest = &rest[start..];
+    let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
     record.push(b"message", Value::Str(chomp(line)));
 }
 
@@ -324,12 +325,16 @@ fn structured<'a>(text: &'a [u8], no_bracket: &mut bool) -> Option<(&'a [u8], Op
 }
 
 fn is_field(word: &[u8], max: usize) -> bool {
-    (1..=max).contains(&word.len()) && word.iter().all(u8::is_ascii_graphic)
+    // All of them are looked at, which is one step for many.
+    (1..=max).contains(&word.len()) && word.iter().fold(true, |fits, byte| fits & byte.is_ascii_graphic())
 }
 
 /// The longest end of a word that may be a host.
 fn printable_tail(word: &[u8]) -> &[u8] {
     let word = &word[word.len().saturating_sub(MAX_HOST)..];
+    if is_field(word, MAX_HOST) {
+        return word;
+    }
     let start = word.iter().rposition(|b| !b.is_ascii_graphic()).map_or(0, |at| at + 1);
     &word[start..]
 }

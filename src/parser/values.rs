@@ -153,7 +153,7 @@ impl Parser for Csv {
             self.0.name(Plain { rest: Some(text), delimiter }, record);
         } else if self.0.engine == Engine::Fast || !is_well_quoted(text, delimiter) {
             if self.0.engine == Engine::Normal {
-                return Err(ParseError::Invalid("Illegal quoting".into()));
+                return Err(ParseError::invalid("Illegal quoting"));
             }
             self.0.name(quoted(text, delimiter, arena)?.into_iter(), record);
         } else if is_one_plain_line(text) {
@@ -230,7 +230,7 @@ fn quoted<'a>(text: &[u8], delimiter: u8, arena: &'a Arena) -> Result<Vec<Value<
     match reader.read_byte_record(&mut row) {
         Ok(true) => {}
         Ok(false) => return Err(ParseError::Unmatched),
-        Err(e) => return Err(ParseError::Invalid(e.to_string())),
+        Err(e) => return Err(ParseError::invalid(e)),
     }
     let empty_quoted = empty_quoted_columns(text, delimiter);
     let value = |(at, v): (usize, &[u8])| match v {

@@ -235,15 +235,31 @@ pub trait Output: Send + Sync + 'static {
 pub enum ParseError {
     /// It does not have the expected form.
     Unmatched,
-    /// It has, but a part of it is wrong; the reason is for the operator.
-    Invalid(String),
+    /// It has, but a part of it is wrong.
+    Invalid(Box<Fault>),
+}
+
+/// What is wrong with a part of a text. It is boxed, for nearly no text has one: what a parser gives back then is two words, and
+/// comes in registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// For the operator.
+    pub why: String,
+}
+
+impl ParseError {
+    /// For the reason that is told.
+    #[cold]
+    pub fn invalid(why: impl std::fmt::Display) -> ParseError {
+        ParseError::Invalid(Box::new(Fault { why: why.to_string() }))
+    }
 }
 
 impl std::fmt::Display for ParseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ParseError::Unmatched => f.write_str("pattern not matched"),
-            ParseError::Invalid(why) => f.write_str(why),
+            ParseError::Invalid(fault) => f.write_str(&fault.why),
         }
     }
 }

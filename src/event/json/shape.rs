@@ -97,7 +97,7 @@ impl Expected {
     /// as expected nobody looks for those that are repeated.
     pub(super) fn add(&mut self, text: &[u8], code: &[u8], apart: bool) -> bool {
         let place = if self.shape.becomes(code) { None } else { self.shape.add(text, code) };
-        if apart {
+        if apart && place.is_some() {
             self.apart_at = place;
         }
         place.is_some()

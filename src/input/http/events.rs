@@ -291,7 +291,8 @@ impl<'a> Writer<'a> {
             }
         });
         match (outcome, fault) {
-            (Err(ParseError::Invalid(why)), _) | (Ok(()), Some(why)) => Err(why),
+            (Err(ParseError::Invalid(fault)), _) => Err(fault.why),
+            (Ok(()), Some(why)) => Err(why),
             (Err(ParseError::Unmatched), _) => {
                 // Some elements of an array are no objects, or the text is broken and has no events at all.
                 if kind == "json" && json::parse_value(body, arena).is_err() {

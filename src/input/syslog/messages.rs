@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use memchr::memchr;
+
 use super::params::SyslogParams;
 use crate::config::Diagnostic;
 use crate::event::{Arena, EventTime, Record, Value};
@@ -76,17 +78,19 @@ impl Messages {
         let data = String::from_utf8_lossy(data);
         match error {
             ParseError::Unmatched => tracing::warn!(?data, left_out, "failed to parse message"),
-            ParseError::Invalid(error) => tracing::error!(?data, error, left_out, "invalid input"),
+            ParseError::Invalid(fault) => tracing::error!(?data, error = fault.why, left_out, "invalid input"),
         }
     }
 }
 
 impl Handler for Messages {
     fn handle(&self, data: &[u8], sender: &Sender, batches: &mut Batches) {
-        let (given, text) = match (self.parses_priority, any_priority(data)) {
-            (true, _) => (None, data),
-            (false, Some((priority, text))) => (Some(priority), text),
-            (false, None) => return self.unmatched(data, sender, batches, &ParseError::Unmatched),
+        let (given, text) = if self.parses_priority {
+            (None, data)
+        } else if let Some((priority, text)) = any_priority(data) {
+            (Some(priority), text)
+        } else {
+            return self.unmatched(data, sender, batches, &ParseError::Unmatched);
         };
         let (arena, mut record) = (Arena::new(), batches.record());
         let parsed = self.parser.parse_each(text, &arena, &mut record, &mut |time, record| {
@@ -116,5 +120,5 @@ fn any_priority(data: &[u8]) -> Option<(u64, &[u8])> {
     let rest = text[digits..].strip_prefix(b">")?;
     (digits > 0).then_some(())?;
     let digit = |n: u64, d: &u8| n.saturating_mul(10).saturating_add(u64::from(d - b'0'));
-    Some((text[..digits].iter().fold(0, digit), rest.split(|b| *b == b'\n').next().unwrap_or_default()))
+    Some((text[..digits].iter().fold(0, digit), &rest[..memchr(b'\n', rest).unwrap_or(rest.len())]))
 }

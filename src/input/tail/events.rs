@@ -98,7 +98,7 @@ impl<'s> Events<'s> {
                     self.unmatched(text);
                 }
             }
-            Err(ParseError::Invalid(why)) => self.quiet.say(self.path, Complaint::Invalid(text, &why)),
+            Err(ParseError::Invalid(fault)) => self.quiet.say(self.path, Complaint::Invalid(text, &fault.why)),
         }
     }
 

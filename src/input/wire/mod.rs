@@ -105,13 +105,27 @@ impl Senders {
     }
 }
 
+/// Tags that a connection keeps from one read to the next.
+const MAX_TAGS: usize = 256;
+
+/// Most bytes that are made ready for the events of a tag before the first of them.
+const MOST_BEFORE: usize = 128 << 10;
+
 /// Events by tag, tags in the order they were first seen.
 #[derive(Default)]
 pub(super) struct Batches {
     places: HashMap<Tag, usize, foldhash::fast::RandomState>,
-    builders: Vec<(Tag, BatchBuilder)>,
+    tagged: Vec<Tagged>,
     /// Memory for the record of the next event.
     spare: Record<'static>,
+}
+
+/// The events of one tag.
+struct Tagged {
+    tag: Tag,
+    events: BatchBuilder,
+    /// Bytes of those before: what comes next is likely to be as much.
+    before: usize,
 }
 
 impl Batches {
@@ -126,23 +140,33 @@ impl Batches {
 
     /// Adds one event.
     pub(super) fn push(&mut self, tag: &str, time: EventTime, record: &Record<'_>) {
-        let place = match self.places.get(tag) {
-            Some(place) => *place,
-            None => {
-                let tag = Tag::from(tag);
-                self.builders.push((tag.clone(), BatchBuilder::new()));
-                self.places.insert(tag, self.builders.len() - 1);
-                self.builders.len() - 1
-            }
-        };
-        self.builders[place].1.push(time, record);
+        let place = self.places.get(tag).copied().unwrap_or_else(|| self.add(tag));
+        let tagged = &mut self.tagged[place];
+        if tagged.events.is_empty() {
+            tagged.events = BatchBuilder::with_capacity(tagged.before.min(MOST_BEFORE));
+        }
+        tagged.events.push(time, record);
+    }
+
+    #[cold]
+    fn add(&mut self, tag: &str) -> usize {
+        let tag = Tag::from(tag);
+        self.tagged.push(Tagged { tag: tag.clone(), events: BatchBuilder::new(), before: 0 });
+        self.places.insert(tag, self.tagged.len() - 1);
+        self.tagged.len() - 1
     }
 
     /// Emits everything; waits while there is no room.
     pub(super) async fn deliver(&mut self, emit: &Emitter, stop: &mut Stop) {
-        self.places.clear();
-        for (tag, mut builder) in self.builders.drain(..) {
-            deliver(builder.finish(tag), emit, stop).await;
+        for tagged in &mut self.tagged {
+            tagged.before = tagged.events.bytes();
+            if tagged.before > 0 {
+                deliver(tagged.events.finish(tagged.tag.clone()), emit, stop).await;
+            }
+        }
+        if self.tagged.len() > MAX_TAGS {
+            self.places.clear();
+            self.tagged.clear();
         }
     }
 }

@@ -68,7 +68,7 @@ impl Parser for Lines {
             return Err(ParseError::Unmatched);
         }
         if text.starts_with(b"invalid") {
-            return Err(ParseError::Invalid("bad time".into()));
+            return Err(ParseError::invalid("bad time"));
         }
         if matches!(self.rule, Some(Rule::Whole)) && !(text.starts_with(b"BEGIN") && text.ends_with(b"END")) {
             return Err(ParseError::Unmatched);
