@@ -185,6 +185,21 @@ fn append_value(bencher: Bencher<'_, '_>, kind: &str) {
     });
 }
 
+/// As lines of a file are read: in a row, the time apart.
+#[divan::bench(args = KINDS)]
+fn append_object(bencher: Bencher<'_, '_>, kind: &str) {
+    let lines = lines(kind);
+    let mut out = Vec::new();
+    bencher.counter(size(&lines)).bench_local(|| {
+        let arena = Arena::new();
+        out.clear();
+        for line in &lines {
+            black_box(json::append_object(line.as_bytes(), b"time", &arena, &mut out).expect("lines are JSON"));
+        }
+        black_box(&out);
+    });
+}
+
 #[divan::bench(args = KINDS)]
 fn elements(bencher: Bencher<'_, '_>, kind: &str) {
     let text = format!("[{}]", lines(kind).join(","));
@@ -224,6 +239,24 @@ fn write_map(bencher: Bencher<'_, '_>, kind: &str) {
         out.clear();
         for map in &maps {
             json::write_map(map, &mut out).expect("maps are whole");
+        }
+        black_box(&out);
+    });
+}
+
+/// As lines of a file are written: in a row, other entries behind.
+#[divan::bench(args = KINDS)]
+fn write_maps(bencher: Bencher<'_, '_>, kind: &str) {
+    let (mut maps, lines) = (Vec::new(), lines(kind));
+    for line in &lines {
+        json::append_value(line.as_bytes(), &mut maps).expect("lines are JSON");
+    }
+    let mut out = Vec::new();
+    bencher.counter(size(&lines)).bench_local(|| {
+        let (mut writer, mut pos) = (json::Writer::new(), 0);
+        out.clear();
+        while pos < maps.len() {
+            writer.write_map_at(&maps, &mut pos, &mut out).expect("maps are whole");
         }
         black_box(&out);
     });

@@ -23,9 +23,15 @@ impl Maps {
     /// As [`msgpack::skip`], of a map. Other values are passed as well.
     #[inline]
     pub fn skip(&mut self, buf: &[u8]) -> Result<usize, Malformed> {
-        let Some(first @ 0x80..=0x8f) = buf.first() else { return msgpack::skip(buf) };
-        let (mut at, mut learns, pairs) = (1, None, usize::from(first & 15));
-        if 2 * pairs >= buf.len() {
+        let (mut at, pairs) = match *buf {
+            [first @ 0x80..=0x8f, ..] => (1, usize::from(first & 15)),
+            [0xde, a, b, ..] => (3, usize::from(u16::from_be_bytes([a, b]))),
+            [0xdf, a, b, c, d, ..] => (5, u32::from_be_bytes([a, b, c, d]) as usize),
+            _ => return msgpack::skip(buf),
+        };
+        let mut learns = None;
+        // Each value takes a byte at least: a count past the end can't be satisfied, and costs no loop.
+        if 2 * pairs > buf.len() - at {
             return Err(Malformed::Truncated);
         }
         for place in 0..pairs {
@@ -96,8 +102,9 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..4),
         ];
         let pairs = prop::collection::vec((name, value), 0..5);
-        let map = (pairs, 0..3usize).prop_map(|(pairs, cut)| {
-            let mut map = vec![0x80 | pairs.len() as u8];
+        let map = (pairs, 0..3usize, 0..3usize).prop_map(|(pairs, cut, head)| {
+            let len = pairs.len() as u8;
+            let mut map = [&[0x80 | len][..], &[0xde, 0, len], &[0xdf, 0, 0, 0, len]][head].to_vec();
             pairs.iter().for_each(|(name, value)| map.extend([*name, value].concat()));
             map.truncate(map.len() - cut.min(map.len()));
             map

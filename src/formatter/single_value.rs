@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::newline::Newline;
 use super::text::write_plain;
 use crate::config::Diagnostic;
-use crate::event::{EventTime, Record, Tag};
+use crate::event::{Arena, Entry, EventTime, Record, RecordPath, Tag};
 use crate::plugin::{BuildContext, Configure, Formatter};
 
 /// Parameters of `single_value`.
@@ -29,6 +29,8 @@ impl Default for SingleValueParams {
 /// The formatter.
 pub struct SingleValue {
     key: String,
+    /// The same; none where it would be read as an accessor, which it is not.
+    path: Option<RecordPath>,
     end: &'static [u8],
 }
 
@@ -37,7 +39,8 @@ impl Configure for SingleValue {
 
     fn new(config: SingleValueParams, _: &mut BuildContext<'_>) -> Result<Self, Diagnostic> {
         let end: &[u8] = if config.add_newline { config.newline.bytes() } else { b"" };
-        Ok(SingleValue { key: config.message_key, end })
+        let path = RecordPath::parse(&config.message_key).ok().filter(|path| !path.is_nested());
+        Ok(SingleValue { key: config.message_key, path, end })
     }
 }
 
@@ -47,5 +50,22 @@ impl Formatter for SingleValue {
             write_plain(&value, out);
         }
         out.extend_from_slice(self.end);
+    }
+
+    fn format_entry(&self, tag: &Tag, entry: &Entry<'_>, arena: &Arena, out: &mut Vec<u8>) {
+        match self.path.as_ref().map(|path| path.find(entry.record)) {
+            Some(Ok(value)) => {
+                if let Some(value) = value {
+                    write_plain(&value, out);
+                }
+                out.extend_from_slice(self.end);
+            }
+            // A name that is no text is one only when the record is taken apart. A broken record has no text.
+            Some(Err(_)) | None => {
+                if let Ok(record) = Record::decode(entry.record, arena) {
+                    self.format(tag, entry.time, &record, out);
+                }
+            }
+        }
     }
 }

@@ -157,10 +157,10 @@ fn read_element(
     now: EventTime,
 ) -> Result<Element, Malformed> {
     let start = *at;
-    // What every forwarder sends: a pair of an EventTime that is not 0 and a small map.
+    // What every forwarder sends: a pair of an EventTime that is not 0 and a map.
     if let Some([0x92, 0xd7, 0, secs @ ..]) = buf[start..].first_chunk::<7>()
         && *secs != [0; 4]
-        && let Some(0x80..=0x8f) = buf.get(start + ENTRY_HEAD)
+        && let Some(0x80..=0x8f | 0xde | 0xdf) = buf.get(start + ENTRY_HEAD)
     {
         *at = start + ENTRY_HEAD + maps.skip(&buf[start + ENTRY_HEAD..])?;
         return Ok(Element::AsIs);

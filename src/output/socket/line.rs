@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -196,23 +196,16 @@ pub struct Pen<'s> {
 }
 
 impl Pen<'_> {
-    /// Writes all of some slices, in order.
-    pub async fn slices(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        // An empty slice at the front would be taken for an end.
-        IoSlice::advance_slices(&mut slices, 0);
-        while !slices.is_empty() {
-            let written = bounded(self.limit, self.stream.write_vectored(slices)).await?;
+    /// Writes all of some bytes.
+    pub async fn bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = bounded(self.limit, self.stream.write(bytes)).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            IoSlice::advance_slices(&mut slices, written);
+            bytes = &bytes[written..];
         }
         Ok(())
-    }
-
-    /// Writes all of some bytes.
-    pub async fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.slices(&mut [IoSlice::new(bytes)]).await
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::datagram::{Datagrams, MAX_DATAGRAM, Packets};
 use super::line::Lines;
 use super::params::{Confirm, Server, Terms, TermsParams, servers};
-use super::source::{Streamed, Texts};
+use super::source::{Field, Streamed, Texts};
 use crate::buffer::Chunk;
 use crate::config::{Diagnostic, TimeSpan};
 use crate::event::RecordPath;
@@ -239,9 +239,10 @@ fn texts(delimiter: Vec<u8>, cx: &mut BuildContext<'_>) -> Result<Texts, Diagnos
     let section = cx.section.child("format").filter(|f| plain && f.plugin_type() == Some("single_value"));
     let field = section.and_then(|section| {
         let params = crate::config::from_section::<FieldParams>(section, crate::config::Options::default());
-        let params = params.value.filter(|params| params.add_newline)?;
+        let params = params.value?;
         // The formatter takes the name as it stands.
-        RecordPath::parse(&params.message_key).ok().filter(|path| !path.is_nested())
+        let path = RecordPath::parse(&params.message_key).ok().filter(|path| !path.is_nested())?;
+        Some(Field { path, without_end: !params.add_newline })
     });
     Ok(Texts { render, field, delimiter })
 }

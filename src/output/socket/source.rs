@@ -1,16 +1,11 @@
 //! From a chunk to the bytes of a stream, or to datagrams.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use super::line::Pen;
 use crate::buffer::{Block, Chunk};
-use crate::event::{Entries, RecordPath, Value};
+use crate::event::{Entries, Malformed, RecordPath, Value, json};
 use crate::plugin::Render;
-
-/// Slices handed to the kernel in one call; Linux takes 1,024.
-const MAX_SLICES: usize = 1024;
-/// Bytes handed over in one call, as long as there are more.
-const MAX_BATCH: usize = 1 << 20;
 
 /// What is written over a connection.
 pub trait Write: Sync {
@@ -22,10 +17,18 @@ pub trait Write: Sync {
 pub struct Texts {
     /// The formatter.
     pub render: Render,
-    /// The one field that is sent as it stands, where nothing else is asked for: such texts are not copied.
-    pub field: Option<RecordPath>,
+    /// The one field that is sent, where nothing else is asked for: then no record is taken apart.
+    pub field: Option<Field>,
     /// What ends a text in a stream.
     pub delimiter: Vec<u8>,
+}
+
+/// A field whose value is a text.
+pub struct Field {
+    /// Where it is.
+    pub path: RecordPath,
+    /// Whether the end of its own line is left out.
+    pub without_end: bool,
 }
 
 impl Texts {
@@ -34,28 +37,35 @@ impl Texts {
         self.render.texts(block, |text| each(without_end(text)));
     }
 
-    /// The texts of a block with their delimiters.
-    fn rendered(&self, block: &Block) -> Vec<u8> {
-        let mut out = Vec::with_capacity(block.entries.len());
+    /// Appends the texts of a block with their delimiters.
+    fn append(&self, block: &Block, out: &mut Vec<u8>) {
+        let start = out.len();
+        if let Some(field) = &self.field {
+            match self.append_field(block, field, out) {
+                Ok(()) => return,
+                // A name that is no text: the record has to be taken apart.
+                Err(_) => out.truncate(start),
+            }
+        }
         self.each(block, |text| {
             out.extend_from_slice(text);
             out.extend_from_slice(&self.delimiter);
         });
-        out
     }
 
-    /// Texts of a field and their delimiters, as they lie in the block; `None` where one of them is no text.
-    fn slices<'b>(&'b self, block: &'b Block, field: &RecordPath) -> Option<Vec<IoSlice<'b>>> {
-        let mut slices = Vec::with_capacity(2 * block.count as usize);
+    fn append_field(&self, block: &Block, field: &Field, out: &mut Vec<u8>) -> Result<(), Malformed> {
         for entry in Entries::new(&block.entries).map_while(Result::ok) {
-            match field.find(entry.record) {
-                Ok(Some(Value::Str(text) | Value::Bin(text))) => slices.push(IoSlice::new(text)),
-                Ok(None | Some(Value::Nil)) => {}
-                _ => return None,
+            match field.path.find(entry.record)? {
+                Some(Value::Str(text) | Value::Bin(text)) if field.without_end => {
+                    out.extend_from_slice(without_end(text));
+                }
+                Some(Value::Str(text) | Value::Bin(text)) => out.extend_from_slice(text),
+                None | Some(Value::Nil) => {}
+                Some(other) => json::write_value(other, out),
             }
-            slices.push(IoSlice::new(&self.delimiter));
+            out.extend_from_slice(&self.delimiter);
         }
-        Some(slices)
+        Ok(())
     }
 }
 
@@ -69,34 +79,14 @@ pub struct Streamed<'c> {
 
 impl Write for Streamed<'_> {
     async fn write(&self, pen: &mut Pen<'_>) -> io::Result<()> {
+        let mut out = Vec::new();
         for block in self.chunk.blocks() {
-            let block = block?;
-            let slices = self.texts.field.as_ref().and_then(|field| self.texts.slices(&block, field));
-            match slices {
-                Some(mut slices) => {
-                    let mut rest = &mut slices[..];
-                    while !rest.is_empty() {
-                        let (some, more) = rest.split_at_mut(run(rest));
-                        pen.slices(some).await?;
-                        rest = more;
-                    }
-                }
-                None => pen.bytes(&self.texts.rendered(&block)).await?,
-            }
+            out.clear();
+            self.texts.append(&block?, &mut out);
+            pen.bytes(&out).await?;
         }
         Ok(())
     }
-}
-
-/// How many slices go out in one call.
-fn run(slices: &[IoSlice<'_>]) -> usize {
-    let mut bytes = 0;
-    let fits = |slice: &&IoSlice<'_>| {
-        let begun = bytes < MAX_BATCH;
-        bytes += slice.len();
-        begun
-    };
-    slices.iter().take(MAX_SLICES).take_while(fits).count()
 }
 
 /// A text without the end of its line.
