@@ -12,6 +12,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
+
 pub(super) use datagrams::{Datagrams, serve_datagrams};
 pub(super) use plain::Plain;
 pub(super) use stream::{Streams, serve_streams};
@@ -156,18 +158,26 @@ impl Batches {
         self.tagged.len() - 1
     }
 
-    /// Emits everything; waits while there is no room.
+    /// Emits everything; waits while there is no room. All tags at once: one sync of a file buffer is waited for then, not one
+    /// for each.
     pub(super) async fn deliver(&mut self, emit: &Emitter, stop: &mut Stop) {
-        for tagged in &mut self.tagged {
-            tagged.before = tagged.events.bytes();
-            if tagged.before > 0 {
-                deliver(tagged.events.finish(tagged.tag.clone()), emit, stop).await;
-            }
-        }
+        let each = self.tagged.iter_mut().filter_map(Tagged::finish).map(|batch| {
+            let mut stop = stop.clone();
+            async move { deliver(batch, emit, &mut stop).await }
+        });
+        join_all(each).await;
         if self.tagged.len() > MAX_TAGS {
             self.places.clear();
             self.tagged.clear();
         }
+    }
+}
+
+impl Tagged {
+    /// The events so far, if there are any.
+    fn finish(&mut self) -> Option<Batch> {
+        self.before = self.events.bytes();
+        (self.before > 0).then(|| self.events.finish(self.tag.clone()))
     }
 }
 

@@ -38,7 +38,7 @@ fn read_resource_logs(body: &[u8], limits: &Limits, batch: &mut BatchBuilder) ->
     // The resource may stand behind what it is the resource of.
     for field in Fields::new(body) {
         if let (1, Wire::Bytes(resource)) = field? {
-            common.resource = attributes(resource, 1, 0)?;
+            common.resource = attributes(resource, 1)?;
         }
     }
     for field in Fields::new(body) {
@@ -61,7 +61,7 @@ fn read_scope_logs(body: &[u8], common: &mut Common, limits: &Limits, batch: &mu
                     _ => {}
                 }
             }
-            common.scope = scope(name, version, &attributes(message, 3, 0)?);
+            common.scope = scope(name, version, &attributes(message, 3)?);
         }
     }
     let mut log = Log::default();
@@ -109,9 +109,9 @@ fn read_log<'a>(body: &'a [u8], log: &mut Log<'a>) -> Result<(), Fault> {
 }
 
 /// The attributes of a message, in its field of that number, as an encoded map; empty where there are none.
-fn attributes(body: &[u8], number: u32, depth: usize) -> Result<Vec<u8>, Fault> {
+fn attributes(body: &[u8], number: u32) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::new();
-    let count = pairs(body, number, depth, &mut out)?;
+    let count = pairs(body, number, 0, &mut out)?;
     Ok(if count == 0 { Vec::new() } else { out })
 }
 
