@@ -6,6 +6,9 @@ use super::room::{BLOCK, Room};
 /// The same bytes, as words that compare at once.
 type Words = [u64; BLOCK / 8];
 
+/// Names that room is made for at once: few records have more.
+pub(super) const USUAL: usize = 16;
+
 /// A text that is looked for at the start of others.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {

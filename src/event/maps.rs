@@ -1,6 +1,6 @@
 //! Where maps end that come one behind the other, as records do.
 
-use super::known::{Known, Others};
+use super::known::{Known, Others, USUAL};
 use super::msgpack::{self, Malformed};
 
 /// Most names that are kept.
@@ -66,6 +66,9 @@ impl Maps {
             && place <= self.names.len()
         {
             self.names.truncate(place);
+            if place == 0 {
+                self.names.reserve(USUAL);
+            }
             self.names.push(name);
         }
         Ok(size)

@@ -1,7 +1,7 @@
 //! The names of the record before: what comes in a row mostly has the same fields in the same order. Where the bytes of the
 //! next name are those that were there the last time, they are not taken apart again: what became of them then is copied.
 
-use crate::event::known::{Known, Others};
+use crate::event::known::{Known, Others, USUAL};
 
 /// How many of the expected names may be left out in a row.
 const AHEAD: usize = 4;
@@ -59,7 +59,11 @@ impl Shape {
         if place == MOST {
             return None;
         }
-        self.names.push(Name { from: Known::new(from)?, to: Known::new(to)? });
+        let name = Name { from: Known::new(from)?, to: Known::new(to)? };
+        if place == 0 {
+            self.names.reserve(USUAL);
+        }
+        self.names.push(name);
         Some(place)
     }
 }
