@@ -210,8 +210,7 @@ impl BatchBuilder {
     /// As [`try_push_with`](Self::try_push_with), for an event whose time is known only when its record is written.
     pub fn try_push_timed<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<EventTime, E>) -> Result<(), E> {
         let start = self.out.len();
-        self.out.push(0x92);
-        msgpack::put_time(&mut self.out, EventTime::default());
+        msgpack::put_entry_head(&mut self.out, EventTime::default());
         let record = self.out.len();
         let written = write(&mut self.out);
         match written {

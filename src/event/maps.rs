@@ -23,12 +23,8 @@ impl Maps {
     /// As [`msgpack::skip`], of a map. Other values are passed as well.
     #[inline]
     pub fn skip(&mut self, buf: &[u8]) -> Result<usize, Malformed> {
-        let (mut at, pairs) = match *buf {
-            [first @ 0x80..=0x8f, ..] => (1, usize::from(first & 15)),
-            [0xde, a, b, ..] => (3, usize::from(u16::from_be_bytes([a, b]))),
-            [0xdf, a, b, c, d, ..] => (5, u32::from_be_bytes([a, b, c, d]) as usize),
-            _ => return msgpack::skip(buf),
-        };
+        let mut at = 0;
+        let Some(pairs) = msgpack::read_map_len(buf, &mut at)? else { return msgpack::skip(buf) };
         let mut learns = None;
         // Each value takes a byte at least: a count past the end can't be satisfied, and costs no loop.
         if 2 * pairs > buf.len() - at {

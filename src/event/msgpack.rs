@@ -297,12 +297,22 @@ pub fn put_int(out: &mut Vec<u8>, v: i64) {
 
 /// Writes an unsigned integer in its shortest form.
 pub fn put_uint(out: &mut Vec<u8>, v: u64) {
+    put_unsigned(&mut Room::of(out), v);
+}
+
+/// As [`put_uint`].
+#[inline(always)]
+pub(super) fn put_unsigned(room: &mut Room<'_>, v: u64) {
+    let bytes = v.to_be_bytes();
     match v {
-        0..0x80 => out.push(v as u8),
-        0x80..0x100 => out.extend_from_slice(&[0xcc, v as u8]),
-        0x100..0x1_0000 => put_wide(out, 0xcd, &(v as u16).to_be_bytes()),
-        0x1_0000..0x1_0000_0000 => put_wide(out, 0xce, &(v as u32).to_be_bytes()),
-        _ => put_wide(out, 0xcf, &v.to_be_bytes()),
+        0..0x80 => room.push(v as u8),
+        0x80..0x100 => room.block(&[0xcc, v as u8], 2),
+        0x100..0x1_0000 => room.block(&[0xcd, bytes[6], bytes[7]], 3),
+        0x1_0000..0x1_0000_0000 => room.block(&[0xce, bytes[4], bytes[5], bytes[6], bytes[7]], 5),
+        _ => {
+            room.push(0xcf);
+            room.block(&bytes, 8);
+        }
     }
 }
 

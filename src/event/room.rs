@@ -17,7 +17,7 @@ pub(super) const BLOCK: usize = 32;
 /// A vector that is appended to.
 ///
 /// While this is there it alone has the vector. Then: `start` is where the vector's memory begins and `end` its capacity;
-/// `at <= end`; the first `at` bytes are initialised.
+/// `at <= end`; the first `at` bytes are initialised. While [`with`](Room::with) lends the vector `at` is 0, and the rest says nothing.
 pub(super) struct Room<'v> {
     vec: &'v mut Vec<u8>,
     start: *mut u8,
@@ -86,22 +86,22 @@ impl<'v> Room<'v> {
     /// Does with the vector, to which all that was written belongs, what can't be done here.
     #[inline(always)]
     pub(super) fn with<T>(&mut self, act: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        self.settle();
+        settle(self.vec, self.at);
+        // Where `act` panics the vector is what it made of it, and nothing is left to be settled.
+        self.at = 0;
         let done = act(self.vec);
         (self.start, self.at, self.end) = (self.vec.as_mut_ptr(), self.vec.len(), self.vec.capacity());
         done
-    }
-
-    #[inline(always)]
-    fn settle(&mut self) {
-        settle(self.vec, self.at);
     }
 }
 
 impl Drop for Room<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.settle();
+        // At 0 nothing was written, or the vector is somebody else's still: its length is right.
+        if self.at > 0 {
+            settle(self.vec, self.at);
+        }
     }
 }
 
@@ -155,5 +155,20 @@ mod tests {
             expected.push(b'>');
             assert_eq!(vec, expected);
         }
+    }
+
+    #[test]
+    fn a_panic_leaves_the_vector_as_it_was_then() {
+        let mut vec = b"before".to_vec();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut room = Room::of(&mut vec);
+            room.push(b'!');
+            room.with(|vec| {
+                *vec = b"a".to_vec();
+                panic!("on purpose");
+            });
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(vec, b"a");
     }
 }

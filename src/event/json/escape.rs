@@ -26,7 +26,8 @@ pub(super) fn write(text: &[u8], out: &mut Vec<u8>) {
     quoted(text, text, out);
 }
 
-/// Appends text in quotes, as [`text_near`] does.
+/// As [`write`], for text that stands at the start of `near`: blocks of that are looked through and copied, which may reach
+/// behind the text.
 #[inline(never)]
 pub(super) fn quoted(text: &[u8], near: &[u8], out: &mut Vec<u8>) {
     let mut room = Room::of(out);

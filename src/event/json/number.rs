@@ -1,7 +1,6 @@
 //! Numbers: integers exact while 64 bits hold them, floats rounded correctly.
 
 use super::error::Reason;
-use crate::event::room::Room;
 use crate::event::value::Value;
 
 /// Digits that always fit `u64`.
@@ -66,18 +65,6 @@ pub(super) fn small(text: &[u8], start: usize) -> Option<(u64, usize)> {
     let leading_zero = digits > 1 && text[start] == b'0';
     let whole = !matches!(text.get(end), None | Some(b'.' | b'e' | b'E'));
     (0 < digits && digits < 8 && whole && !leading_zero).then_some((sum, end))
-}
-
-/// Appends a number that [`small`] gave, to MessagePack.
-#[inline(always)]
-pub(super) fn put_small(number: u64, out: &mut Room<'_>) {
-    let bytes = (number as u32).to_be_bytes();
-    match number {
-        0..0x80 => out.push(bytes[3]),
-        0x80..0x100 => out.block(&[0xcc, bytes[3]], 2),
-        0x100..0x1_0000 => out.block(&[0xcd, bytes[2], bytes[3]], 3),
-        _ => out.block(&[0xce, bytes[0], bytes[1], bytes[2], bytes[3]], 5),
-    }
 }
 
 struct Digits<'a> {

@@ -447,7 +447,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(b'0'..=b'9') => {
                     if let Some((number, end)) = number::small(text, pos) {
-                        number::put_small(number, &mut room);
+                        msgpack::put_unsigned(&mut room, number);
                         pos = end;
                         continue;
                     }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::line::Pen;
 use crate::buffer::{Block, Chunk};
-use crate::event::{Entries, Malformed, RecordPath, Value, json};
+use crate::event::{Entries, Malformed, RecordPath, json};
 use crate::plugin::Render;
 
 /// What is written over a connection.
@@ -55,13 +55,8 @@ impl Texts {
 
     fn append_field(&self, block: &Block, field: &Field, out: &mut Vec<u8>) -> Result<(), Malformed> {
         for entry in Entries::new(&block.entries).map_while(Result::ok) {
-            match field.path.find(entry.record)? {
-                Some(Value::Str(text) | Value::Bin(text)) if field.without_end => {
-                    out.extend_from_slice(without_end(text));
-                }
-                Some(Value::Str(text) | Value::Bin(text)) => out.extend_from_slice(text),
-                None | Some(Value::Nil) => {}
-                Some(other) => json::write_value(other, out),
+            if let Some(text) = field.path.find(entry.record)?.and_then(json::text_of) {
+                out.extend_from_slice(if field.without_end { without_end(&text) } else { &text });
             }
             out.extend_from_slice(&self.delimiter);
         }
