@@ -381,6 +381,9 @@ def otelcol_texts():
 
 # ---- how they are started ----
 
+# No collector, but the least that one needs: reading, splitting, quoting, writing and syncing in one loop.
+YARDSTICK = "one loop"
+
 FLUENTD_RUN = ["-q", "-c", "{file}"]
 RSYSLOG_RUN = ["-n", "-f", "{file}", "-i", "{work}/pid"]
 NG_RUN = ["-F", "--no-caps", "-f", "{file}", "-R", "{work}/persist", "-p", "{work}/pid", "-c", "{work}/ctl"]
@@ -399,7 +402,7 @@ class Rival:
             for key, value in values.items():
                 text = text.replace("{" + key + "}", str(value))
             (work / name).write_text(text)
-        return [self.program, *(a.replace("{work}", str(work)).replace("{file}", str(work / self.file)) for a in self.arguments)]
+        return [self.program, *(a.format(**{**values, "work": work, "file": work / self.file}) for a in self.arguments)]
 
 
 def found(given, *names):
@@ -423,11 +426,13 @@ def built(given):
 def all_rivals(options):
     """The collectors that are there, suiro first, and the names of those that are not."""
     suiro = options.suiro or str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "suiro")
+    tool = options.load or str(pathlib.Path(suiro).parent / "examples" / "load")
     candidates = [
         Rival("suiro", suiro, FLUENTD_RUN, fluentd_texts(MEMORY)),
         Rival("suiro, on disk", suiro, FLUENTD_RUN, {
             name: text for name, text in fluentd_texts(DISK).items()
             if name in ("raw", "tcp", "json", "regexp", "nginx", "syslog", "forward", "http-disk")}),
+        Rival(YARDSTICK, tool, ["copy", "file={input}", "out={work}/out.log", "stay=60"], {"raw": ""}),
         Rival("rsyslog", found(options.rsyslog, "rsyslogd"), RSYSLOG_RUN, rsyslog_texts(),
               extra={"rules": RULES}),
         Rival("syslog-ng", found(options.syslog_ng, "syslog-ng"),

@@ -19,7 +19,7 @@ import tempfile
 
 import report
 from measure import Tool
-from rivals import ROOT, all_rivals
+from rivals import ROOT, YARDSTICK, all_rivals
 from workloads import ALL, Bench, in_turns
 
 # What stands behind these lines of docs/performance.md comes from services.py and growth.py, or from a hand, and stays.
@@ -48,7 +48,7 @@ def measured(bench, workload, rivals, runs):
     able = [r for r in rivals if config in r.texts]
     names = {r.name.partition(",")[0] for r in able}
     skipped = [(r.name, "can't do it, or has no configuration for it here") for r in rivals
-               if r not in able and r.name.partition(",")[0] not in names and "," not in r.name]
+               if r not in able and r.name.partition(",")[0] not in names and "," not in r.name and r.name != YARDSTICK]
     return in_turns(title, able, runs, lambda rival: function(bench, rival, config, *arguments), skipped)
 
 

@@ -30,7 +30,7 @@ pub const LONGEST_GATHERING: Duration = Duration::from_millis(2);
 pub const MAX_PENDING_BYTES: u64 = 64 << 20;
 /// Queued bytes of a memory buffer past which a source that can wait does so, if its output keeps taking chunks, in bytes; at
 /// least twice `chunk_limit_size`.
-pub const MAX_AHEAD_BYTES: u64 = 32 << 20;
+pub const MAX_AHEAD_BYTES: u64 = 16 << 20;
 /// Longest such wait for an output that takes nothing.
 pub const AHEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// `Once` origins that a buffer remembers, by count.

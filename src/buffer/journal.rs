@@ -441,6 +441,11 @@ impl Journal {
         Ok(len + MAGIC.len() as u64)
     }
 
+    /// Whether the disk was full, and the reserved room given back to it.
+    pub(super) fn is_short(&self) -> bool {
+        self.released
+    }
+
     /// Gives the reserved room back to the disk.
     pub(super) fn release_reserve(&mut self) {
         // If it is not there, there is nothing to give.

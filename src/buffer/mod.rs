@@ -24,6 +24,7 @@ mod env;
 mod error;
 mod files;
 mod format;
+mod freeing;
 mod group;
 mod id;
 pub mod inspect;

@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::chunk::{Chunk, ChunkFile, Source};
 use super::files::{read_footer, read_origins};
+use super::freeing;
 use super::journal::Record;
 use super::ledger::{Apart, Fate, Settled};
 use super::letter::{Cause, Note, Refusal};
@@ -25,8 +26,10 @@ impl Writer {
             let gone: Vec<&Chunk> = chunks.iter().map(|chunk| &**chunk).collect();
             gone.iter().for_each(|chunk| files.journal.halfway(chunk.id, Vec::new()));
             let noted = note(files, &self.shared, &gone, &settled, true);
+            // Where the disk was full, what comes next needs the room.
+            let at_once = files.journal.is_short() || self.shared.env.inline;
             for chunk in &chunks {
-                remove_file(files, chunk);
+                remove_file(files, chunk, at_once);
             }
             if noted.is_err() {
                 // The files that went have made room. Should this fail too, the directory alone says they are gone.
@@ -139,10 +142,13 @@ fn remove_memo(files: &Files, chunk: &Chunk) {
     }
 }
 
-fn remove_file(files: &mut Files, chunk: &Chunk) {
+/// `at_once`: its bytes are freed too, which the writer need not wait for.
+fn remove_file(files: &mut Files, chunk: &Chunk, at_once: bool) {
     let Source::File(file) = &chunk.source else { return };
     let path = file.path();
     remove_memo(files, chunk);
+    // One that can't be opened can often still be removed.
+    let held = if at_once { None } else { files.folder.disk.open(&path).ok() };
     match files.folder.disk.remove(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             warn!("{} was delivered but can't be removed; the next start removes it: {e}", path.display());
@@ -150,4 +156,5 @@ fn remove_file(files: &mut Files, chunk: &Chunk) {
         }
         _ => {}
     }
+    held.into_iter().for_each(freeing::close);
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::error::Error;
 
 mod clock;
+mod copy;
 mod flat;
 mod forward;
 mod http;
@@ -23,6 +24,7 @@ type Outcome = Result<String, Box<dyn Error>>;
 
 const HELP: &str = "\
 load lines   kind=nginx|json|syslog bytes=N out=FILE          log lines, the same ones each time
+load copy    file=LINES out=FILE [sync=BYTES] [stay=SECONDS]  JSON lines by one loop: what a collector is compared with
 load http    port=N file=JSON_LINES batch=N connections=N events=N [rate=N] [marks=1] [path=/x] [seconds=N]
 load forward port=N file=JSON_LINES batch=N connections=N events=N [tags=N] [seconds=N]  waits for each answer
 load otlp    port=N file=JSON_LINES batch=N connections=N events=N [seconds=N]  protobuf over HTTP
@@ -66,6 +68,7 @@ fn run() -> Outcome {
     let options = Options::read(arguments);
     match command.as_str() {
         "lines" => lines::run(&options),
+        "copy" => copy::run(&options),
         "http" => http::run(&options),
         "forward" => forward::run(&options),
         "otlp" => otlp::run(&options),
