@@ -353,6 +353,39 @@ pub(super) fn put_text(room: &mut Room<'_>, text: &[u8]) {
     room.few(text);
 }
 
+/// Writes the fields of a map one behind the other, with less ado than each of them by itself.
+pub struct MapWriter<'o>(Room<'o>);
+
+impl<'o> MapWriter<'o> {
+    /// Begins a map of `len` fields.
+    #[inline(always)]
+    pub fn begin(out: &'o mut Vec<u8>, len: usize) -> MapWriter<'o> {
+        put_map_len(out, len);
+        MapWriter(Room::of(out))
+    }
+
+    /// Writes a name or a value as it stands in MessagePack.
+    #[inline(always)]
+    pub fn encoded(&mut self, encoded: &[u8]) {
+        self.0.few(encoded);
+    }
+
+    /// As [`encoded`](Self::encoded), of a length that is known: a text's first byte is its length's.
+    #[inline(always)]
+    pub fn name<const N: usize>(&mut self, name: &[u8; N]) {
+        self.0.block(name, N);
+    }
+
+    /// Writes a value.
+    #[inline(always)]
+    pub fn value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::Str(text) => put_text(&mut self.0, text),
+            other => self.0.with(|out| other.encode(out)),
+        }
+    }
+}
+
 /// Writes bytes that are no text.
 pub fn put_bin(out: &mut Vec<u8>, data: &[u8]) {
     match data.len() {

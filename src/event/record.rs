@@ -9,8 +9,8 @@ use std::cell::Cell;
 use bumpalo::Bump;
 
 use super::json::shape::Expected;
-use super::msgpack::{self, Malformed};
-use super::room::Room;
+use super::msgpack::{self, Malformed, MapWriter};
+
 use super::value::Value;
 
 /// Memory for new values of the records of one batch, given back all at once.
@@ -128,14 +128,10 @@ impl<'a> Record<'a> {
 
     /// Writes the record as a MessagePack map.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        msgpack::put_map_len(out, self.fields.len());
-        let mut room = Room::of(out);
+        let mut map = MapWriter::begin(out, self.fields.len());
         for (name, value) in &self.fields {
-            msgpack::put_text(&mut room, name);
-            match value {
-                Value::Str(text) => msgpack::put_text(&mut room, text),
-                other => room.with(|out| other.encode(out)),
-            }
+            map.value(&Value::Str(name));
+            map.value(value);
         }
     }
 

@@ -13,7 +13,8 @@
 use memchr::memchr;
 
 use super::convert::to_i;
-use crate::event::{Record, Value, msgpack};
+use crate::event::msgpack::MapWriter;
+use crate::event::{Record, Value};
 
 /// A line whose fields were found.
 pub(super) trait Line<'a> {
@@ -29,8 +30,7 @@ pub(super) trait Line<'a> {
     /// Writes the fields but the time as a MessagePack map.
     #[inline(always)]
     fn encode(&self, out: &mut Vec<u8>) {
-        msgpack::put_map_len(out, self.count());
-        self.give(&mut Encoded(out));
+        self.give(&mut Encoded(MapWriter::begin(out, self.count())));
     }
 
     /// Puts the fields into an empty record, the time too.
@@ -53,13 +53,13 @@ pub(super) trait Fields<'a> {
     }
 }
 
-struct Encoded<'o>(&'o mut Vec<u8>);
+struct Encoded<'o>(MapWriter<'o>);
 
 impl<'a> Fields<'a> for Encoded<'_> {
     #[inline(always)]
     fn field<const N: usize>(&mut self, name: &'static [u8; N], value: Value<'a>) {
-        self.0.extend_from_slice(name);
-        value.encode(self.0);
+        self.0.name(name);
+        self.0.value(&value);
     }
 
     #[inline(always)]
@@ -186,19 +186,24 @@ enum Escapes {
     Backslash,
 }
 
-/// The first `byte`. Most fields are short: the first bytes are looked at without a call.
+/// Words that are looked through without a call: most fields are no longer.
+const WORDS: usize = 4;
+
+/// The first `byte`.
 #[inline(always)]
 fn find(byte: u8, text: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    if let Some(word) = text.first_chunk::<8>() {
+    let (words, _) = text.as_chunks::<8>();
+    for (n, word) in words.iter().take(WORDS).enumerate() {
         // A byte is zero where it was the one sought; the lowest such is told exactly.
         let zeros = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
         let found = zeros.wrapping_sub(ONES) & !zeros & (ONES << 7);
         if found != 0 {
-            return Some(found.trailing_zeros() as usize / 8);
+            return Some(8 * n + found.trailing_zeros() as usize / 8);
         }
     }
-    memchr(byte, text)
+    let looked = words.len().min(WORDS) * 8;
+    memchr(byte, &text[looked..]).map(|at| looked + at)
 }
 
 /// Ruby's `\s`.

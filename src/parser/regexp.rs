@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::common::{Common, Defaults, SHARED};
 use super::lines::{self, Line};
 use crate::config::{Diagnostic, Regexp, RegexpFlags};
-use crate::event::{Arena, BatchBuilder, EventTime, Record, Value, msgpack};
+use crate::event::msgpack::{self, MapWriter};
+use crate::event::{Arena, BatchBuilder, EventTime, Record, Value};
 use crate::plugin::{BuildContext, Configure, ParseError, Parser};
 
 /// Time of access logs.
@@ -122,11 +123,11 @@ impl Groups {
             }
         }
         batch.push_with(time, |out| {
-            msgpack::put_map_len(out, fields);
+            let mut map = MapWriter::begin(out, fields);
             for (at, key) in self.keys.iter().enumerate() {
                 if let Some(range) = self.expression.named_at(&slots, at).filter(|_| at != time_at) {
-                    out.extend_from_slice(key);
-                    msgpack::put_str(out, &text[range]);
+                    map.encoded(key);
+                    map.value(&Value::Str(&text[range]));
                 }
             }
         });
