@@ -423,10 +423,8 @@ def built(given):
     return programs
 
 
-def all_rivals(options):
-    """The collectors that are there, suiro first, and the names of those that are not."""
-    suiro = options.suiro or str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "suiro")
-    tool = options.load or str(pathlib.Path(suiro).parent / "examples" / "load")
+def all_rivals(options, suiro, tool):
+    """The collectors that are there, suiro first, and the names of those that are not. `suiro`, `tool`: what `built` gives."""
     candidates = [
         Rival("suiro", suiro, FLUENTD_RUN, fluentd_texts(MEMORY)),
         Rival("suiro, on disk", suiro, FLUENTD_RUN, {

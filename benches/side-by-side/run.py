@@ -19,7 +19,7 @@ import tempfile
 
 import report
 from measure import Tool
-from rivals import ROOT, YARDSTICK, all_rivals
+from rivals import ROOT, YARDSTICK, all_rivals, built
 from workloads import ALL, Bench, in_turns
 
 # What stands behind these lines of docs/performance.md comes from services.py and growth.py, or from a hand, and stays.
@@ -75,13 +75,8 @@ def about(given, rivals, absent):
 
 def main():
     given = options()
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    tool = pathlib.Path(given.load or target / "release" / "examples" / "load")
-    if not tool.exists():
-        sys.exit(f"{tool} is not there: cargo build --release --example load")
-    rivals, absent = all_rivals(given)
-    if not any(r.name == "suiro" for r in rivals):
-        sys.exit("suiro is not built: cargo build --release")
+    suiro, tool = built(given)
+    rivals, absent = all_rivals(given, str(suiro), str(tool))
     wanted = [name for name in given.rivals.split(",") if name]
     if wanted:
         rivals = [r for r in rivals if any(r.name.startswith(name) for name in wanted)]

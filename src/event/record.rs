@@ -10,7 +10,6 @@ use bumpalo::Bump;
 
 use super::json::shape::Expected;
 use super::msgpack::{self, Malformed, MapWriter};
-
 use super::value::Value;
 
 /// Memory for new values of the records of one batch, given back all at once.

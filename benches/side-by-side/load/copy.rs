@@ -23,8 +23,11 @@ pub fn run(options: &Options) -> Outcome {
     loop {
         let got = input.read(&mut block[held..])?;
         let whole = memchr::memrchr(b'\n', &block[..held + got]).map_or(0, |at| at + 1);
-        if got == 0 || whole == 0 {
+        if got == 0 {
             break;
+        }
+        if whole == 0 {
+            return Err(format!("a line has more than {BLOCK} bytes").into());
         }
         text.clear();
         let mut start = 0;
